@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ftwizard.cli.output import ErrorDetails
 from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.events import PROGRESS_FILE, EventReader
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import hosted
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 
@@ -27,6 +29,8 @@ POLL_EVERY_S = 0.25
 
 COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
 """Commands that see every API key: to pass them to a run, or to report which ones are set."""
+COMMANDS_THAT_ASK = ("eval", "chat")
+"""Commands that ask the model of a run, whose folder is their first argument."""
 END_WAIT_S = 15.0
 """Time for a canceled command to end by itself before it is killed."""
 
@@ -42,7 +46,7 @@ async def run_command(*argv: str, progress: str | None = None) -> Any:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment(argv[0], progress),
+        env=environment(argv[0], progress, argv[1:]),
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -126,7 +130,7 @@ def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = F
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(argv[0], str(events)),
+            env=environment(argv[0], str(events), argv[1:]),
             start_new_session=True,
         )
         try:
@@ -146,14 +150,22 @@ def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = F
     return decode_document(argv[0], child.returncode, out, err)
 
 
-def environment(name: str, progress: str | None = None) -> dict[str, str]:
+def environment(
+    name: str, progress: str | None = None, arguments: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the environment of a command, with no API keys except the one for downloads.
 
-    Commands in ``COMMANDS_WITH_KEYS`` get all keys. ``progress`` is the file for progress events.
+    Commands in ``COMMANDS_WITH_KEYS`` get all keys, and those in ``COMMANDS_THAT_ASK`` the key of the
+    platform that the run's model is at. ``progress`` is the file for progress events.
     """
     base: Mapping[str, str] = os.environ
     if name not in COMMANDS_WITH_KEYS:
-        base = credentials.without_secrets(base, credentials.HUGGING_FACE)
+        keys = (
+            hosted.list_keys(JobFolder(Path(arguments[0])))
+            if name in COMMANDS_THAT_ASK and arguments
+            else ()
+        )
+        base = credentials.without_secrets(base, (*credentials.HUGGING_FACE, *keys))
     variables = launch.with_import_path(base)
     if progress:
         variables[PROGRESS_FILE] = progress

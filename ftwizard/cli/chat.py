@@ -16,7 +16,7 @@ import msgspec
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.cli.chat_lines import LineChat, begin_conversation, list_sides
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.runs import default_run
+from ftwizard.runs import default_run, hosted
 from ftwizard.runs.chat_protocol import (
     MAX_NEW_TOKENS,
     AnswerRequest,
@@ -35,6 +35,7 @@ from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from ftwizard.evaluate.chat import ChatModels
+    from ftwizard.evaluate.hosted_chat import HostedModels
     from ftwizard.jobs.folder import JobFolder
 
 MAX_REQUEST_BYTES = 8 << 20
@@ -87,7 +88,11 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(folder: JobFolder, base: bool, say: Callable[[str], None]) -> ChatModels:
+def _load(folder: JobFolder, base: bool, say: Callable[[str], None]) -> ChatModels | HostedModels:
+    if hosted.read_hosted(folder):
+        from ftwizard.evaluate import hosted_chat
+
+        return hosted_chat.load(folder, base=base, say=say)
     try:
         from ftwizard.evaluate.chat import load
     except ImportError as error:
@@ -131,7 +136,7 @@ def _serve(folder: JobFolder, base: bool) -> int:
 
 
 def _answer(
-    models: ChatModels,
+    models: ChatModels | HostedModels,
     request: AnswerRequest,
     requests: _RequestReader,
     send: Callable[[Event], None],

@@ -25,6 +25,7 @@ from ftwizard.text import format_count, format_suggestion, make_lines_visible, m
 
 if TYPE_CHECKING:
     from ftwizard.evaluate.chat import ChatModels
+    from ftwizard.evaluate.hosted_chat import HostedModels
     from ftwizard.jobs.folder import JobFolder
 
 HELP = (
@@ -56,7 +57,10 @@ class LineChat:
     """A conversation for terminals without screens, and for input from a pipe."""
 
     def __init__(
-        self, folder: JobFolder, models: ChatModels, arguments: argparse.Namespace
+        self,
+        folder: JobFolder,
+        models: ChatModels | HostedModels,
+        arguments: argparse.Namespace,
     ) -> None:
         self._models, self._limit = models, arguments.max_tokens or MAX_NEW_TOKENS
         self._files = additions.find_files(folder)

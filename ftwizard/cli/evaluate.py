@@ -7,11 +7,11 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ftwizard import locations, user_paths
+from ftwizard import credentials, locations, user_paths
 from ftwizard.cli import output, run_argument, run_job
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, read_json
@@ -19,13 +19,17 @@ from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
-from ftwizard.runs import checkpoints, default_run, describe_evaluation
+from ftwizard.runs import checkpoints, default_run, describe_evaluation, hosted, remote
 from ftwizard.runs.evaluation import SWEEP
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.evaluation_plan import SetsReport, describe_check
+from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import TrainResult, read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import command
+
+if TYPE_CHECKING:
+    from ftwizard.evaluate.arms import Arm
 
 EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
@@ -113,6 +117,8 @@ def _make_run_case(arguments: argparse.Namespace, run: JobFolder) -> _Case:
             f"Run {run.id} is still running: it evaluates its model itself when training ends.",
             f"Wait for its end, or stop it first: ftwizard stop {run.id}",
         )
+    if record := hosted.read_hosted(run):
+        return _make_hosted_case(arguments, run, record)
     trained = read_trained(run)
     if trained is None:
         raise FtwizardError(
@@ -135,6 +141,67 @@ def _make_run_case(arguments: argparse.Namespace, run: JobFolder) -> _Case:
         is_result=plan == used and not _picks_weights(arguments),
     )
     return _Case(request, plan, run.path / "jobs")
+
+
+def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: RemoteJob) -> _Case:
+    """Return the case of a run whose model is at a platform, where base and tuned model are asked."""
+    platform = hosted.name_platform(record.provider)
+    if arguments.scale or arguments.sweep:
+        raise FtwizardError(
+            f"The weights of run {run.id} are at {platform}: there is no adapter here to weaken.",
+            "Evaluate a checkpoint that it keeps: --checkpoint N",
+            USAGE,
+        )
+    from ftwizard.evaluate.run.hosted import make_arm
+    from ftwizard.providers.endpoints import find_endpoints, record_endpoint
+
+    used = plan_file.read_run(run)
+    endpoints = find_endpoints(
+        run, record, used, tuned=arguments.served_model or "", base=arguments.base or ""
+    )
+    base = make_arm("base", endpoints.base) if endpoints.base else None
+    arms: list[Arm] = []
+    steps: dict[str, int] = {}
+    for name, model, step in _list_hosted_models(arguments, run, record):
+        arm = make_arm(name, endpoints.tuned)
+        arms.append(msgspec.structs.replace(arm, served_name=model) if model else arm)
+        steps |= {name: step} if step is not None else {}
+    if arguments.served_model or arguments.base:
+        record = msgspec.structs.replace(
+            record, tuned_endpoint=record_endpoint(endpoints.tuned),
+            base_endpoint=record_endpoint(endpoints.base) if endpoints.base else None,
+        )  # fmt: skip
+        remote.write(run, record)  # chats and later evaluations ask the same deployments
+    plan = _override(used, arguments)
+    request = EvaluationRequest(
+        run=str(run.path.absolute()),
+        base=msgspec.to_builtins(base) if base else None,
+        candidates=[msgspec.to_builtins(arm) for arm in arms],
+        steps=steps,
+        is_result=plan == used and not _picks_weights(arguments),
+    )
+    return _Case(request, plan, run.path / "jobs")
+
+
+def _list_hosted_models(
+    arguments: argparse.Namespace, run: JobFolder, record: RemoteJob
+) -> list[tuple[str, str, int | None]]:
+    """Return the models to evaluate, each with its name here, its name at the platform (empty: the
+    tuned model's own) and its step (None: that of the tuned model)."""
+    kept = {c.step: c.model for c in record.checkpoints if c.model}
+    if not _picks_weights(arguments):
+        return [("tuned", "", None)]
+    if arguments.checkpoints and kept:
+        return [(f"checkpoint-{step}", kept[step], step) for step in sorted(kept)]
+    if model := kept.get(arguments.checkpoint):
+        return [("tuned", model, arguments.checkpoint)]
+    platform = hosted.name_platform(record.provider)
+    listed = ", ".join(map(str, sorted(kept)))
+    wanted = "no checkpoint" if arguments.checkpoints else f"no checkpoint {arguments.checkpoint}"
+    raise FtwizardError(
+        f"{platform} has {wanted} of run {run.id} that can be asked.",
+        f"It keeps: {listed}." if listed else "",
+    )
 
 
 def _picks_weights(arguments: argparse.Namespace) -> bool:
@@ -311,6 +378,8 @@ def _has_target(case: _Case) -> bool:
 def _build_environment(case: _Case) -> dict[str, str]:
     """Return the environment of the job: one GPU, and only the keys of its endpoints."""
     environment = command.build_environment(case.plan)
+    if case.plan.is_hosted:  # nothing of it may be needed to ask a platform
+        environment = credentials.without_secrets(environment, _list_judge_keys(case.plan))
     for arm in (case.request.base or {}, *case.request.candidates):
         name = arm.get("key_variable")
         if name is None:
@@ -322,6 +391,11 @@ def _build_environment(case: _Case) -> dict[str, str]:
             )
         environment[name] = os.environ[name]
     return environment
+
+
+def _list_judge_keys(plan: Plan) -> tuple[str, ...]:
+    name = plan.evaluate.judge.key_variable
+    return (name,) if name else ()
 
 
 def _describe(arguments: argparse.Namespace, result: EvaluationResult, run_id: str) -> list[str]:

@@ -105,7 +105,7 @@ class EndpointAnswerer:
             raise MissingExtra("local", "openai") from None
         self._openai = openai
         self.arm, self._timeout_s = arm, timeout_s
-        self.address = _normalize(arm.model)
+        self.address = normalize_address(arm.model)
         self._key = _read_key(arm, self.address)
         self._model = arm.served_name or ""
         self._options: dict[str, Any] = {"temperature": 0}
@@ -216,13 +216,14 @@ class EndpointAnswerer:
             except self._openai.BadRequestError as error:
                 if error.code in _FILTERED:
                     return _unscored(
-                        item, f"its content filter refused it: {self._redact(_describe(error))}"
+                        item,
+                        f"its content filter refused it: {self._redact(describe_error(error))}",
                     )
                 if not self._adapt(error, options):
                     self._pace.rejected += 1
                     if not self._pace.answers and self._pace.rejected >= MIN_REJECTED:
                         raise self._make_error("refuses every request", error) from None
-                    return _unscored(item, self._redact(_describe(error)))
+                    return _unscored(item, self._redact(describe_error(error)))
             except (self._openai.APIError, TimeoutError, ValueError) as error:
                 if not _may_pass(error):
                     raise await self._explain(client, error) from None
@@ -230,7 +231,7 @@ class EndpointAnswerer:
                 if attempt >= (MAX_TIMEOUTS if _is_timeout(error) else MAX_ATTEMPTS):
                     if not await self._is_alive(client):
                         raise self._make_error("does not answer", error) from None
-                    return _unscored(item, self._redact(_describe(error)))
+                    return _unscored(item, self._redact(describe_error(error)))
                 self._pace.record_refusal(0.0)
                 await asyncio.sleep(_backoff(attempt))
 
@@ -270,7 +271,7 @@ class EndpointAnswerer:
             if text is None and calls:
                 text = json.dumps([call.function.model_dump() for call in calls])
             thoughts = getattr(choice.message, "reasoning_content", None)
-            if not text and choice.finish_reason == "length" and (thoughts or _has_reasoned(usage)):
+            if not text and choice.finish_reason == "length" and (thoughts or has_reasoned(usage)):
                 text = f"{OPENING}{thoughts or ''}"
             if not isinstance(text or "", str):
                 raise TypeError
@@ -351,7 +352,7 @@ class EndpointAnswerer:
 
     def _make_error(self, problem: str, error: Any) -> FtwizardError:
         count = format_count(self._pace.answers, "answer")
-        reason = self._redact(_describe(error))
+        reason = self._redact(describe_error(error))
         return FtwizardError(f"{self._shown} {problem}, after {count}: {reason}.", KEPT)
 
     @property
@@ -362,7 +363,7 @@ class EndpointAnswerer:
         return text.replace(self._key, "…") if self._key else text
 
 
-def _normalize(address: str) -> str:
+def normalize_address(address: str) -> str:
     """Return the address that routes are appended to; raise FtwizardError if it is not a URL."""
     parts = urlsplit(address.rstrip("/"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -404,7 +405,7 @@ def _is_timeout(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or type(error).__name__ == "APITimeoutError"
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return the reason in an error, in one line."""
     status = getattr(error, "status_code", None)
     if _is_timeout(error):
@@ -448,7 +449,7 @@ async def _poll(task: asyncio.Future[None], on_work: Callable[[float], None]) ->
         task.cancel()
 
 
-def _has_reasoned(usage: Any) -> bool:
+def has_reasoned(usage: Any) -> bool:
     """Return whether tokens were spent on thoughts that the endpoint does not show."""
     details = getattr(usage, "completion_tokens_details", None)
     return bool(getattr(details, "reasoning_tokens", None))

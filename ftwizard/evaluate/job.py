@@ -19,7 +19,7 @@ from ftwizard.evaluate.run.asking import (
     list_base_arms,
     measure_texts,
 )
-from ftwizard.evaluate.run.hosted import ask_base_endpoint
+from ftwizard.evaluate.run.hosted import ask_base_endpoint, save_rows
 from ftwizard.evaluate.run.item_selection import freeze_items
 from ftwizard.evaluate.run.judgment import (
     NO_EVIDENCE,
@@ -90,6 +90,8 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
         empty = dataset.SavedTestSet(rows=[], answers=[])
         return Subject(worker.folder, plan, base, empty, over_network)
     folder = JobFolder(Path(request.run))
+    if over_network:
+        save_rows(worker, folder, plan)
     try:
         test_set = dataset.read_test_set(folder)
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated

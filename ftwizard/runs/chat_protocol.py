@@ -50,9 +50,9 @@ class ReadyEvent(_Message, frozen=True, tag="ready"):
     run: str
     base_name: str
     step: int
-    """Step of the tuned weights."""
+    """Step of the tuned weights; 0 if unknown."""
     device: str
-    """Name of the GPU, or ``CPU``."""
+    """Name of the GPU, ``CPU``, or the platform that the model is at."""
     has_base: bool
     has_template: bool
     """Whether there is a chat template; without, only the last message is used."""

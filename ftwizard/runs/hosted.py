@@ -15,6 +15,10 @@ from ftwizard.text import format_count, format_dollars, make_visible
 
 NAMES = {"openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"}
 """Platforms for a person."""
+KEY_VARIABLES = {
+    "openai": "OPENAI_API_KEY", "foundry": "AZURE_OPENAI_API_KEY", "together": "TOGETHER_API_KEY",
+}  # fmt: skip
+"""Environment variables with the keys that their models are asked with."""
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5
@@ -23,6 +27,13 @@ MAX_STEPS_LISTED = 5
 def name_platform(provider: str) -> str:
     """Return a platform's name for a person."""
     return NAMES.get(provider) or make_visible(provider, 40)
+
+
+def list_keys(folder: JobFolder) -> tuple[str, ...]:
+    """Return the environment variables without which the model of a hosted run cannot be asked."""
+    record = read_hosted(folder)
+    name = KEY_VARIABLES.get(record.provider) if record else None
+    return (name,) if name else ()
 
 
 def read_hosted(folder: JobFolder) -> RemoteJob | None:

@@ -35,7 +35,7 @@ class ChatProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=subprocesses.environment("chat"),
+                env=subprocesses.environment("chat", arguments=[self._run]),
                 start_new_session=True,
                 limit=MAX_LINE_BYTES,
             )  # fmt: skip

@@ -49,7 +49,7 @@ def describe_chat(
     """Return what answers, what it is told first, and what the machine is busy with."""
     if ready is None:
         return Text.assemble((f"Loading: {loading}", "bold"), f"\n{LOADING_NOTE}")
-    models = Text.assemble(("tuned", "bold"), f" step {ready.step:,}")
+    models = Text.assemble(("tuned", "bold"), f" step {ready.step:,}" if ready.step else "")
     if "base" in sides:
         models.append("  base", "bold").append(f" {make_visible(ready.base_name, 60)}")
     decoding = describe_temperature(conversation.temperature)

@@ -46,6 +46,21 @@ class Reply:
             }
         ).encode()
 
+    def encode_stream(self) -> bytes:
+        """Return the completion as server-sent events, a word each, then the usage."""
+        shared = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        words = [f"{word} " for word in self.text.split(" ")]
+        words[-1] = words[-1].removesuffix(" ")
+        deltas = [({"role": "assistant", "content": word}, None) for word in words]
+        chunks: list[dict[str, Any]] = [
+            {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            for delta, finish in [*deltas, ({}, self.finish)]
+        ]
+        usage = {"prompt_tokens": 1, "completion_tokens": 7, "total_tokens": 8}
+        chunks.append({"choices": [], "usage": usage})
+        lines = [f"data: {json.dumps(shared | chunk)}\n\n" for chunk in chunks]
+        return "".join([*lines, "data: [DONE]\n\n"]).encode()
+
 
 def error(status: int, message: str, **fields: Any) -> Reply:
     """Return an error as OpenAI's API words it."""
@@ -105,6 +120,8 @@ def serve_chat(
             if reply.closes:
                 self.close_connection = True
                 return None
+            if body.get("stream") and reply.status == 200 and reply.body is None:
+                return self.send(200, reply.encode_stream(), {"Content-Type": "text/event-stream"})
             self._send(reply)
 
         def _send(self, reply: Reply) -> None:

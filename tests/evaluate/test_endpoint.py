@@ -347,4 +347,4 @@ def test_a_missing_deployment_is_named_without_a_list_of_models() -> None:
 
 def test_azure_addresses_keep_their_path() -> None:
     address = "https://one.openai.azure.com/openai/v1/"
-    assert endpoint._normalize(address) == "https://one.openai.azure.com/openai/v1"
+    assert endpoint.normalize_address(address) == "https://one.openai.azure.com/openai/v1"

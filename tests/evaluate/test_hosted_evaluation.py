@@ -19,8 +19,8 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Evaluate, Files, Plan
+from ftwizard.providers.base import Endpoint
 from ftwizard.runs import evaluation_files, evaluation_plan, remote
-from ftwizard.runs.remote import RemoteEndpoint
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, error, serve_chat
 from tests.helpers.hosted import BASE, TUNED, make_plan, make_remote
 from tests.helpers.jobs import events
@@ -84,8 +84,8 @@ def server() -> Iterator[ChatEndpoint]:
         yield served
 
 
-def locate(server: ChatEndpoint, model: str) -> RemoteEndpoint:
-    return RemoteEndpoint(address=server.address, served_name=model, key_variable="TEST_KEY")
+def locate(server: ChatEndpoint, model: str) -> Endpoint:
+    return Endpoint(address=server.address, served_name=model, key_variable="TEST_KEY")
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, JobRecord, State, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.quantity import Figure
@@ -86,7 +86,8 @@ def make_ended(
         plan=msgspec.to_builtins(plan),
     )
     write_json(folder.job, job)
-    (path / "attempts" / "1.json").write_text("{}")
+    attempt = Attempt(number=1, started=1_000.0, host="", argv=[], plan=msgspec.to_builtins(plan))
+    write_json(folder.attempt(1), attempt)
     folder.plan.write_text(plan_file.dump(plan))
     remote.write(folder, record)
     predicted = RunFigures(cost=record.predicted_cost)

@@ -18,15 +18,15 @@ from ftwizard.evaluate.run.tuned import judge_run
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.remote import RemoteEndpoint
 from ftwizard.runs.result import BaseComparison
 from ftwizard.text import make_visible
 from ftwizard.train import dataset
 
 
-def make_arm(name: str, endpoint: RemoteEndpoint) -> Arm:
+def make_arm(name: str, endpoint: Endpoint) -> Arm:
     """Return the arm of a model at a platform. ``name``: ``base`` or ``tuned``."""
     return Arm(
         name=name, model=endpoint.address, served_name=endpoint.served_name,
@@ -42,7 +42,7 @@ def evaluate_hosted_base(worker: Worker, plan: Plan, base: Arm) -> None:
     """
     if not plan.finish.compare:
         return
-    save_rows(worker, plan)
+    save_rows(worker, worker.folder, plan)
     try:
         evaluate_base_arm(worker, plan, base)
     except FtwizardError as error:
@@ -59,10 +59,10 @@ def evaluate_hosted(
     """
     if not plan.finish.compare:
         return None, None
+    save_rows(worker, worker.folder, plan)
     if tuned is None:
         _report_tuned(worker, "it is not deployed, or the platform serves no such model.")
         return None, None
-    save_rows(worker, plan)
     test_set = dataset.read_test_set(worker.folder)
     subject = Subject(worker.folder, plan, base, test_set, uses_endpoints=True)
     items = freeze_items(worker, subject)
@@ -75,24 +75,24 @@ def evaluate_hosted(
     return judge_run(worker, subject, tuned, items, answers, step=_find_step(worker.folder))
 
 
-def save_rows(worker: Worker, plan: Plan) -> None:
-    """Save what the evaluation needs of the rows, unless that was done; they are read, not encoded.
+def save_rows(worker: Worker, folder: JobFolder, plan: Plan) -> None:
+    """Save what the evaluation of the run in ``folder`` needs of its rows, unless that was done; they are read, not encoded.
 
     Rows that cannot be read any more, as of a job that was created elsewhere, leave it without a test
     set.
     """
-    if (worker.folder.evaluations / "test.json").exists():
+    if (folder.evaluations / "test.json").exists():
         return
     rows: dataset.Rows = {"train": [], "validation": [], "test": []}
     try:
-        rows = dataset.load_rows(plan, worker.record.hashes)
+        rows = dataset.load_rows(plan, folder.read_job().hashes)
     except FtwizardError as error:
         worker.events.write_finding(
             "rows_unreadable",
             f"{error.message} Without its rows, the run is evaluated without a test set.",
             "warning",
         )
-    dataset.save_test_set(worker.folder, rows, plan.evaluate.shots, plan.recipe.seed)
+    dataset.save_test_set(folder, rows, plan.evaluate.shots, plan.recipe.seed)
 
 
 def ask_base_endpoint(worker: Worker, subject: Subject, items: list[Item]) -> Answers:

@@ -1,0 +1,77 @@
+"""Where the models of a hosted run can be asked now, by the account and the address of this environment.
+
+An address is never taken from a run's folder, which may be somebody else's: a key would be sent to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
+from ftwizard.providers.base import Endpoint, Platform, ProviderError
+from ftwizard.providers.platforms import ACCESS, get_platform
+from ftwizard.runs import hosted
+from ftwizard.runs.remote import RemoteEndpoint, RemoteJob
+from ftwizard.text import make_visible
+
+
+class Endpoints(NamedTuple):
+    """Where a run's models can be asked."""
+
+    tuned: Endpoint
+    base: Endpoint | None
+    """None if the base model cannot be asked."""
+
+
+def find_endpoints(
+    folder: JobFolder, record: RemoteJob, plan: Plan, *, tuned: str = "", base: str = ""
+) -> Endpoints:
+    """Return where the models of a hosted run can be asked.
+
+    ``tuned`` and ``base`` are names under which they are served, where the user gives them, as of a
+    deployment. Raises ProviderError without a key, or if the platform does not answer; FtwizardError
+    if there is no tuned model, or if it is not deployed.
+    """
+    run = make_visible(folder.id, 64)
+    if record.tuned_model is None:
+        hosted.require_local(folder, "asked")
+    provider = next((name for name in HOSTED_PROVIDERS if name == record.provider), None)
+    if provider is None:
+        raise FtwizardError(f"Run {run} names no known platform.", "Its remote.json was edited.")
+    platform = get_platform(provider)
+    served = _find(platform, tuned, record.tuned_endpoint, record.tuned_model or "", plan)
+    if served is None:
+        raise FtwizardError(
+            f"The tuned model of run {run} is not deployed at {ACCESS[provider].name}, so it cannot be asked.",
+            f"Deploy it there, then name the deployment: ftwizard eval {run} --served-model NAME",
+        )
+    with contextlib.suppress(ProviderError):  # the tuned model is what was asked for
+        return Endpoints(served, _find(platform, base, record.base_endpoint, record.model, plan))
+    return Endpoints(served, None)
+
+
+def _find(
+    platform: Platform, name: str, recorded: RemoteEndpoint | None, model: str, plan: Plan
+) -> Endpoint | None:
+    """Return where a model is served: under ``name``, else as recorded, else as the platform says."""
+    if name or (recorded and _is_same(platform, recorded)):
+        return Endpoint(
+            address=platform.endpoint,
+            served_name=name or (recorded.served_name if recorded else ""),
+            key_variable=ACCESS[platform.id].key_variable,
+        )
+    return platform.get_endpoint(model, plan)
+
+
+def _is_same(platform: Platform, recorded: RemoteEndpoint) -> bool:
+    return recorded.address.rstrip("/") == platform.endpoint.rstrip("/")
+
+
+def record_endpoint(endpoint: Endpoint) -> RemoteEndpoint:
+    """Return an endpoint as ``remote.json`` keeps it."""
+    return RemoteEndpoint(
+        address=endpoint.address, served_name=endpoint.served_name, key_variable=endpoint.key_variable
+    )  # fmt: skip
