@@ -6,7 +6,9 @@ nothing; what it asks for before, limits and price, is asked again here.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import os
 import tempfile
 import time
@@ -17,7 +19,6 @@ from typing import Any
 import httpx
 from together import APIError, APIStatusError, NotFoundError, Together
 from together.lib.resources.files import FileUploadProgress
-from together.lib.resources.fine_tuning import create_finetune_request
 from together.types.finetune_model_limits import FinetuneModelLimits
 
 from ftwizard.catalog.hosted_models import Tuning
@@ -28,6 +29,7 @@ from ftwizard.plan.schema import HostedProvider, Plan
 from ftwizard.providers import together_endpoints as endpoints
 from ftwizard.providers import together_records as records
 from ftwizard.providers import together_request as requests
+from ftwizard.providers.access import check_address, check_key, hide_secrets
 from ftwizard.providers.archives import MIN_FREE_BYTES, unpack
 from ftwizard.providers.base import (
     Endpoint,
@@ -44,6 +46,7 @@ from ftwizard.runs.remote import BilledResource, RemoteCheckpoint, RemoteJob
 from ftwizard.text import format_bytes, make_visible
 
 KEY_VARIABLE = "TOGETHER_API_KEY"
+ADDRESS_VARIABLE = "TOGETHER_BASE_URL"
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 INFERENCE = "https://api-inference.together.ai/v1"
 """Where models answer, unless ``TOGETHER_BASE_URL`` names another service."""
@@ -82,19 +85,16 @@ class TogetherPlatform:
         """
         self._environment = os.environ if environment is None else environment
         key = self._environment.get(KEY_VARIABLE, "").strip()
-        if not key:
-            raise ProviderError(
-                "key", f"{KEY_VARIABLE} is not set, so Together cannot be reached.",
-                f"Set it in the environment: export {KEY_VARIABLE}=... (see {KEYS_PAGE}).",
-                code="no_key",
-            )  # fmt: skip
+        check_key(key, KEY_VARIABLE, KEYS_PAGE)
         # The SDK's paths begin with /v1; addresses for other clients end with it.
-        address = self._environment.get("TOGETHER_BASE_URL", "").strip().rstrip("/")
+        address = self._environment.get(ADDRESS_VARIABLE, "").strip().rstrip("/")
         self._address = address.removesuffix("/v1") or None
+        if self._address:
+            check_address(self._address, ADDRESS_VARIABLE)
         project = self._environment.get("TOGETHER_PROJECT_ID", "").strip() or None
         self._client = Together(api_key=key, base_url=self._address, project_id=project)
         self._creator = self._client.with_options(max_retries=0)
-        self.endpoint = str(self._client.base_url).rstrip("/")
+        self.endpoint = f"{hide_secrets(str(self._client.base_url))}/v1"
 
     @property
     def _secrets(self) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class TogetherPlatform:
             names = []
         near = difflib.get_close_matches(model, names, 3, 0.5)
         also = f"Did you mean {' or '.join(near)}? " if near else ""
-        return f"{also}See the models that it does: ftwizard models --provider together"
+        return f"{also}See what it fine-tunes: ftwizard doctor --provider together"
 
     def find_file(self, name: str) -> str | None:
         with translate_errors(self._secrets):
@@ -197,9 +197,15 @@ class TogetherPlatform:
         with tempfile.TemporaryDirectory() as folder, translate_errors(self._secrets):
             link = Path(folder) / Path(name).name
             link.symlink_to(path.absolute())
-            uploaded = self._client.files.upload(
-                link, purpose="fine-tune", check=False, progress_callback=progress
-            )
+            try:
+                uploaded = self._client.files.upload(
+                    link, purpose="fine-tune", check=False, progress_callback=progress
+                )
+            except Exception as error:
+                if type(error) is not Exception and not isinstance(error, AssertionError):
+                    raise
+                # So the SDK reports a part of a large file, and an answer that is not a file.
+                raise httpx.RemoteProtocolError(str(error)) from error
         return self._require_id(uploaded, "The upload")
 
     def _require_id(self, answer: object, action: str, *, may_have_acted: bool = False) -> str:
@@ -273,7 +279,7 @@ class TogetherPlatform:
         arguments = requests.with_rank(request, limits)
         arguments |= self._read_wandb_secrets(request)
         try:
-            create_finetune_request(model_limits=limits, **arguments)
+            requests.check_by_sdk(arguments, limits)
         except (ValueError, TypeError, AttributeError) as error:
             raise ProviderError(
                 "rejected", f"Together's SDK refuses the job: {make_visible(str(error), 300)}.",
@@ -289,7 +295,8 @@ class TogetherPlatform:
             if attempt:
                 time.sleep(_FIRST_WAIT_S * 2**attempt)
             try:
-                with translate_errors(self._secrets, acts=_creates):
+                silent = contextlib.redirect_stdout(io.StringIO())  # the SDK prints on SimPO
+                with translate_errors(self._secrets, acts=_creates), silent:
                     return self._creator.fine_tuning.create(model_limits=limits, **arguments)
             except ProviderError as error:
                 # Not sent yet: the SDK asks for the price first, which may be asked again.
@@ -372,7 +379,7 @@ class TogetherPlatform:
             served = model if self._answers(model) else self._find_served_name(model)
         if served is None:
             return None
-        address = f"{self._address}/v1" if self._address else INFERENCE
+        address = self.endpoint if self._address else INFERENCE
         return Endpoint(address=address, served_name=served, key_variable=KEY_VARIABLE)
 
     def _answers(self, model: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -182,12 +184,21 @@ def _ask_sdk(plan: Plan, limits: FinetuneModelLimits) -> list[str]:
         files["validation"] = _placeholder("file-validation")
     remote = RemoteJob(provider="together", tag="check", model=plan.model.name, files=files)
     try:
-        create_finetune_request(model_limits=limits, **build_request(plan, remote))
+        check_by_sdk(build_request(plan, remote), limits)
     except ValueError as error:
         return [make_visible(str(error), 300).rstrip(".")]
     except (AttributeError, TypeError):
         return []  # limits that the service left out
     return []
+
+
+def check_by_sdk(arguments: Mapping[str, Any], limits: FinetuneModelLimits) -> None:
+    """Let the SDK check a request as it does before it creates a job, without what it prints.
+
+    Raises ValueError for what it refuses, AttributeError and TypeError for limits it cannot use.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        create_finetune_request(model_limits=limits, **arguments)
 
 
 def _placeholder(file_id: str) -> RemoteFile:

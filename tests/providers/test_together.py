@@ -485,7 +485,7 @@ def test_the_address_may_end_with_v1(make_world: MakeWorld) -> None:
     world = make_world()
     environment = {**world.environment, "TOGETHER_BASE_URL": f"{world.service.address}/v1/"}
     platform = TogetherPlatform(environment)
-    assert platform.endpoint == world.service.address
+    assert platform.endpoint == f"{world.service.address}/v1"
     assert [model.id for model in platform.list_models()] == [LLAMA, QWEN]
 
 
@@ -621,6 +621,29 @@ def test_uploads_report_their_bytes_and_send_no_key_to_the_storage(make_world: M
     world.platform.delete_file(file_id)
     world.platform.delete_file(file_id)
     assert world.platform.find_file("a.jsonl") is None
+
+
+def test_an_upload_that_something_else_answers(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.fail_next(path="/preprocess$", status=200, body=[])
+    with refused("unreachable"):
+        world.platform.upload(world.write(ROWS), "a.jsonl", lambda done, total: None)
+
+
+def test_the_sdk_prints_nothing(make_world: MakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    world = make_world()
+    settings: dict[str, Any] = {"training_method": "dpo", "simpo_gamma": 0.5}
+    world.platform.check_plan(world.make_plan(**settings))
+    world.create(world.make_remote(rows=PAIRS), **settings)
+    assert capfd.readouterr() == ("", "")
+    (job,) = world.service.jobs.values()
+    assert job.request["training_method"]["dpo_reference_free"] is True
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "api.together.ai", "http://"])
+def test_an_address_that_is_none(address: str) -> None:
+    with refused("unreachable", "TOGETHER_BASE_URL"):
+        TogetherPlatform({"TOGETHER_API_KEY": KEY, "TOGETHER_BASE_URL": address})
 
 
 # Ends of a job
