@@ -386,7 +386,7 @@ class Together(Part, frozen=True, kw_only=True):
     random_seed: int | None = None
     suffix: str | None = None
     """Part of the tuned model's name, at most 40 characters. ftwizard appends a mark of the run, by
-    which it recognizes the job, and shortens a suffix of more than 27."""
+    which it recognizes the job, and shortens a suffix of more than 26."""
     from_checkpoint: str | None = None
     """An earlier job, or a checkpoint of it, to continue from: ``ft-…`` or ``ft-…:STEP``."""
     wandb: Wandb = Wandb()

@@ -52,6 +52,8 @@ INFERENCE = "https://api-inference.together.ai/v1"
 """Where models answer, unless ``TOGETHER_BASE_URL`` names another service."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 MODEL_FILES = ("config.json", "*.safetensors")
+MAX_CLOCK_ERROR_S = 300.0
+"""Difference between the clocks here and there that is tolerated."""
 OVERLAP_STEPS = 100
 """Steps before the last one whose metrics are read again: an evaluation is logged late."""
 _ATTEMPTS = 3
@@ -269,9 +271,39 @@ class TogetherPlatform:
     def find_job(self, remote: RemoteJob) -> JobStatus | None:
         with translate_errors(self._secrets):
             listed = self._client.fine_tuning.list().to_dict(mode="json", warnings=False)
-        jobs = [job for job in records.get_list(listed, "data") if _is_job_of(job, remote)]
+        jobs = records.get_list(listed, "data")
         jobs.sort(key=lambda job: records.read_time(job.get("created_at")) or 0.0)
-        return records.read_job(jobs[0], remote.tag) if jobs else None
+        own = [job for job in jobs if requests.has_mark(job, remote.tag)] or self._find_by_file(
+            jobs, remote
+        )
+        return records.read_job(own[0], remote.tag) if own else None
+
+    def _find_by_file(
+        self, jobs: list[Mapping[str, Any]], remote: RemoteJob
+    ) -> list[Mapping[str, Any]]:
+        """Return jobs without the mark of the run that train on its file: those of no other run.
+
+        Together gives runs with the same rows one file, under the name of the first of them. That
+        one's jobs are known by it; a later one's by their time.
+        """
+        train = remote.files.get("train")
+        if train is None or train.id is None:
+            return []
+        own = [job for job in jobs if job.get("training_file") == train.id]
+        if not own or self._owns_file(train.id, train.name):
+            return own
+        later = [job for job in own if not requests.has_any_mark(job) and _is_later(job, remote)]
+        return later[-1:]
+
+    def _owns_file(self, file_id: str, name: str) -> bool:
+        try:
+            with translate_errors(self._secrets):
+                file = self._client.files.retrieve(file_id).to_dict(mode="json", warnings=False)
+        except ProviderError as error:
+            if error.kind != "missing":
+                raise
+            return False
+        return file.get("filename") == name
 
     def create_job(self, request: Mapping[str, Any]) -> JobStatus:
         source = str(request.get("model") or request["from_checkpoint"])
@@ -515,25 +547,12 @@ def _copy_body(response: httpx.Response, file: Any, report: Callable[[int, int],
         raise httpx.RemoteProtocolError("the download ended early", request=response.request)
 
 
-def _is_job_of(job: Mapping[str, Any], remote: RemoteJob) -> bool:
-    """Return whether a job is that of a run: by the mark in its suffix, which is in the name of its
-    model; without either, by its training file."""
-    mark = requests.make_mark(remote.tag)
-    suffix, output = records.get_text(job, "suffix"), records.get_text(job, "model_output_name")
-    if suffix is not None or output is not None:
-        return (suffix is not None and suffix.endswith(mark)) or (
-            output is not None and mark in output
-        )
-    # Two runs with the same rows may share a file, which only one of them created a job with.
-    train = remote.files.get("train")
+def _is_later(job: Mapping[str, Any], remote: RemoteJob) -> bool:
+    """Return whether a job may be the one that the run asked for, by the time of its creation."""
     created = records.read_time(job.get("created_at"))
-    is_later = remote.requested is None or created is None or created >= remote.requested - 3600
-    return (
-        train is not None
-        and train.id is not None
-        and job.get("training_file") == train.id
-        and is_later
-    )
+    if created is None or remote.requested is None:
+        return False
+    return created >= remote.requested - MAX_CLOCK_ERROR_S
 
 
 def _rank_file(file: Mapping[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from ftwizard.plan.schema import Plan, Together
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from ftwizard.text import make_visible
 
-_MARK_DIGITS = 12
+_MARK_DIGITS = 10
+_MARK = re.compile(rf"ftw[0-9a-f]{{{_MARK_DIGITS}}}(?![0-9a-z])")
 _COPIED = (
     "n_epochs", "n_checkpoints", "batch_size", "gradient_accumulation_steps", "learning_rate",
     "lr_scheduler_type", "min_lr_ratio", "scheduler_num_cycles", "warmup_ratio", "max_grad_norm",
@@ -95,12 +97,26 @@ def build_suffix(suffix: str | None, tag: str) -> str:
     Together keeps no notes on a job, but its suffix: a job is recognized by it after a lost reply.
     """
     mark = make_mark(tag)
-    return f"{(suffix or 'ftwizard')[: MAX_SUFFIX['together'] - len(mark) - 1]}-{mark}"
+    return f"{suffix[: MAX_SUFFIX['together'] - len(mark) - 1]}-{mark}" if suffix else mark
 
 
 def make_mark(tag: str) -> str:
     """Return the mark of a run: short, and the same for the same tag."""
-    return hashlib.sha256(tag.encode()).hexdigest()[:_MARK_DIGITS]
+    return f"ftw{hashlib.sha256(tag.encode()).hexdigest()[:_MARK_DIGITS]}"
+
+
+def has_mark(job: Mapping[str, Any], tag: str) -> bool:
+    """Return whether a job has the mark of a run, in its suffix or in the name of its model."""
+    return make_mark(tag) in _read_names(job)
+
+
+def has_any_mark(job: Mapping[str, Any]) -> bool:
+    """Return whether a job has the mark of any run."""
+    return _MARK.search(_read_names(job)) is not None
+
+
+def _read_names(job: Mapping[str, Any]) -> str:
+    return f"{job.get('suffix') or ''} {job.get('model_output_name') or ''}"
 
 
 def build_price_parameters(request: Mapping[str, Any]) -> Request:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -367,17 +368,49 @@ def test_an_answer_from_something_else_is_not_a_job(make_world: MakeWorld) -> No
     assert caught.value.may_have_acted
 
 
-def test_two_runs_with_the_same_rows_have_their_own_jobs(make_world: MakeWorld) -> None:
-    world = make_world()
+@pytest.mark.parametrize("has_suffix", [True, False])
+def test_two_runs_with_the_same_rows_have_their_own_jobs(
+    make_world: MakeWorld, has_suffix: bool
+) -> None:
+    world = make_world(has_suffix=has_suffix)
     first, second = world.make_remote("run-1"), world.make_remote("run-2")
     assert first.files["train"].id == second.files["train"].id
     created = world.create(first)
     status = world.platform.find_job(first)
     assert status is not None and status.id == created.id
     assert world.platform.find_job(second) is None
-    world.service.scenario.has_suffix = False
-    status = world.platform.find_job(first)
+    created = world.create(second)
+    requested = msgspec.structs.replace(second, requested=time.time())
+    status = world.platform.find_job(requested)
     assert status is not None and status.id == created.id
+
+
+def test_a_job_is_found_although_its_suffix_was_changed(make_world: MakeWorld) -> None:
+    world = make_world()
+    remote = world.make_remote()
+    created = world.create(remote)
+    (job,) = world.service.jobs.values()
+    job.request["suffix"], job.output = "shortened", "acme/llama-shortened"
+    status = world.platform.find_job(remote)
+    assert status is not None and status.id == created.id
+
+
+def test_the_sdk_by_itself_makes_a_second_job(make_world: MakeWorld) -> None:
+    """The hazard that the platform avoids: the double does not merge two equal requests."""
+    world = make_world()
+    remote = world.make_remote()
+    world.fail_next(method="POST", path=f"{CREATE}$", drop="after")
+    client = together.Together(api_key=KEY, base_url=world.service.address)
+    client.fine_tuning.create(
+        training_file=str(remote.files["train"].id), model=LLAMA, lora=True, train_on_inputs="auto"
+    )
+    assert len(world.service.jobs) == 2
+
+
+def test_a_job_that_advances_by_time(make_world: MakeWorld) -> None:
+    world = make_world(advance="time", state_s=0.001)
+    _, status = world.finish()
+    assert status.state == "succeeded"
 
 
 # Every call that reads works where the network drops once.

@@ -102,6 +102,6 @@ def test_levels_in_every_spelling(level: Any, expected: str) -> None:
 
 def test_a_suffix_keeps_its_mark_and_its_limit() -> None:
     mark = make_mark("run-1")
-    assert build_suffix(None, "run-1") == f"ftwizard-{mark}"
-    assert build_suffix("x" * 40, "run-1") == f"{'x' * 27}-{mark}"
+    assert build_suffix(None, "run-1") == mark
+    assert build_suffix("x" * 40, "run-1") == f"{'x' * 26}-{mark}"
     assert make_mark("run-2") != mark
