@@ -147,6 +147,8 @@ class Platform(Protocol):
     """For a person: ``OpenAI``."""
     endpoint: str
     """Base address of the API."""
+    chat_address: str
+    """Base address of chat completions, which Together has elsewhere."""
     poll_s: float
     """Advised seconds between two looks at a job."""
     can_pause: bool

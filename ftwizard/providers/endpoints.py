@@ -59,7 +59,7 @@ def _find(
     """Return where a model is served: under ``name``, else as recorded, else as the platform says."""
     if name or (recorded and _is_same(platform, recorded)):
         return Endpoint(
-            address=platform.endpoint,
+            address=platform.chat_address,
             served_name=name or (recorded.served_name if recorded else ""),
             key_variable=ACCESS[platform.id].key_variable,
         )
@@ -67,7 +67,7 @@ def _find(
 
 
 def _is_same(platform: Platform, recorded: RemoteEndpoint) -> bool:
-    return recorded.address.rstrip("/") == platform.endpoint.rstrip("/")
+    return recorded.address.rstrip("/") == platform.chat_address.rstrip("/")
 
 
 def record_endpoint(endpoint: Endpoint) -> RemoteEndpoint:

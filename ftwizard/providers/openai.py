@@ -86,7 +86,7 @@ class OpenAIPlatform:
         check_key(key, access.key_variable, access.key_page)
         check_address(address, access.address_variable)
         self._account = openai_errors.Account(self.id, self.name, address, key)
-        self.endpoint = hide_secrets(address)
+        self.endpoint = self.chat_address = hide_secrets(address)
         self._reader = openai.OpenAI(
             api_key=key,
             base_url=address,

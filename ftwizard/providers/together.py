@@ -97,6 +97,7 @@ class TogetherPlatform:
         self._client = Together(api_key=key, base_url=self._address, project_id=project)
         self._creator = self._client.with_options(max_retries=0)
         self.endpoint = f"{hide_secrets(str(self._client.base_url))}/v1"
+        self.chat_address = self.endpoint if self._address else INFERENCE
 
     @property
     def _secrets(self) -> tuple[str, ...]:
@@ -411,8 +412,7 @@ class TogetherPlatform:
             served = model if self._answers(model) else self._find_served_name(model)
         if served is None:
             return None
-        address = self.endpoint if self._address else INFERENCE
-        return Endpoint(address=address, served_name=served, key_variable=KEY_VARIABLE)
+        return Endpoint(address=self.chat_address, served_name=served, key_variable=KEY_VARIABLE)
 
     def _answers(self, model: str) -> bool:
         """Return whether a model is served without a deployment: it is asked for one token."""

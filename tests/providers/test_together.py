@@ -522,6 +522,12 @@ def test_the_address_may_end_with_v1(make_world: MakeWorld) -> None:
     assert [model.id for model in platform.list_models()] == [LLAMA, QWEN]
 
 
+def test_models_answer_at_an_address_of_their_own() -> None:
+    platform = TogetherPlatform({"TOGETHER_API_KEY": KEY})
+    assert platform.endpoint == "https://api.together.ai/v1"
+    assert platform.chat_address == "https://api-inference.together.ai/v1"
+
+
 def test_a_certificate_of_another_time_names_the_clock(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
