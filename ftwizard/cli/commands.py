@@ -143,7 +143,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("plan", "PLAN|DATA",
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub"),
         NAME, FOLLOW, PRICE, *VIEW,
-        _switch("--yes", "ask nothing (training on this machine never asks)"), ALLOW,
+        _switch("--yes", "ask nothing before rows are uploaded (training here never asks)"),
+        _switch("--dry-run", "of a plan for a platform: show what would be uploaded and its cost"),
+        ALLOW,
     )),
     ("check", "check a data set before training", "check:check", (
         *DATA,
@@ -351,7 +353,12 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--gguf", "FILE", "check this GGUF file (default: those that were exported)"),
     )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
-    ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
+    ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (
+        SHOWN_RUN,
+        _choice("--provider", "PROVIDER", "RUN is the id of a job that was started elsewhere, at: ",
+                HOSTED),
+        *VIEW,
+    )),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (
         _value("run", "RUN", "run id (default: the newest that has not finished)", nargs="?"), PRICE,
         _switch("--restore-plan", "continue with the settings that the run began with; the edited "
@@ -391,6 +398,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     ("stop", "save and stop a run; it can be resumed", "stop:stop", (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
         _switch("--kill", "kill it now, without saving; a second stop only waits"),
+        _switch("--cancel", "of a hosted run: cancel the job"),
+        _switch("--detach", "of a hosted run: only stop following the job, which goes on"),
+        _switch("--pause", "of a hosted run: pause the job; resume lets it continue"),
     )),
 )  # fmt: skip
 """Name, summary, function (``module:function``) and arguments of each command."""

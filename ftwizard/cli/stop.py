@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ftwizard.cli import output, run_argument
-from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.cli import hosted_run, output, run_argument
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs import leftovers, lock, remote_host, requests, stopping
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
@@ -20,6 +20,19 @@ def stop(arguments: argparse.Namespace) -> int:
     The request is written before the run's events are read. If the user stops waiting, it stands.
     """
     folder = run_argument.find(arguments.run, default_run.choose_stopped)
+    if hosted_run.is_hosted(folder):
+        return hosted_run.end(folder, arguments)
+    if arguments.cancel or arguments.detach or arguments.pause:
+        raise FtwizardError(
+            f"Run {folder.id} trains on this machine, not at a platform.",
+            f"Save and stop it: ftwizard stop {folder.id}",
+            USAGE,
+        )
+    return end_local(folder, arguments)
+
+
+def end_local(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    """End the processes of a run on this machine."""
     attempt = folder.newest_attempt()
     host = remote_host.get_other_host(folder, folder.read_state())
     is_repeated = False
@@ -55,6 +68,8 @@ def _describe_stop(folder: JobFolder, status: Status, *, kill: bool, is_repeated
     on = f" on {make_visible(status.host, 64)}" if status.host else ""
     if kill:
         return f"Killing it{on}."
+    if hosted_run.is_hosted(folder):
+        return f"It stops following the job{on}."
     left_s = stopping.read_seconds_left(folder, status.attempt)
     limit = f", up to {format_duration(left_s)}{' more' if is_repeated else ''}" if left_s else ""
     begin = "It is already stopping" if is_repeated else "Stopping"

@@ -20,6 +20,7 @@ from ftwizard.advice.time_cap import TimeCap
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.cli import (
     advised_plan,
+    hosted_run,
     open_files,
     output,
     plan_argument,
@@ -85,15 +86,19 @@ def train(arguments: argparse.Namespace) -> int:
 
     Print its id, or follow it with ``--watch``.
     """
+    if arguments.dry_run:
+        return _preview(arguments)
     stem = Path(arguments.plan).stem
     name = store.make_id(stem) if arguments.name is None else check_id(arguments.name)
     start = _start_plan if arguments.model is None else _start_data
     folder, plan, file, advice, cap = start(arguments, name)
     record = folder.read_job()
-    warnings = plan_warnings.find_warnings(
-        plan, model_config.count_parameters(plan.model.name), lambda: record.hashes["train"]
-    )
-    warnings += plan_warnings.warn_other_runs(folder)
+    warnings: list[RecipeWarning] = []
+    if not plan.is_hosted:
+        warnings = plan_warnings.find_warnings(
+            plan, model_config.count_parameters(plan.model.name), lambda: record.hashes["train"]
+        )
+        warnings += plan_warnings.warn_other_runs(folder)
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):
@@ -116,6 +121,23 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _preview(arguments: argparse.Namespace) -> int:
+    plan = _load_plan(arguments)
+    if not plan.is_hosted:
+        raise FtwizardError(
+            "--dry-run is for a plan that trains at a platform.",
+            f"For training on this machine: ftwizard estimate {shlex.quote(arguments.plan)}",
+            USAGE,
+        )
+    return hosted_run.preview(plan, arguments)
+
+
+def _load_plan(arguments: argparse.Namespace) -> Plan:
+    return plan_argument.load(
+        arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
+    )
+
+
 def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
     for option in DATA_OPTIONS:
         if getattr(arguments, option) not in (None, "auto", []):
@@ -124,16 +146,17 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
                 "A plan has all settings itself: change them there.",
                 USAGE,
             )
-    plan = plan_argument.load(
-        arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
-    )
+    plan = _load_plan(arguments)
     if plan.evaluate.sets:
         from ftwizard.evaluate import sets
 
         sets.check_files(plan.evaluate.sets)
+    file = Path(arguments.plan).absolute()
+    if plan.is_hosted:
+        return _Start(hosted_run.start(plan, name, arguments), plan, file)
     price = _read_hour_price(arguments.price)
     folder = launcher.start(plan, name, price, numbered=arguments.name is None)
-    return _Start(folder, plan, Path(arguments.plan).absolute())
+    return _Start(folder, plan, file)
 
 
 def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
@@ -186,6 +209,8 @@ def _read_hour_price(texts: list[str]) -> PriceRate | None:
 def resume(arguments: argparse.Namespace) -> int:
     """Continue a run from its newest sound checkpoint, or from the start where none is left."""
     folder = run_argument.find(arguments.run, default_run.choose_resumed)
+    if hosted_run.is_hosted(folder):
+        return hosted_run.resume(folder, arguments)
     launcher.require_resumable(folder)
     if arguments.restore_plan and (moved := resumed_plan.restore(folder)):
         print(f"· The edited plan is kept in {make_visible(str(moved))}", file=sys.stderr)

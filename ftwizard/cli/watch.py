@@ -40,6 +40,10 @@ PLAIN_STEP_SHARE = 0.1
 
 def watch(arguments: argparse.Namespace) -> int:
     """Follow a run until it ends or the user leaves."""
+    if arguments.provider:
+        from ftwizard.cli import hosted_run
+
+        return view(hosted_run.adopt(arguments), arguments)
     return view(run_argument.find(arguments.run, default_run.choose_shown), arguments)
 
 

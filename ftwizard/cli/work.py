@@ -69,6 +69,10 @@ def run_training(worker: Worker) -> WorkResult:
     folder = worker.folder
     # What was checked at the start; plan.yaml may have been edited since.
     plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
+    if plan.is_hosted:
+        from ftwizard.cli import hosted_work
+
+        return hosted_work.run(worker, plan)
     began = time.monotonic()
     trained = read_trained(worker.folder)
     if trained and trained.reason not in GOOD_END_REASONS:
@@ -104,11 +108,11 @@ def run_training(worker: Worker) -> WorkResult:
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
     if is_finished:
-        _write_card(worker, result)
+        write_card(worker, result)
     return WorkResult(result, trained.message)
 
 
-def _write_card(worker: Worker, result: RunResult) -> None:
+def write_card(worker: Worker, result: RunResult) -> None:
     """Write the model card; whatever fails there is a finding, the run ends as it would without."""
     from ftwizard.errors import FtwizardError
 

@@ -90,8 +90,9 @@ class EventWriter:
         self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
         self._syncer.start()
 
-    def write(self, kind: str, **fields: Any) -> None:
-        """Append an event; ``fields`` are JSON values (NaN and infinities become strings)."""
+    def write(self, kind: str, **fields: Any) -> Event:
+        """Append an event and return it; ``fields`` are JSON values (NaN and infinities become
+        strings)."""
         now = clock.read()
         event = {"v": VERSION, "t": now.t, "m": now.m, "kind": kind, "attempt": self._attempt}
         if now.asleep:
@@ -104,6 +105,7 @@ class EventWriter:
             self._flush()
             if self._outage and len(self._pending) > MAX_PENDING:
                 self._drop(self._outage)
+        return event
 
     def write_finding(self, code: str, message: str, severity: str = "info", **fields: Any) -> None:
         """Append a finding for the user; ``severity`` is ``info`` or ``warning``."""

@@ -12,7 +12,8 @@ import msgspec
 
 from ftwizard.jobs.folder import JobFolder, read_json, write_json
 
-Name = Literal["stop", "save", "evaluate", "kill"]
+Name = Literal["stop", "save", "evaluate", "kill", "cancel", "pause", "continue"]
+"""The last three are for the job at a platform; ``stop`` then only ends following it."""
 NAMES: tuple[Name, ...] = get_args(Name)
 
 

@@ -174,6 +174,13 @@ class Platform(Protocol):
         """
         ...
 
+    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+        """Let the plan's grader grade a few rows of an upload file, which leave the machine.
+
+        Return cautions; none without a grader. Raises ProviderError if it can grade none of the rows.
+        """
+        ...
+
     def find_file(self, name: str) -> str | None:
         """Return the id of the uploaded file of that name; None if there is none."""
         ...

@@ -315,6 +315,13 @@ class OpenAIPlatform:
             raise
         return []
 
+    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+        """Let the plan's grader grade a few rows, and return cautions; none without a grader."""
+        settings = self._get_settings(plan)
+        if settings.method != "reinforcement" or settings.grader is None:
+            return []
+        return self.dry_run_grader(plan, path).describe()
+
     def dry_run_grader(self, plan: Plan, path: Path, count: int = TRIAL_ROWS) -> GraderTrial:
         """Grade the first rows of an upload file, each with its own reference as the answer.
 

@@ -179,6 +179,10 @@ class TogetherPlatform:
         also = f"Did you mean {' or '.join(near)}? " if near else ""
         return f"{also}See what it fine-tunes: ftwizard doctor --provider together"
 
+    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+        """Return nothing: Together has no reinforcement fine-tuning."""
+        return []
+
     def find_file(self, name: str) -> str | None:
         with translate_errors(self._secrets):
             listed = self._client.files.list().to_dict(mode="json", warnings=False)

@@ -78,7 +78,7 @@ def start(
         **({"epochs": before.summary} if before else {}),
     }
     hashes |= _hash_model(source)
-    path = _choose_path(run_id, numbered=numbered)
+    path = choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, hashes, inputs)
     _start(folder, plan)
     return folder
@@ -159,7 +159,7 @@ def branch(
     beginning = find_beginning(parent, begin, needs_base, status.end_reason)
     inputs = {**record.inputs, **machine_rate.price_record(hour), "model": source}
     origin = Parent(id=parent.id, step=beginning.step, changes=dict(differences))
-    path = _choose_path(run_id, numbered=numbered)
+    path = choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, hashes, inputs, origin)
     if source == record.inputs["model"]:
         base_weights.copy_record(parent, folder)
@@ -236,7 +236,7 @@ def reproduce(original: JobFolder, run_id: str, plan: Plan, *, numbered: bool = 
     budget.require_price(plan, hour)
     inputs = {**record.inputs, **machine_rate.price_record(hour)}
     origin = Parent(id=original.id, step=0, changes={})
-    path = _choose_path(run_id, numbered=numbered)
+    path = choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, record.hashes, inputs, origin)
     base_weights.copy_record(original, folder)
     weights = original.origin if original.origin.is_dir() else None
@@ -324,7 +324,7 @@ def _require_free(path: Path, subject: str, needed: int, hint: str) -> None:
         )
 
 
-def _choose_path(run_id: str, *, numbered: bool) -> Path:
+def choose_path(run_id: str, *, numbered: bool) -> Path:
     """Return the folder for a new run, which is claimed if ``numbered``."""
     path = _create_runs_folder() / run_id
     if not numbered:

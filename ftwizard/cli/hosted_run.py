@@ -1,0 +1,204 @@
+"""Commands on hosted runs: their start with a confirmation, their resumption, and the end of a job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from ftwizard.cli import output
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.jobs import requests
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
+from ftwizard.quantity import Figure
+from ftwizard.runs import hosted, remote, store
+from ftwizard.text import make_visible
+
+CONFIRMATION = "upload"
+"""The word that a person types before rows leave the machine."""
+CANCEL_WAIT_S = 60.0
+"""Time for a platform to confirm a cancellation, before the command returns."""
+POLL_S = 0.2
+
+
+def is_hosted(folder: JobFolder) -> bool:
+    """Return whether a run's job is at a platform."""
+    return remote.read(folder) is not None
+
+
+def start(plan: Plan, run_id: str, arguments: argparse.Namespace) -> JobFolder:
+    """Show what leaves the machine, ask unless ``--yes``, and start the run.
+
+    Raises FtwizardError (exit 2) where nobody can be asked.
+    """
+    if not arguments.yes and not sys.stdin.isatty():
+        raise FtwizardError(
+            "This plan uploads your rows, and nobody can be asked here.",
+            "To upload without a question: --yes",
+            USAGE,
+        )
+    from ftwizard.providers import launcher
+
+    console, shown = output.make_console(stderr=True), 0
+
+    def confirm(departure: launcher.Departure) -> bool:
+        nonlocal shown
+        shown = len(departure.cautions)
+        output.print_lines(console, *(f"! {text}" for text in departure.cautions), *departure.lines)
+        if arguments.yes:
+            return True
+        try:
+            answer = input(f"Type {CONFIRMATION} to send them, anything else to leave: ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+        return answer.strip().lower() == CONFIRMATION
+
+    folder, departure = launcher.start(plan, run_id, confirm, numbered=arguments.name is None)
+    output.print_lines(console, *(f"! {text}" for text in departure.cautions[shown:]))
+    return folder
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``train PLAN --dry-run --json``."""
+
+    provider: str
+    name: str
+    report: Any
+    """What would be uploaded: an ``UploadReport``."""
+    cost: Figure | None
+    """US dollars; None if unknown."""
+    cautions: list[str]
+    lines: list[str]
+    """All of it for a person."""
+
+
+def preview(plan: Plan, arguments: argparse.Namespace) -> int:
+    """Print what a hosted plan would send and cost; nothing is uploaded."""
+    from ftwizard.providers import launcher
+
+    departure = launcher.preview(plan)
+    document = Preview(
+        provider=plan.provider,
+        name=hosted.name_platform(plan.provider),
+        report=departure.report,
+        cost=departure.cost,
+        cautions=departure.cautions,
+        lines=departure.lines,
+    )
+    lines = [*(f"! {text}" for text in departure.cautions), *departure.lines]
+    output.print_report(arguments, document, [*lines, "Nothing was uploaded."])
+    return 0
+
+
+def resume(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    """Follow the job of a hosted run again; let a paused job continue."""
+    from ftwizard.providers import launcher
+
+    plan = plan_file.read_run(folder)
+    record = remote.read(folder)
+    if observe(folder).state != "ended":
+        attempt = folder.newest_attempt()
+        if record is None or record.state != "paused":
+            from ftwizard.jobs.launch import AlreadyRunning
+
+            raise AlreadyRunning(folder.id)
+    else:
+        attempt = launcher.resume(folder, plan).number
+    if record is not None and record.state == "paused":
+        requests.send(folder, "continue", attempt)
+    if arguments.json:
+        output.print_json(store.read_status(folder))
+        return 0
+    name = hosted.name_platform(plan.provider)
+    print(f"{folder.id} follows its job at {name} again (attempt {attempt}).")
+    return 0
+
+
+def adopt(arguments: argparse.Namespace) -> JobFolder:
+    """Return a run that follows a job from elsewhere, by ``watch JOB_ID --provider P``."""
+    if arguments.run is None:
+        raise FtwizardError("--provider needs the id of a job.", "ftwizard watch JOB_ID …", USAGE)
+    from ftwizard.providers import launcher
+
+    return launcher.adopt(arguments.run, arguments.provider)
+
+
+def end(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    """Cancel or pause the job of a hosted run, or only end following it."""
+    choice = _choose_end(folder, arguments)
+    if choice == "leave":
+        print("Nothing was changed.", file=sys.stderr)
+        return DECLINED
+    if choice == "detach":
+        return _detach(folder, arguments)
+    return _request(folder, arguments, "cancel" if choice == "cancel" else "pause")
+
+
+def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
+    for name in ("cancel", "pause", "detach"):
+        if getattr(arguments, name):
+            return name
+    record = remote.read(folder)
+    assert record is not None
+    name = hosted.name_platform(record.provider)
+    if not sys.stdin.isatty():
+        raise FtwizardError(
+            f"Run {folder.id} follows a job at {name}.",
+            f"To cancel the job: ftwizard stop {folder.id} --cancel   To only stop following it: "
+            f"ftwizard stop {folder.id} --detach",
+            USAGE,
+        )
+    lines = [
+        f"The job {make_visible(record.job_id or 'is not created yet', 80)} is at {name}.",
+        "  cancel: end the job. What was trained until then is billed, and no model is made.",
+        "  detach: only stop following it here. The job goes on and is billed.",
+    ]
+    output.print_lines(output.make_console(stderr=True), *lines)
+    try:
+        answer = input("Type cancel or detach, anything else to leave: ").strip().lower()
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    return answer if answer in ("cancel", "detach") else "leave"
+
+
+def _detach(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    from ftwizard.cli import stop
+
+    return stop.end_local(folder, arguments)
+
+
+def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Name) -> int:
+    """Ask the follower, which is started again if it has ended, to change the job; wait for it."""
+    from ftwizard.providers import launcher
+
+    record = remote.read(folder)
+    if record is not None and record.has_ended:
+        return _print_end(folder, arguments, f"The job has ended already: {record.status}.")
+    if observe(folder).state == "ended":
+        launcher.resume(folder, plan_file.read_run(folder))
+    attempt = folder.newest_attempt()
+    requests.send(folder, name, attempt)
+    deadline = time.monotonic() + CANCEL_WAIT_S
+    wanted = "cancelled" if name == "cancel" else "paused"
+    while time.monotonic() < deadline:
+        record, status = remote.read(folder), observe(folder)
+        if status.state == "ended" or (record and record.state == wanted == "paused"):
+            break
+        time.sleep(POLL_S)
+    record = remote.read(folder)
+    word = record.status if record and record.status else "not known yet"
+    return _print_end(folder, arguments, f"Status of the job: {make_visible(word, 60)}.")
+
+
+def _print_end(folder: JobFolder, arguments: argparse.Namespace, line: str) -> int:
+    if arguments.json:
+        output.print_json(store.read_status(folder))
+    else:
+        print(line)
+    return 0

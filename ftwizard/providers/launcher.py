@@ -1,0 +1,229 @@
+"""Starts of hosted runs: a new one, a follower that continues, and a job that was created elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ftwizard import __version__, config, credentials, locations
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.jobs import launch
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord
+from ftwizard.plan import changes, checks, plan_file
+from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Plan, Split
+from ftwizard.providers import cost, platforms, upload
+from ftwizard.providers.base import JobStatus, Platform
+from ftwizard.quantity import Figure
+from ftwizard.runs import remote, store
+from ftwizard.runs.remote import RemoteFile, RemoteJob
+from ftwizard.text import make_visible
+from ftwizard.train import command, dataset, launcher
+
+SILENT_S = 1800.0
+"""Silence after which a follower counts as stalled: a job may wait for hours in a queue."""
+
+
+class Departure(NamedTuple):
+    """What is about to leave the machine, for the user's confirmation."""
+
+    plan: Plan
+    report: upload.UploadReport
+    cost: Figure | None
+    cautions: list[str]
+    lines: list[str]
+    """What a person should read before."""
+
+
+Confirm = Callable[[Departure], bool]
+
+
+def start(
+    plan: Plan, run_id: str, confirm: Confirm, *, numbered: bool = False
+) -> tuple[JobFolder, Departure]:
+    """Check and convert the rows, ask, and start the run that uploads them and follows the job.
+
+    ``confirm`` is called before anything leaves the machine, after secrets in the rows were refused
+    (exit 3) unless the plan allows them. ``numbered``: where the id is taken, the run gets the next
+    free one. Raises FtwizardError, and ProviderError where the platform would refuse the job.
+    """
+    config.load()
+    folder, departure = create(plan, run_id, confirm, numbered=numbered)
+    _start(folder, departure.plan)
+    return folder, departure
+
+
+def create(
+    plan: Plan, run_id: str, confirm: Confirm, *, numbered: bool = False
+) -> tuple[JobFolder, Departure]:
+    """Create the run without starting it; see ``start``."""
+    plan = changes.pin_defaults(plan_file.copy_mix(plan))
+    platform = get_platform(plan)
+    path = launcher.choose_path(run_id, numbered=numbered)
+    existed = path.exists() and not numbered
+    if existed and (path / "job.json").exists():
+        raise FtwizardError(f"A run named {run_id} already exists.", "Choose another --name.")
+    try:
+        departure = _prepare(plan, platform, locations.create_private_folder(path))
+        if not confirm(departure):
+            raise FtwizardError("Nothing was uploaded.", "", DECLINED)
+        cautions = platform.try_grader(plan, path / departure.report.train.path)
+        departure = departure._replace(cautions=[*departure.cautions, *cautions])
+        folder = _create(path, plan, platform, departure)
+    except BaseException:
+        if not existed and not (path / "job.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    return folder, departure
+
+
+def preview(plan: Plan) -> Departure:
+    """Return what would leave the machine, and what it would cost; nothing is kept or uploaded."""
+    plan = changes.pin_defaults(plan_file.copy_mix(plan))
+    platform = get_platform(plan)
+    root = locations.create_private_folder(locations.runs_folder())
+    with tempfile.TemporaryDirectory(prefix=".preview-", dir=root) as path:
+        return _prepare(plan, platform, Path(path))
+
+
+def get_platform(plan: Plan) -> Platform:
+    """Return the platform of a plan, by the keys of this environment."""
+    if plan.provider == "local":
+        raise ValueError("a plan of this machine has no platform")
+    return platforms.get_platform(plan.provider)
+
+
+def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
+    checks.check_epochs(plan)
+
+    def keep(rows: dataset.Rows) -> None:
+        if plan.finish.compare and platform.get_method(plan) == "supervised":
+            dataset.save_test_set(JobFolder(path), rows, plan.evaluate.shots, plan.recipe.seed)
+
+    report = upload.prepare_upload(plan, path, endpoint=platform.endpoint, keep=keep)
+    upload.require_no_secrets(plan, report)
+    cautions = platform.check_plan(plan)
+    predicted = cost.predict_cost(plan, report)
+    cost.require_budget(plan, predicted)
+    lines: list[str] = []
+    return Departure(plan, report, predicted, cautions, lines)
+
+
+def _create(path: Path, plan: Plan, platform: Platform, departure: Departure) -> JobFolder:
+    tag, report = uuid.uuid4().hex, departure.report
+    files = {
+        Path(part.path).stem: RemoteFile(
+            path=part.path, name=f"ftwizard-{tag}-{Path(part.path).name}",
+            rows=part.rows, size_bytes=part.size_bytes,
+        )
+        for part in report.parts
+    }  # fmt: skip
+    record = RemoteJob(
+        provider=plan.provider, tag=tag, endpoint=platform.endpoint, model=plan.model.name,
+        files=files, predicted_cost=departure.cost,
+    )  # fmt: skip
+    return _write(path, plan, record, report.hashes)
+
+
+def _write(path: Path, plan: Plan, record: RemoteJob, hashes: Mapping[str, str]) -> JobFolder:
+    job = JobRecord(
+        kind="train",
+        argv=command.build_argv(path),
+        version=__version__,
+        created=time.time(),
+        hashes=dict(hashes),
+        inputs={"silent_s": SILENT_S},
+        plan=msgspec.to_builtins(plan),
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    return launch.create(
+        path, job, {"plan.yaml": plan_file.dump(plan).encode(), "remote.json": encoded}
+    )
+
+
+def resume(folder: JobFolder, plan: Plan) -> Attempt:
+    """Follow the job of a run again.
+
+    Raises FtwizardError where nothing is left to follow: the job has ended.
+    """
+    launcher.require_resumable(folder)
+    if remote.read(folder) is None:
+        raise FtwizardError(
+            f"{folder.remote} could not be read, so the job of run {folder.id} is unknown.",
+            f"Adopt it by its id: ftwizard watch JOB_ID --provider {plan.provider}",
+        )
+    get_platform(plan)  # without a key, nothing is started
+    return _start(folder, plan)
+
+
+def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> JobFolder:
+    """Follow a job that was created elsewhere, in a run of its own; return that.
+
+    A job that a run here follows already is not adopted again.
+    """
+    platform = platforms.get_platform(provider)
+    for folder in store.list_runs():
+        record = remote.read(folder)
+        if record and record.provider == provider and record.job_id == job_id:
+            return folder
+    status = platform.get_job(job_id)
+    plan = _make_adopted_plan(provider, status)
+    record = RemoteJob(
+        provider=provider, tag=status.tag or "", endpoint=platform.endpoint, model=status.model,
+        job_id=status.id, status=status.status, state=status.state, adopted=True,
+    )  # fmt: skip
+    path = launcher.choose_path(run_id or store.make_id(job_id), numbered=run_id is None)
+    folder = _write(path, plan, record, {})
+    _start(folder, plan)
+    return folder
+
+
+def _make_adopted_plan(provider: HostedProvider, status: JobStatus) -> Plan:
+    """Return what is known of the plan of a job from elsewhere: its rows are at the platform."""
+    return Plan(
+        provider=provider,
+        data=Data(
+            files=Files(train=status.training_file or "unknown"),
+            split=Split(validation=0.0, test=0.0),
+        ),
+        model=Model(name=make_visible(status.model, 200)),
+        allow=("no-validation",),
+        finish=Finish(compare=False, merge=False),
+    )
+
+
+def _start(folder: JobFolder, plan: Plan) -> Attempt:
+    return launch.start(
+        folder,
+        command.build_argv(folder.path),
+        environment=build_environment(plan),
+        plan=msgspec.to_builtins(plan),
+    )
+
+
+def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a follower, with the keys of its platform only."""
+    if plan.provider == "local":
+        raise FtwizardError("A run of this machine has no platform.", "", USAGE)
+    keep = set(platforms.ACCESS[plan.provider].variables)
+    if plan.evaluate.judge.key_variable:
+        keep.add(plan.evaluate.judge.key_variable)
+    if uses_wandb(plan) and plan.provider == "together":
+        keep.add("WANDB_API_KEY")
+    variables = credentials.without_secrets(os.environ if base is None else base, keep)
+    variables["PYTHONUNBUFFERED"] = "1"
+    return variables
+
+
+def uses_wandb(plan: Plan) -> bool:
+    """Return whether the platform sends the metrics to Weights & Biases."""
+    return plan.is_hosted and (
+        "wandb" in plan.report_to or plan.platform_settings.wandb.project is not None
+    )

@@ -1,0 +1,141 @@
+"""A hosted job from the point of view of its follower: patient calls, requests, and the record."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from ftwizard.jobs import requests
+from ftwizard.jobs.worker import EarlyEnd, Worker
+from ftwizard.plan.schema import Plan
+from ftwizard.providers.base import Platform, ProviderError
+from ftwizard.runs import remote
+from ftwizard.runs.remote import RemoteJob
+from ftwizard.text import format_duration
+
+POLL_VARIABLE = "FTWIZARD_POLL_S"
+LOOK_S = 0.2
+"""Between two looks for a request of the user."""
+FIRST_RETRY_S = 2.0
+MAX_RETRY_S = 120.0
+"""Wait before another try of a platform that does not answer, doubled for each further one."""
+ALIVE_S = 120.0
+"""Longest silence of the follower while it waits: without events, views report a stall."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class CancelRequested(Exception):
+    """Raised where the user wants the job canceled."""
+
+
+class Session:
+    """What the parts of a follower share: the worker, the platform, and the record on disk."""
+
+    def __init__(self, worker: Worker, plan: Plan, platform: Platform, record: RemoteJob) -> None:
+        self.worker, self.plan, self.platform = worker, plan, platform
+        self.record = record
+        self.poll_s = read_poll_s(platform.poll_s)
+        self._phase: tuple[str, str | None] = ("", None)
+        self._outage: float | None = None
+        """Monotonic time since which the platform does not answer."""
+
+    def save(self, **changes: object) -> None:
+        """Change the record, on disk before anything else happens."""
+        changed = msgspec.structs.replace(self.record, **changes)
+        if changed != self.record:
+            remote.write(self.worker.folder, changed)
+            self.record = changed
+
+    def phase(self, name: str, what: str | None = None, **fields: object) -> None:
+        """Report the phase, if it is a new one, has progress, or nothing was written for long."""
+        silent_s = time.monotonic() - self.worker.events.written_at
+        if fields or (name, what) != self._phase or silent_s >= ALIVE_S:
+            self._phase = (name, what)
+            self.worker.phase(name, what=what, **fields)
+
+    def wait(self, seconds: float, *, cancels: bool = True) -> None:
+        """Wait; raise Stopped if following should end, CancelRequested if the job should."""
+        end = time.monotonic() + seconds
+        while True:
+            self.worker.check_stop()
+            if cancels and self.is_asked("cancel"):
+                raise CancelRequested
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                return
+            time.sleep(min(LOOK_S, left_s))
+
+    def is_asked(self, name: requests.Name) -> bool:
+        """Return whether the user requested something of this attempt."""
+        return requests.read_pending(self.worker.folder, name, self.worker.attempt) is not None
+
+    def take(self, name: requests.Name) -> bool:
+        """Return whether the user requested something, and forget it."""
+        if not self.is_asked(name):
+            return False
+        requests.remove(self.worker.folder, name)
+        return True
+
+    def read(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call what changes nothing, however long the platform does not answer.
+
+        A job goes on at the platform without a network here, so its follower waits for one. Raises
+        ProviderError for every other error, Stopped and CancelRequested as ``wait``.
+        """
+        attempt = 0
+        while True:
+            try:
+                result = call(*args, **kwargs)
+            except ProviderError as error:
+                if error.kind != "unreachable":
+                    raise
+                self._report_outage(error)
+                wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**attempt, 8 * self.poll_s)
+                # A cancel needs the platform as well, so it waits too.
+                self.wait(max(error.retry_after_s or 0.0, wait_s), cancels=False)
+                attempt += 1
+            else:
+                self._report_recovery()
+                return result
+
+    def _report_outage(self, error: ProviderError) -> None:
+        if self._outage is None:
+            self._outage = time.monotonic()
+            self.worker.events.write_finding(
+                "platform_unreachable",
+                f"{error.message} The follower tries again until it answers.",
+                "warning",
+            )
+
+    def _report_recovery(self) -> None:
+        if self._outage is not None:
+            silence = format_duration(time.monotonic() - self._outage)
+            self._outage = None
+            message = f"{self.platform.name} answers again, after {silence}."
+            self.worker.events.write_finding("platform_reachable", message)
+
+
+def read_poll_s(advised_s: float) -> float:
+    """Return the seconds between two looks at a job: ``FTWIZARD_POLL_S``, else what is advised.
+
+    Raises EarlyEnd for a value that is not a number above 0.
+    """
+    text = os.environ.get(POLL_VARIABLE, "").strip()
+    if not text:
+        return advised_s
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise EarlyEnd(
+            "refused",
+            f"{POLL_VARIABLE} is “{text[:40]}”.",
+            "Set it to seconds above 0, or remove it.",
+        )
+    return seconds

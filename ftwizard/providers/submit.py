@@ -1,0 +1,195 @@
+"""The start of a hosted job: its files, then the job itself, never two of one run.
+
+Before anything is created, ``remote.json`` says what is about to be: a tag that no other run has, and
+the request. After a lost reply or a crash, the job is looked up by both before another is created.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.providers.base import JobStatus, ProviderError
+from ftwizard.providers.session import Session
+from ftwizard.text import make_visible
+
+MAX_CREATES = 4
+"""Requests to create the job, each after it was looked up in vain."""
+LOOK_PAUSES_S = (0.0, 0.5, 1.5, 3.0)
+"""Pauses before each look for a job that may exist: a listing can lag behind what was created."""
+MAX_UPLOADS = 5
+
+
+def submit(session: Session) -> JobStatus:
+    """Upload the files and create the job, unless that was done; return the job.
+
+    Raises EarlyEnd where the platform refuses a file or the job, Stopped and CancelRequested.
+    """
+    if session.record.job_id is None:
+        _upload_files(session)
+        status = _create(session)
+        record_status(session, status)
+        session.worker.events.sync()
+    assert session.record.job_id is not None
+    return session.read(session.platform.get_job, session.record.job_id)
+
+
+def record_status(session: Session, status: JobStatus) -> None:
+    """Keep what the platform says of the job."""
+    error = ": ".join(filter(None, (status.error_code, status.error)))
+    old = session.record
+    session.save(
+        job_id=status.id,
+        status=status.status,
+        state=status.state,
+        url=status.url or old.url,
+        tuned_model=status.tuned_model or old.tuned_model,
+        trained_tokens=status.trained_tokens or old.trained_tokens,
+        error=make_visible(error, 500) or old.error,
+        created=status.created or old.created,
+        finished=status.finished or old.finished,
+        result_files=status.result_files or old.result_files,
+        actual_cost=status.price or old.actual_cost,
+    )
+
+
+def _upload_files(session: Session) -> None:
+    for part in session.record.files:
+        _upload(session, part)
+    for part in session.record.files:
+        _wait_until_ready(session, part)
+
+
+def _upload(session: Session, part: str) -> None:
+    """Upload a file unless the platform has it: a reply that was lost does not upload it twice."""
+    platform, folder = session.platform, session.worker.folder
+    for attempt in range(1, MAX_UPLOADS + 1):
+        file = session.record.files[part]
+        if file.id:
+            return
+        file_id = session.read(platform.find_file, file.name)
+        if file_id is None:
+            session.phase("uploading", part, done=0, total=file.size_bytes, unit="bytes")
+
+            def report(done: int, total: int) -> None:
+                session.phase("uploading", part, done=done, total=total, unit="bytes")
+
+            try:
+                file_id = platform.upload(folder.path / file.path, file.name, report)
+            except ProviderError as error:
+                if error.kind != "unreachable" or attempt == MAX_UPLOADS:
+                    raise _refuse(error, f"The {part} file was not uploaded.") from None
+                session.wait(error.retry_after_s or min(60.0, session.poll_s * 2**attempt))
+                continue
+        files = session.record.files | {part: msgspec.structs.replace(file, id=file_id)}
+        session.save(files=files)
+
+
+def _wait_until_ready(session: Session, part: str) -> None:
+    """Wait until the platform has checked a file."""
+    file = session.record.files[part]
+    assert file.id is not None
+    while True:
+        session.phase("validating", f"{part} file")
+        status = session.read(session.platform.check_file, file.id)
+        if status.state == "ready":
+            return
+        if status.state == "failed":
+            reason = make_visible(status.reason, 400).rstrip(".") or "it gives no reason"
+            raise EarlyEnd(
+                "refused",
+                f"{session.platform.name} refuses the {part} file: {reason}.",
+                f"Check it: ftwizard check {session.worker.folder.path / file.path} --target "
+                f"{session.platform.get_target(session.plan)}",
+            )
+        session.wait(session.poll_s)
+
+
+def _create(session: Session) -> JobStatus:
+    """Create the job; look it up first if it was requested before."""
+    platform = session.platform
+    if session.record.requested is None:
+        session.save(request=platform.build_request(session.plan, session.record))
+    elif job := _look_up(session):
+        return job
+    assert session.record.request is not None
+    _require_price(session)
+    for attempt in range(1, MAX_CREATES + 1):
+        session.phase("submitting")
+        session.wait(0.0)
+        session.save(requested=time.time())
+        try:
+            return platform.create_job(session.record.request)
+        except ProviderError as error:
+            if not error.may_have_acted and error.kind != "unreachable":
+                raise _refuse(error, "No job was created.") from None
+            last = error
+            session.wait(error.retry_after_s or min(60.0, session.poll_s * attempt))
+            if job := _look_up(session):
+                return job
+    raise _refuse(last, "No job was created.")
+
+
+def find_submitted(session: Session) -> JobStatus | None:
+    """Return the job of this run if it was created, whether or not its reply arrived."""
+    if session.record.job_id is not None:
+        return session.read(session.platform.get_job, session.record.job_id)
+    return None if session.record.requested is None else _look_up(session)
+
+
+def _look_up(session: Session) -> JobStatus | None:
+    """Return the job of this run, if the platform has one.
+
+    Raises EarlyEnd if the platform does not list jobs: then nobody can tell whether one exists.
+    """
+    session.phase("submitting", "looking for the job")
+    for pause_s in LOOK_PAUSES_S:
+        session.wait(pause_s, cancels=False)
+        try:
+            job = session.read(session.platform.find_job, session.record)
+        except ProviderError as error:
+            raise EarlyEnd(
+                "refused",
+                f"The job may exist: no reply came to its creation, and the jobs cannot be listed: "
+                f"{error.message}",
+                f"Look for it at {session.platform.name}. To look again and follow it: ftwizard "
+                f"resume {session.worker.folder.id}",
+            ) from None
+        if job is not None:
+            return job
+    return None
+
+
+def _require_price(session: Session) -> None:
+    """Raise EarlyEnd if the platform's own price is above the budget, or above what it allows."""
+    assert session.record.request is not None
+    try:
+        price = session.read(session.platform.estimate_price, session.record.request)
+    except ProviderError as error:
+        raise _refuse(error, "No job was created.") from None
+    if price.allowed is False:
+        limit = f" Its limit is ${price.limit:,.2f}." if price.limit is not None else ""
+        cost = f" (${price.total.value:,.2f})" if price.total else ""
+        raise EarlyEnd(
+            "refused",
+            f"{session.platform.name} does not allow this account a job of this cost{cost}.{limit}",
+            "Add credit there, or train on fewer rows or epochs.",
+        )
+    if price.total is None:
+        return
+    session.save(predicted_cost=price.total)
+    limit_usd = session.plan.budget.usd
+    if limit_usd is not None and price.total.lowest > limit_usd:
+        raise EarlyEnd(
+            "refused",
+            f"The job would cost ${price.total.value:,.2f} by {session.platform.name}'s own estimate, "
+            f"more than budget.usd: ${limit_usd:,.2f}.",
+            "Nothing was started. Raise it, or train on fewer rows or epochs.",
+        )
+
+
+def _refuse(error: FtwizardError, effect: str) -> EarlyEnd:
+    return EarlyEnd("refused", f"{error.message} {effect}", error.hint)

@@ -1,0 +1,284 @@
+"""A hosted job until its end: its events in our vocabulary, the diagnosis, the budget, requests."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ftwizard.diagnosis import Verdict, diagnose
+from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.folder import write_whole
+from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.providers.base import JobEvent, JobStatus, ProviderError
+from ftwizard.providers.session import CancelRequested, Session
+from ftwizard.providers.submit import record_status
+from ftwizard.runs import loss_curves
+from ftwizard.runs.diagnosis_writer import DiagnosisWriter
+from ftwizard.runs.progress import Progress
+from ftwizard.text import make_visible
+
+RECORDED = ("remote", "log", "eval")
+"""Kinds of the events that are copied from a platform; each has its ``id`` there."""
+MAX_TEXT = 500
+"""Characters of a platform's message."""
+
+
+class Watcher:
+    """Copies what a job reports, and reacts to it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.progress = Progress()
+        self._known: set[str] = set()
+        self._last_step = {"log": 0, "eval": 0}
+        self._total: int | None = None
+        self._epochs: float | None = None
+        self._started = False
+        """Whether the phase of training was written in this attempt."""
+        self._cancel_reason = ""
+        """Why the job is canceled by us; empty while it is not."""
+        self._diagnosis = DiagnosisWriter(session.worker.events)
+        self._diagnosed = (0, 0)
+        """Logs and evaluations at the last diagnosis."""
+        self._read_earlier()
+
+    def watch(self, status: JobStatus) -> JobStatus:
+        """Follow the job until it has ended; return its last status.
+
+        Raises Stopped where the user only ends following, EarlyEnd if it cannot be followed.
+        """
+        session = self.session
+        while True:
+            record_status(session, status)
+            self._show(status)
+            self._copy(
+                session.read(session.platform.list_events, status.id, frozenset(self._known))
+            )
+            if session.record.has_ended:
+                return status
+            self._diagnose()
+            self._check_budget()
+            self._handle_requests(status)
+            try:
+                session.wait(session.poll_s)
+            except CancelRequested:
+                self._cancel("")
+            status = session.read(session.platform.get_job, status.id)
+
+    def complete(self, status: JobStatus) -> None:
+        """Add what is only there at the end: results, checkpoints and the last verdict."""
+        session = self.session
+        with contextlib.suppress(ProviderError):
+            rows = session.read(session.platform.read_results, status)
+            self._write_results(rows)
+            if not self.progress.losses:
+                self._copy(rows)
+        with contextlib.suppress(ProviderError):
+            kept = session.read(session.platform.list_checkpoints, status.id)
+            session.save(checkpoints=tuple(kept))
+        self._write_checkpoints()
+        self._diagnose(is_last=True)
+        self._diagnosis.report_end(self.progress.step or 0)
+
+    def _read_earlier(self) -> None:
+        """Read what earlier attempts copied, so that nothing is written twice."""
+        reader = EventReader(self.session.worker.folder.events)
+        for events in reader.read_slices():
+            self.progress.feed(events)
+            for event in events:
+                if event["kind"] in RECORDED and isinstance(event.get("id"), str):
+                    self._known.add(event["id"])
+        for kind, series in (("log", self.progress.losses), ("eval", self.progress.evaluations)):
+            self._last_step[kind] = int(series.last_x or 0)
+
+    def _show(self, status: JobStatus) -> None:
+        """Report the phase that the status means."""
+        session, word = self.session, make_visible(status.status, 40)
+        self._total = status.total_steps or self._total
+        epochs = status.settings.get("n_epochs")
+        self._epochs = float(epochs) if isinstance(epochs, int | float) else self._epochs
+        if status.state == "pending":
+            session.phase("queued", word)
+        elif status.state == "paused":
+            session.phase("paused", word)
+            self._started = False
+        elif status.state == "running" and not self._started:
+            self._start_training()
+
+    def _start_training(self) -> None:
+        """Write the phase of training, which carries the steps so far and in total."""
+        step = max(self._last_step.values())
+        self._write("phase", phase="training", step=step, total=self._total)
+        self._started = True
+
+    def _copy(self, events: Iterable[JobEvent]) -> None:
+        """Write new events of the job as ours, by step and never back."""
+        fresh = [event for event in events if event.id not in self._known]
+        self._known.update(event.id for event in fresh)
+        metrics = [event for event in fresh if event.step is not None and event.metrics]
+        for event in fresh:
+            if not event.metrics or event.step is None:
+                self._write_message(event)
+        for event in sorted(metrics, key=lambda event: event.step or 0):
+            self._write_metrics(event)
+
+    def _write_message(self, event: JobEvent) -> None:
+        fields: dict[str, Any] = {"level": event.level, "type": make_visible(event.type, 60)}
+        if event.t is not None:
+            fields["created"] = event.t
+        message = make_visible(" ".join(event.message.split()), MAX_TEXT)
+        self._write("remote", id=event.id, message=message, **fields)
+
+    def _write_metrics(self, event: JobEvent) -> None:
+        assert event.step is not None
+        if event.total_steps and event.total_steps != self._total:
+            self._total, self._started = event.total_steps, False
+        if not self._started:
+            self._start_training()
+        evaluated = {n: v for n, v in event.metrics.items() if n.startswith("eval_")}
+        trained = {n: v for n, v in event.metrics.items() if n not in evaluated and n != "epoch"}
+        epoch = {n: v for n, v in event.metrics.items() if n == "epoch"} or self._get_epoch(
+            event.step
+        )
+        for kind, fields in (("log", trained), ("eval", evaluated)):
+            # A view takes an earlier step for a resumed training, and forgets what followed.
+            if fields and event.step > self._last_step[kind]:
+                self._last_step[kind] = event.step
+                self._write(kind, id=event.id, step=event.step, **epoch, **fields)
+
+    def _get_epoch(self, step: int) -> dict[str, float]:
+        """Return the epoch at a step, where the platform reports the steps and the epochs only."""
+        if not self._epochs or not self._total:
+            return {}
+        return {"epoch": round(self._epochs * step / self._total, 4)}
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        self.progress.feed([self.session.worker.events.write(kind, **fields)])
+
+    def _write_results(self, rows: list[JobEvent]) -> None:
+        """Keep the platform's table of all steps next to the events."""
+        if not rows:
+            return
+        names = sorted({name for row in rows for name in row.metrics})
+        lines = [",".join(["step", *names])]
+        lines += [
+            ",".join([str(row.step), *(_format(row.metrics.get(name)) for name in names)])
+            for row in rows
+        ]
+        path = self.session.worker.folder.path / "results.csv"
+        write_whole(path, ("\n".join(lines) + "\n").encode())
+
+    def _write_checkpoints(self) -> None:
+        for kept in self.session.record.checkpoints:
+            if kept.step not in self.progress.checkpoints:
+                self._write(
+                    "checkpoint", step=kept.step, eval_loss=kept.eval_loss, model=kept.model
+                )
+
+    def _diagnose(self, *, is_last: bool = False) -> None:
+        """Diagnose the curve where it has grown enough, and cancel the job if the plan says so."""
+        logs, evaluations = len(self.progress.losses), len(self.progress.evaluations)
+        if (logs, evaluations) == self._diagnosed or not logs:
+            return
+        if evaluations == self._diagnosed[1] and not is_last and not self._diagnosis.is_due(logs):
+            return
+        self._diagnosed = (logs, evaluations)
+        self._diagnosis.plan_next(logs)
+        try:
+            verdict = diagnose(loss_curves.from_progress(self.progress))
+        except Exception as error:  # noqa: BLE001 (a failed diagnosis must not end the run)
+            self._diagnosis.report_failure(error)
+            return
+        self._diagnosis.report(self.progress.step or 0, verdict)
+        if not is_last:
+            self._react(verdict)
+
+    def _react(self, verdict: Verdict) -> None:
+        if verdict.pattern in self.session.plan.hosted.cancel_on:
+            self._cancel(f"The diagnosis is {verdict.pattern}, which hosted.cancel_on names.")
+
+    def _check_budget(self) -> None:
+        """Cancel the job once what it has cost so far, at most, reaches ``budget.usd``."""
+        limit, predicted = self.session.plan.budget.usd, self.session.record.predicted_cost
+        if limit is None or predicted is None or not self._total:
+            return
+        spent = predicted.highest * min(1.0, (self.progress.step or 0) / self._total)
+        if spent >= limit:
+            step = f"step {self.progress.step:,} of {self._total:,}"
+            self._cancel(f"It has cost up to ${spent:,.2f} at {step}; budget.usd is ${limit:,.2f}.")
+
+    def _handle_requests(self, status: JobStatus) -> None:
+        session, platform = self.session, self.session.platform
+        if session.take("pause") and platform.can_pause and status.state == "running":
+            self._try(platform.pause_job, status.id)
+        if session.take("continue") and platform.can_pause and status.state == "paused":
+            self._try(platform.resume_job, status.id)
+
+    def _cancel(self, reason: str) -> None:
+        """Cancel the job; it is followed until the platform says so. ``reason``: empty for the user's
+        own wish."""
+        session = self.session
+        if session.record.state in ("cancelled",) or self._cancel_reason:
+            session.take("cancel")
+            return
+        self._cancel_reason = reason or "You canceled it."
+        if reason:
+            session.worker.events.write_finding("job_canceled", f"Canceled: {reason}", "warning")
+        assert session.record.job_id is not None
+        if not self._try(session.platform.cancel_job, session.record.job_id):
+            self._cancel_reason = ""
+        session.take("cancel")
+
+    def _try(self, call: Any, job_id: str) -> bool:
+        """Change the job; report what the platform refuses."""
+        try:
+            self.session.read(call, job_id)
+        except ProviderError as error:
+            self.session.worker.events.write_finding("request_refused", error.text, "warning")
+            return False
+        return True
+
+    @property
+    def cancel_reason(self) -> str:
+        """Return why the job was canceled from here; empty if it was not."""
+        return self._cancel_reason
+
+
+def _format(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
+def require_success(session: Session, watcher: Watcher, status: JobStatus) -> None:
+    """Raise EarlyEnd for a job that was canceled or has failed."""
+    name = session.platform.name
+    if status.state == "cancelled":
+        reason = watcher.cancel_reason or f"The job was canceled at {name}."
+        raise EarlyEnd("cancelled", reason, "Steps that were trained are billed.")
+    if status.state == "failed":
+        error = make_visible(": ".join(filter(None, (status.error_code, status.error))), 400)
+        reason = error.rstrip(".") or "it gives no reason"
+        raise EarlyEnd(
+            "refused", f"The job failed at {name}: {reason}.", explain_failure(session, status)
+        )
+
+
+def explain_failure(session: Session, status: JobStatus) -> str:
+    """Return what to do about a failed job."""
+    text = f"{status.error_code} {status.error}".lower()
+    target = session.platform.get_target(session.plan)
+    upload = session.worker.folder.path / "upload"
+    if "n_examples" in text:
+        return "Add rows, or set aside fewer: data.split.validation and data.split.test."
+    if "validation_file" in text or "training_file" in text:
+        part = "validation" if "validation_file" in text else "train"
+        return f"Check what was sent: ftwizard check {upload / f'{part}.jsonl'} --target {target}"
+    if "quota" in text or "billing" in text or "insufficient" in text:
+        return f"Add credit at {session.platform.name}, then start the plan again."
+    if any(word in text for word in ("moderat", "safety", "unsafe", "policy", "harm")):
+        return (
+            "The platform found the trained model, or its data, unsafe. Look for rows that ask for or "
+            f"give harmful answers: ftwizard check {upload / 'train.jsonl'} --target {target}"
+        )
+    return "Nothing is billed for a job that the platform failed, as a rule. Start the plan again."

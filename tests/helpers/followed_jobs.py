@@ -1,0 +1,68 @@
+"""Hosted runs whose follower runs in the test's process, under the real SDK and a double."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.jobs.folder import Attempt, JobFolder, write_json
+from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
+from ftwizard.providers import launcher
+from ftwizard.providers.follow import follow
+from ftwizard.runs.remote import RemoteJob
+from tests.helpers.training import own_signals
+from tests.paths import TICKETS
+
+
+def write_plan(
+    root: Path, provider: str = "openai", rows: int = 40, model: str = "", **more: Any
+) -> Path:
+    """Write a plan for a platform with the packaged tickets; ``more`` are its groups of settings."""
+    lines = (TICKETS / "train.jsonl").read_text().splitlines()[:rows]
+    (root / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    models = {"together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"}
+    body = {
+        "provider": provider,
+        "data": {"files": {"train": "rows.jsonl"}},
+        "model": {"name": model or models.get(provider, "gpt-4.1-mini-2025-04-14")},
+        "finish": {"compare": False},
+        **more,
+    }
+    path = root / "plan.yaml"
+    path.write_text(json.dumps(body))  # JSON is YAML
+    return path
+
+
+def create_run(root: Path, provider: str = "openai", **more: Any) -> JobFolder:
+    """Return a run that was confirmed, and whose follower was not started."""
+    plan = plan_file.load(write_plan(root, provider, **more))
+    folder, departure = launcher.create(plan, f"{provider}-run", lambda departure: True)
+    add_attempt(folder, departure.plan)
+    return folder
+
+
+def add_attempt(folder: JobFolder, plan: Plan | None = None) -> None:
+    """Begin one more attempt of a run."""
+    number = folder.newest_attempt() + 1
+    plan = plan or plan_file.read_run(folder)
+    attempt = Attempt(number=number, started=0, host="", argv=[], plan=msgspec.to_builtins(plan))
+    write_json(folder.attempt(number), attempt)
+
+
+def run_follower(folder: JobFolder) -> RemoteJob | EarlyEnd | Stopped:
+    """Follow in this process until the job ends; return how that was."""
+    plan = plan_file.read_recorded(folder)
+    assert plan is not None
+    with own_signals():
+        worker = Worker(folder)
+        try:
+            return follow(worker, plan, launcher.get_platform(plan))
+        except (EarlyEnd, Stopped) as end:
+            return end
+        finally:
+            worker.events.close()

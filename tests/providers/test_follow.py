@@ -1,0 +1,175 @@
+"""The follower under the real SDK and a double of the platform: one job, whatever is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs import requests
+from ftwizard.jobs.worker import EarlyEnd, Stopped
+from ftwizard.runs import remote
+from ftwizard.runs.remote import RemoteJob
+from ftwizard.runs.summary import read_progress
+from tests.doubles.openai_service import (
+    QUOTA,
+    UNSAFE_MODEL,
+    Fault,
+    JobFailure,
+    Pace,
+    RunningService,
+    limit_rate,
+)
+from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
+from tests.helpers.jobs import events
+
+CREATE = "POST /fine_tuning/jobs"
+ROUTES = (
+    "GET /files", "POST /files", "GET /files/{file_id}", CREATE,
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}",
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}/events",
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", "GET /files/{file_id}/content",
+)  # fmt: skip
+"""All calls of a follower."""
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FTWIZARD_POLL_S", "0.02")
+    monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.02, 0.02))
+
+
+def count_jobs(service: RunningService) -> int:
+    return len(service.control.list_jobs())
+
+
+def test_a_job_is_followed_to_its_model(openai_service: RunningService, tmp_path: Path) -> None:
+    folder = create_run(tmp_path)
+    record = run_follower(folder)
+    assert isinstance(record, RemoteJob)
+    assert record.state == "succeeded" and record.tuned_model and record.trained_tokens
+    assert count_jobs(openai_service) == 1
+    logged = [event["step"] for event in events(folder, "log")]
+    assert logged == sorted(set(logged)) and logged[0] == 1
+    progress = read_progress(folder)
+    assert progress.total_steps == logged[-1] and progress.eval_loss is not None
+    assert progress.epoch == 3
+    assert sorted(progress.checkpoints) == [kept.step for kept in record.checkpoints]
+    assert any("Created fine-tuning job" in e["message"] for e in events(folder, "remote"))
+    assert (folder.path / "results.csv").read_text().startswith("step,")
+    ids = [e["id"] for kind in ("remote", "log") for e in events(folder, kind)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("action", ["drop_request", "drop_reply", "reply", "reply_after"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_call_that_fails_makes_no_second_job(
+    openai_service: RunningService, tmp_path: Path, route: str, action: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.02)
+    folder = create_run(tmp_path)
+    openai_service.control.add_fault(Fault(on=route, action=action, times=1))  # type: ignore[arg-type]
+    record = run_follower(folder)
+    assert isinstance(record, RemoteJob), record
+    assert record.state == "succeeded"
+    assert count_jobs(openai_service) == 1
+
+
+def test_a_rate_limit_at_the_creation_is_waited_for(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.add_fault(limit_rate(CREATE, retry_after="0.1", times=2))
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert count_jobs(openai_service) == 1
+
+
+def test_a_follower_continues_by_its_record(openai_service: RunningService, tmp_path: Path) -> None:
+    """The intent is on disk before the request: a job whose reply never came is found."""
+    folder = create_run(tmp_path)
+    openai_service.control.add_fault(Fault(on=CREATE, action="drop_reply"))
+    openai_service.control.add_fault(Fault(on="GET /fine_tuning/jobs", status=403, times=None))
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and "may exist" in end.message
+    record = remote.read(folder)
+    assert record and record.requested and record.job_id is None
+    openai_service.control.clear_faults()
+    add_attempt(folder)
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert count_jobs(openai_service) == 1
+
+
+def test_nothing_is_written_twice_after_a_stop(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(pace=Pace(clock="polls", steps=5, hold_at=10))
+    requests.send(folder, "stop", 1)
+    assert isinstance(run_follower(folder), Stopped)
+    assert count_jobs(openai_service) == 0
+    add_attempt(folder)
+    assert isinstance(run_follower(folder), RemoteJob)
+    steps = [event["step"] for event in events(folder, "log")]
+    assert len(steps) == len(set(steps))
+
+
+def test_a_job_is_canceled_by_a_request(openai_service: RunningService, tmp_path: Path) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(pace=Pace(clock="manual"))
+    requests.send(folder, "cancel", 1)
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+    assert all(job["status"] == "cancelled" for job in openai_service.control.list_jobs())
+
+
+def test_a_job_canceled_elsewhere_is_not_a_failure_here(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(
+        failure=None, pace=Pace(clock="polls", steps=1), odd_status="thinking", odd_events=True
+    )
+    record = run_follower(folder)
+    assert isinstance(record, RemoteJob) and record.state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("failure", "words", "hint"),
+    [
+        (JobFailure(), "invalid_training_file", "ftwizard check"),
+        (QUOTA, "exceeded_quota", "Add credit"),
+        (UNSAFE_MODEL, "moderation", "unsafe"),
+    ],
+)
+def test_a_failed_job_has_its_cause_and_a_next_step(
+    openai_service: RunningService, tmp_path: Path, failure: JobFailure, words: str, hint: str
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(failure=failure)
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and end.end_reason == "refused"
+    assert words in end.message and hint in end.hint
+
+
+def test_the_plan_may_cancel_a_job_that_diverges(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(
+        tmp_path, rows=160, hosted={"cancel_on": ["diverged"]}, openai={"batch_size": 4}
+    )
+    openai_service.control.change(curve="diverges", pace=Pace(clock="polls", steps=4))
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+    assert "diverged" in end.message
+
+
+def test_without_leave_of_the_plan_a_diagnosis_only_warns(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path, rows=160, openai={"batch_size": 4})
+    openai_service.control.change(curve="diverges", pace=Pace(clock="polls", steps=4))
+    record = run_follower(folder)
+    assert isinstance(record, RemoteJob) and record.state == "succeeded"
+    assert any(event["severity"] == "warning" for event in events(folder, "finding"))
