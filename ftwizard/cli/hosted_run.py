@@ -129,14 +129,14 @@ def adopt(arguments: argparse.Namespace) -> JobFolder:
     return launcher.adopt(arguments.run, arguments.provider)
 
 
-def end(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    """Cancel or pause the job of a hosted run, or only end following it."""
+def end(folder: JobFolder, arguments: argparse.Namespace) -> int | None:
+    """Cancel or pause the job of a hosted run; return None where only following it should end."""
     choice = _choose_end(folder, arguments)
     if choice == "leave":
         print("Nothing was changed.", file=sys.stderr)
         return DECLINED
     if choice == "detach":
-        return _detach(folder, arguments)
+        return None
     return _request(folder, arguments, "cancel" if choice == "cancel" else "pause")
 
 
@@ -165,12 +165,6 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
     except (EOFError, KeyboardInterrupt):
         answer = ""
     return answer if answer in ("cancel", "detach") else "leave"
-
-
-def _detach(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    from ftwizard.cli import stop
-
-    return stop.end_local(folder, arguments)
 
 
 def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Name) -> int:

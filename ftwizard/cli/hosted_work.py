@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
-    from ftwizard.providers.base import Platform
+    from ftwizard.providers.base import Endpoint, Platform
     from ftwizard.runs.evaluation import Evaluation
-    from ftwizard.runs.remote import RemoteEndpoint, RemoteJob
+    from ftwizard.runs.remote import RemoteJob
     from ftwizard.runs.result import BaseComparison
 
 DOWNLOADED = "downloaded"
@@ -21,9 +21,11 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     """Follow the job to its end; then carry out the plan's ``finish`` as far as it applies."""
     import msgspec
 
-    from ftwizard.cli.work import write_card
+    from ftwizard.export.card.write import write_for
     from ftwizard.jobs.worker import WorkResult
     from ftwizard.providers import platforms
+    from ftwizard.providers.cost import compute_actual_cost
+    from ftwizard.providers.endpoints import record_endpoint
     from ftwizard.providers.follow import follow
     from ftwizard.runs import hosted, remote
     from ftwizard.runs.result import RunResult, read_trained
@@ -33,10 +35,17 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     platform = platforms.get_platform(plan.provider)
     _require_headroom(worker, plan, platform)
     record = follow(worker, plan, platform)
-    record = _complete_record(platform, plan, record)
+    base = _find_endpoint(platform, plan, record.model)
+    tuned = _find_endpoint(platform, plan, record.tuned_model)
+    record = msgspec.structs.replace(
+        record,
+        base_endpoint=record_endpoint(base) if base else None,
+        tuned_endpoint=record_endpoint(tuned) if tuned else None,
+        actual_cost=compute_actual_cost(record, plan, record.actual_cost),
+    )
     remote.write(worker.folder, record)
     _download(worker, plan, platform, record)
-    evaluation, compared = _evaluate(worker, plan, record)
+    evaluation, compared = _evaluate(worker, plan, base, tuned)
     result = RunResult(
         end_reason="finished",
         attempt=worker.attempt,
@@ -47,7 +56,7 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
         seconds=round(time.monotonic() - began, 1),
         **msgspec.structs.asdict(hosted.compare_with_prediction(worker.folder, record)),
     )
-    write_card(worker, result)
+    write_for(worker, result)
     return WorkResult(result)
 
 
@@ -59,55 +68,21 @@ def _require_headroom(worker: Worker, plan: Plan, platform: Platform) -> None:
     record = remote.read(worker.folder)
     if not plan.evaluate.requires_headroom or record is None or record.requested:
         return
-    endpoint = _get_endpoint(platform, plan, record.model)
+    endpoint = _find_endpoint(platform, plan, record.model)
     if endpoint is not None:
         hosted.evaluate_hosted_base(worker, plan, hosted.make_arm("base", endpoint))
 
 
-def _evaluate(
-    worker: Worker, plan: Plan, record: RemoteJob
-) -> tuple[Evaluation | None, BaseComparison | None]:
-    """Compare the tuned model with its base."""
-    from ftwizard.evaluate.run import hosted
-
-    arms = {
-        name: hosted.make_arm(name, endpoint) if endpoint else None
-        for name, endpoint in (("base", record.base_endpoint), ("tuned", record.tuned_endpoint))
-    }
-    return hosted.evaluate_hosted(worker, plan, arms["base"], arms["tuned"])
-
-
-def _complete_record(platform: Platform, plan: Plan, record: RemoteJob) -> RemoteJob:
-    """Return the record with where the models can be asked, and what the job has cost."""
-    import msgspec
-
-    from ftwizard.providers import cost
-
-    return msgspec.structs.replace(
-        record,
-        base_endpoint=_get_endpoint(platform, plan, record.model),
-        tuned_endpoint=_get_endpoint(platform, plan, record.tuned_model),
-        actual_cost=record.actual_cost or cost.compute_actual_cost(record, plan),
-    )
-
-
-def _get_endpoint(platform: Platform, plan: Plan, model: str | None) -> RemoteEndpoint | None:
+def _find_endpoint(platform: Platform, plan: Plan, model: str | None) -> Endpoint | None:
+    """Return where a model can be asked; None if it cannot, which the evaluation reports."""
     from ftwizard.providers.base import ProviderError
-    from ftwizard.runs.remote import RemoteEndpoint
 
     if model is None:
         return None
     try:
-        endpoint = platform.get_endpoint(model, plan)
+        return platform.get_endpoint(model, plan)
     except ProviderError:
         return None
-    if endpoint is None:
-        return None
-    return RemoteEndpoint(
-        address=endpoint.address,
-        served_name=endpoint.served_name,
-        key_variable=endpoint.key_variable,
-    )
 
 
 def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob) -> None:
@@ -115,7 +90,7 @@ def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob)
     from ftwizard.errors import FtwizardError
 
     folder = worker.folder.path / DOWNLOADED
-    if not plan.hosted.download or (folder / "adapter_config.json").exists():
+    if not plan.hosted.download or folder.exists():
         return
 
     def report(done: int, total: int) -> None:
@@ -127,3 +102,17 @@ def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob)
         reason = error.text if isinstance(error, FtwizardError) else str(error)
         message = f"The weights could not be downloaded: {reason}"
         worker.events.write_finding("download_failed", message, "warning")
+
+
+def _evaluate(
+    worker: Worker, plan: Plan, base: Endpoint | None, tuned: Endpoint | None
+) -> tuple[Evaluation | None, BaseComparison | None]:
+    """Compare the tuned model with its base."""
+    from ftwizard.evaluate.run.hosted import evaluate_hosted, make_arm
+
+    return evaluate_hosted(
+        worker,
+        plan,
+        make_arm("base", base) if base else None,
+        make_arm("tuned", tuned) if tuned else None,
+    )

@@ -21,18 +21,14 @@ def stop(arguments: argparse.Namespace) -> int:
     """
     folder = run_argument.find(arguments.run, default_run.choose_stopped)
     if hosted_run.is_hosted(folder):
-        return hosted_run.end(folder, arguments)
-    if arguments.cancel or arguments.detach or arguments.pause:
+        if (code := hosted_run.end(folder, arguments)) is not None:
+            return code
+    elif arguments.cancel or arguments.detach or arguments.pause:
         raise FtwizardError(
             f"Run {folder.id} trains on this machine, not at a platform.",
             f"Save and stop it: ftwizard stop {folder.id}",
             USAGE,
         )
-    return end_local(folder, arguments)
-
-
-def end_local(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    """End the processes of a run on this machine."""
     attempt = folder.newest_attempt()
     host = remote_host.get_other_host(folder, folder.read_state())
     is_repeated = False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
     from ftwizard.runs.evaluation import Evaluation
-    from ftwizard.runs.result import BaseComparison, MergedModel, RunResult, TrainResult
+    from ftwizard.runs.result import BaseComparison, MergedModel, TrainResult
 
 MIN_PROOF_S = 120.0
 """Time left by ``budget.minutes`` below which merged and unmerged answers are not compared."""
@@ -108,27 +108,10 @@ def run_training(worker: Worker) -> WorkResult:
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
     if is_finished:
-        write_card(worker, result)
+        from ftwizard.export.card.write import write_for
+
+        write_for(worker, result)
     return WorkResult(result, trained.message)
-
-
-def write_card(worker: Worker, result: RunResult) -> None:
-    """Write the model card; whatever fails there is a finding, the run ends as it would without."""
-    from ftwizard.errors import FtwizardError
-
-    worker.saves_itself = True  # TERM would leave a finished run without its result
-    try:
-        from ftwizard.export.card import write
-
-        write.write_at_end(worker.folder, result)
-    except Exception as error:  # noqa: BLE001 (the trained model is there, whatever this was)
-        reason = error.text if isinstance(error, FtwizardError) else repr(error)
-        worker.events.write_finding(
-            "card_failed",
-            f"The model card was not written: {reason}",
-            "warning",
-            action=f"ftwizard card {worker.folder.id}",
-        )
 
 
 def _record_environment(folder: JobFolder) -> None:

@@ -159,6 +159,10 @@ class Platform(Protocol):
         """Return the name of the data rules that the plan's method has at this platform."""
         ...
 
+    def get_model_id(self, plan: Plan) -> str:
+        """Return the platform's id of the plan's model, also where the plan has its short name."""
+        ...
+
     def get_method(self, plan: Plan) -> Tuning:
         """Return the plan's method in our name."""
         ...

@@ -21,6 +21,7 @@ from ftwizard.plan import changes, checks, plan_file
 from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Plan, Split
 from ftwizard.providers import cost, platforms, upload
 from ftwizard.providers.base import JobStatus, Platform
+from ftwizard.providers.departure import describe_departure
 from ftwizard.quantity import Figure
 from ftwizard.runs import remote, store
 from ftwizard.runs.remote import RemoteFile, RemoteJob
@@ -112,7 +113,7 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
     cautions = platform.check_plan(plan)
     predicted = cost.predict_cost(plan, report)
     cost.require_budget(plan, predicted)
-    lines: list[str] = []
+    lines = describe_departure(report, predicted, platform)
     return Departure(plan, report, predicted, cautions, lines)
 
 
@@ -126,7 +127,8 @@ def _create(path: Path, plan: Plan, platform: Platform, departure: Departure) ->
         for part in report.parts
     }  # fmt: skip
     record = RemoteJob(
-        provider=plan.provider, tag=tag, endpoint=platform.endpoint, model=plan.model.name,
+        provider=plan.provider, tag=tag, endpoint=platform.endpoint,
+        model=platform.get_model_id(plan),
         files=files, predicted_cost=departure.cost,
     )  # fmt: skip
     return _write(path, plan, record, report.hashes)

@@ -107,6 +107,10 @@ class TogetherPlatform:
     def get_target(self, plan: Plan) -> TargetName:
         return "together-dpo" if plan.together.training_method == "dpo" else "together-sft"
 
+    def get_model_id(self, plan: Plan) -> str:
+        """Return the name of the plan's model, which is its id."""
+        return plan.model.name
+
     def get_method(self, plan: Plan) -> Tuning:
         return "preference" if plan.together.training_method == "dpo" else "supervised"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.doubles.openai_service import (
 from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
 from tests.helpers.jobs import events
 
+pytestmark = pytest.mark.timeout(60)
 CREATE = "POST /fine_tuning/jobs"
 ROUTES = (
     "GET /files", "POST /files", "GET /files/{file_id}", CREATE,
@@ -101,18 +103,28 @@ def test_a_follower_continues_by_its_record(openai_service: RunningService, tmp_
     assert count_jobs(openai_service) == 1
 
 
-def test_nothing_is_written_twice_after_a_stop(
+def test_a_follower_that_was_stopped_continues(
     openai_service: RunningService, tmp_path: Path
 ) -> None:
     folder = create_run(tmp_path)
-    openai_service.control.change(pace=Pace(clock="polls", steps=5, hold_at=10))
-    requests.send(folder, "stop", 1)
-    assert isinstance(run_follower(folder), Stopped)
-    assert count_jobs(openai_service) == 0
+    openai_service.control.change(pace=Pace(clock="polls", steps=5))
+    stop_at = "GET /fine_tuning/jobs/{fine_tuning_job_id}/checkpoints"
+    openai_service.control.add_fault(Fault(on=stop_at, status=401))
+    first = run_follower(folder)
+    copied = len(events(folder, "log"))
+    assert copied and isinstance(first, RemoteJob)
     add_attempt(folder)
     assert isinstance(run_follower(folder), RemoteJob)
     steps = [event["step"] for event in events(folder, "log")]
-    assert len(steps) == len(set(steps))
+    assert len(steps) == copied == len(set(steps))
+    assert count_jobs(openai_service) == 1
+
+
+def test_a_stop_before_the_job_creates_none(openai_service: RunningService, tmp_path: Path) -> None:
+    folder = create_run(tmp_path)
+    requests.send(folder, "stop", 1)
+    assert isinstance(run_follower(folder), Stopped)
+    assert count_jobs(openai_service) == 0
 
 
 def test_a_job_is_canceled_by_a_request(openai_service: RunningService, tmp_path: Path) -> None:
@@ -124,7 +136,7 @@ def test_a_job_is_canceled_by_a_request(openai_service: RunningService, tmp_path
     assert all(job["status"] == "cancelled" for job in openai_service.control.list_jobs())
 
 
-def test_a_job_canceled_elsewhere_is_not_a_failure_here(
+def test_an_unknown_status_and_unknown_events_are_followed(
     openai_service: RunningService, tmp_path: Path
 ) -> None:
     folder = create_run(tmp_path)
@@ -153,6 +165,28 @@ def test_a_failed_job_has_its_cause_and_a_next_step(
     assert words in end.message and hint in end.hint
 
 
+def test_a_job_canceled_elsewhere_ends_as_canceled(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(pace=Pace(clock="polls", steps=1))
+    openai_service.control.add_fault(
+        Fault(on="GET /fine_tuning/jobs/{fine_tuning_job_id}/events", action="hold", skip=3)
+    )
+    canceler = threading.Thread(target=_cancel_held, args=(openai_service,))
+    canceler.start()
+    end = run_follower(folder)
+    canceler.join()
+    assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+    assert "at OpenAI" in end.message
+
+
+def _cancel_held(service: RunningService) -> None:
+    service.control.wait_for_held()
+    service.control.cancel()
+    service.control.release()
+
+
 def test_the_plan_may_cancel_a_job_that_diverges(
     openai_service: RunningService, tmp_path: Path
 ) -> None:
@@ -172,4 +206,4 @@ def test_without_leave_of_the_plan_a_diagnosis_only_warns(
     openai_service.control.change(curve="diverges", pace=Pace(clock="polls", steps=4))
     record = run_follower(folder)
     assert isinstance(record, RemoteJob) and record.state == "succeeded"
-    assert any(event["severity"] == "warning" for event in events(folder, "finding"))
+    assert "diverged" in [event["code"] for event in events(folder, "finding")]

@@ -15,6 +15,7 @@ from ftwizard.export.card.facts import Content, License, read_facts
 from ftwizard.export.card.metadata import make_metadata
 from ftwizard.export.card.sections import render_body
 from ftwizard.jobs.folder import JobFolder, write_whole
+from ftwizard.jobs.worker import Worker
 from ftwizard.runs.result import RunResult, read_trained
 from ftwizard.text import make_visible
 
@@ -71,6 +72,21 @@ def write_at_end(run: JobFolder, result: RunResult) -> None:
     """Write the card of a run that is about to end, unless a person edited the one that is there."""
     if not is_edited(run.card):
         write_card(make_card(run, result=result), run.card)
+
+
+def write_for(worker: Worker, result: RunResult) -> None:
+    """Write the card at the end of a run; whatever fails there is a finding, the run ends as without."""
+    worker.saves_itself = True  # TERM would leave a finished run without its result
+    try:
+        write_at_end(worker.folder, result)
+    except Exception as error:  # noqa: BLE001 (the trained model is there, whatever this was)
+        reason = error.text if isinstance(error, FtwizardError) else repr(error)
+        worker.events.write_finding(
+            "card_failed",
+            f"The model card was not written: {reason}",
+            "warning",
+            action=f"ftwizard card {worker.folder.id}",
+        )
 
 
 def refresh(run: JobFolder) -> None:
