@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from ftwizard.diagnosis import Verdict, diagnose
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import EventReader, get_time
 from ftwizard.jobs.folder import write_whole
 from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.providers import cost
 from ftwizard.providers.base import JobEvent, JobStatus, ProviderError
 from ftwizard.providers.session import CancelRequested, Session
 from ftwizard.providers.submit import record_status
@@ -37,6 +39,8 @@ class Watcher:
         self._epochs: float | None = None
         self._started = False
         """Whether the phase of training was written in this attempt."""
+        self._began: float | None = None
+        """When the training began, as this machine saw it (Unix seconds)."""
         self._cancel_reason = ""
         """Why the job is canceled by us; empty while it is not."""
         self._diagnosis = DiagnosisWriter(session.worker.events)
@@ -90,6 +94,8 @@ class Watcher:
             for event in events:
                 if event["kind"] in RECORDED and isinstance(event.get("id"), str):
                     self._known.add(event["id"])
+                if event.get("phase") == "training" and self._began is None:
+                    self._began = get_time(event)
         for kind, series in (("log", self.progress.losses), ("eval", self.progress.evaluations)):
             self._last_step[kind] = int(series.last_x or 0)
 
@@ -110,6 +116,7 @@ class Watcher:
     def _start_training(self) -> None:
         """Write the phase of training, which carries the steps so far and in total."""
         step = max(self._last_step.values())
+        self._began = self._began or time.time()
         self._write("phase", phase="training", step=step, total=self._total)
         self._started = True
 
@@ -201,13 +208,23 @@ class Watcher:
 
     def _check_budget(self) -> None:
         """Cancel the job once what it has cost so far, at most, reaches ``budget.usd``."""
-        limit, predicted = self.session.plan.budget.usd, self.session.record.predicted_cost
-        if limit is None or predicted is None or not self._total:
+        limit, spent = self.session.plan.budget.usd, self._estimate_spent()
+        if limit is None or spent is None or spent < limit:
             return
-        spent = predicted.highest * min(1.0, (self.progress.step or 0) / self._total)
-        if spent >= limit:
-            step = f"step {self.progress.step:,} of {self._total:,}"
-            self._cancel(f"It has cost up to ${spent:,.2f} at {step}; budget.usd is ${limit:,.2f}.")
+        step = f" at step {self.progress.step:,}" if self.progress.step else ""
+        self._cancel(f"It has cost up to ${spent:,.2f}{step}; budget.usd is ${limit:,.2f}.")
+
+    def _estimate_spent(self) -> float | None:
+        """Return the US dollars so far, at most: by the hours, or by the steps; None if unknown."""
+        record = self.session.record
+        rate = cost.get_rate(self.session.platform.id, record.model, "training")
+        if rate is not None and rate.unit == "USD per hour":
+            if self._began is None:
+                return None
+            return rate.highest * max(0.0, time.time() - self._began) / 3600
+        if record.predicted_cost is None or not self._total:
+            return None
+        return record.predicted_cost.highest * min(1.0, (self.progress.step or 0) / self._total)
 
     def _handle_requests(self, status: JobStatus) -> None:
         session, platform = self.session, self.session.platform

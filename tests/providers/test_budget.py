@@ -1,0 +1,85 @@
+"""The budget of a hosted job: by its steps, and by the hour where that is what is billed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.plan import plan_file
+from ftwizard.providers import launcher
+from ftwizard.runs.remote import RemoteJob
+from tests.doubles.openai_service import Pace, RunningService
+from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
+
+pytestmark = pytest.mark.timeout(60)
+GRADER = {
+    "type": "string_check", "name": "same", "operation": "eq",
+    "input": "{{sample.output_text}}", "reference": "{{item.answer}}",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FTWIZARD_POLL_S", "0.02")
+
+
+def write_reinforcement_plan(root: Path, usd: float) -> Path:
+    """Write a plan for reinforcement fine-tuning, which is billed by the hour."""
+    rows = [
+        {"messages": [{"role": "user", "content": f"What is {n} + {n}?"}], "answer": str(2 * n)}
+        for n in range(40)
+    ]
+    (root / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    body = {
+        "provider": "foundry",
+        "data": {"files": {"train": "sums.jsonl"}, "split": {"validation": 0.2, "test": 0}},
+        "model": {"name": "o4-mini-2025-04-16"},
+        "foundry": {"method": "reinforcement", "grader": GRADER},
+        "finish": {"compare": False},
+        "budget": {"usd": usd},
+    }
+    path = root / "plan.yaml"
+    path.write_text(json.dumps(body))
+    return path
+
+
+@pytest.mark.parametrize(("usd", "is_canceled"), [(0.01, True), (4000.0, False)])
+def test_a_job_billed_by_the_hour_is_canceled_by_its_hours(
+    foundry_service: RunningService, tmp_path: Path, usd: float, is_canceled: bool
+) -> None:
+    """At $100 per hour, a cent lasts for a third of a second; the queue does not count."""
+    plan = plan_file.load(write_reinforcement_plan(tmp_path, usd))
+    folder, departure = launcher.create(plan, "rft", lambda departure: True)
+    add_attempt(folder, departure.plan)
+    pace = Pace(clock="time", step_s=0.05, queued_s=0.1)
+    foundry_service.control.change(pace=pace)
+    end = run_follower(folder)
+    if is_canceled:
+        assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+        assert "budget.usd" in end.message
+    else:
+        assert isinstance(end, RemoteJob) and end.state == "succeeded"
+
+
+def test_a_job_above_the_budget_is_not_started(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    with pytest.raises(FtwizardError, match=r"budget\.usd"):
+        create_run(tmp_path, budget={"usd": 0.0001})
+    assert openai_service.control.list_files() == []
+
+
+def test_a_job_is_canceled_where_its_steps_may_exceed_the_budget(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    """Two listed prices differ: the lower one allows the start, the higher one ends it."""
+    folder = create_run(tmp_path, budget={"usd": 0.011})
+    openai_service.control.change(pace=Pace(clock="polls", steps=2))
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+    assert "budget.usd is $0.01" in end.message
