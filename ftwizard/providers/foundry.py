@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,8 @@ def complete_endpoint(endpoint: str) -> str:
     try:
         parts = urlsplit(endpoint)
     except ValueError:
+        return endpoint
+    if not parts.netloc:  # not an address: its check says so
         return endpoint
     path = parts.path.rstrip("/")
     if path.endswith("/openai"):
@@ -120,13 +123,32 @@ class FoundryPlatform(OpenAIPlatform):
         return None
 
     def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
-        """Return the deployment of the plan for a model: the base model's, or the tuned one's."""
+        """Return the plan's deployment for a model: the base model's, or the tuned one's.
+
+        Without one, a deployment with the name of the model is looked for: it is asked for a token.
+        """
         is_base = model in (plan.model.name, self.get_model_id(plan))
         name = plan.foundry.base_deployment if is_base else plan.foundry.deployment
+        if not name:
+            names = dict.fromkeys((model, plan.model.name) if is_base else (model,))
+            name = next(filter(self._is_deployed, names), None)
         if not name:
             return None
         key_variable = ACCESS[self.id].key_variable
         return Endpoint(address=self.endpoint, served_name=name, key_variable=key_variable)
+
+    def _is_deployed(self, name: str) -> bool:
+        ask = functools.partial(
+            self._reader.chat.completions.create,
+            model=name, messages=[{"role": "user", "content": "Hi"}], max_completion_tokens=16,
+        )  # fmt: skip
+        try:
+            self._call("look for a deployment", ask)
+        except ProviderError as error:
+            if error.kind not in ("missing", "rejected"):
+                raise
+            return error.kind == "rejected"  # a refusal of the prompt comes from a model
+        return True
 
     def describe_deployment(self, plan: Plan, tuned_model: str) -> list[str]:
         """Return lines with the commands that deploy a tuned model, list deployments, and delete one.

@@ -236,3 +236,17 @@ def test_a_wrong_key_is_refused_and_never_shown() -> None:
     assert failure.value.kind == "key"
     assert "abcd" not in failure.value.text
     assert "0123" not in failure.value.text
+
+
+def test_a_deployment_with_the_name_of_its_model_is_asked(
+    foundry_service: RunningService,
+) -> None:
+    platform = get_platform("foundry")
+    model = "gpt-4.1-mini-2025-04-14"
+    plan = Plan(
+        provider="foundry", data=Data(files=Files(train="rows.jsonl")), model=Model(name=model)
+    )
+    assert platform.get_endpoint(model, plan) is None
+    foundry_service.control.deploy(model, model)
+    endpoint = platform.get_endpoint(model, plan)
+    assert endpoint and endpoint.served_name == model
