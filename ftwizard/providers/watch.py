@@ -39,6 +39,8 @@ class Watcher:
         self._epochs: float | None = None
         self._started = False
         """Whether the phase of training was written in this attempt."""
+        self._is_paused = False
+        """Whether a pause was reported, and goes on."""
         self._began: float | None = None
         """When the training began, as this machine saw it (Unix seconds)."""
         self._cancel_reason = ""
@@ -102,16 +104,30 @@ class Watcher:
     def _show(self, status: JobStatus) -> None:
         """Report the phase that the status means."""
         session, word = self.session, make_visible(status.status, 40)
+        self._is_paused = self._is_paused and status.state == "paused"
         self._total = status.total_steps or self._total
         epochs = status.settings.get("n_epochs")
         self._epochs = float(epochs) if isinstance(epochs, int | float) else self._epochs
         if status.state == "pending":
             session.phase("queued", word)
         elif status.state == "paused":
+            if not self._is_paused:
+                self._report_pause()
             session.phase("paused", word)
             self._started = False
         elif status.state == "running" and not self._started:
             self._start_training()
+
+    def _report_pause(self) -> None:
+        """Report a pause, which a platform may make itself, as at a limit of cost."""
+        self._is_paused = True
+        session = self.session
+        session.worker.events.write_finding(
+            "job_paused",
+            f"The job is paused at {session.platform.name}. Its checkpoints until now are kept there.",
+            "warning",
+            action=f"To let it continue: ftwizard resume {session.worker.folder.id}",
+        )
 
     def _start_training(self) -> None:
         """Write the phase of training, which carries the steps so far and in total."""

@@ -20,6 +20,8 @@ ACTIVE = ("training", "evaluating", "saving")
 """Phases of the training itself."""
 RATE_WINDOW = 50
 """Steps over which speed and remaining time are measured."""
+BURST_S = 0.02
+"""Steps within this time were reported together."""
 _NOT_METRICS = ENVELOPE | {"step"}
 MAX_METRICS = 64
 """Metrics kept; others are ignored."""
@@ -223,8 +225,17 @@ class Progress:
             self.loss = loss
             if not self.is_summary:
                 self.smoothed.append(step, loss)
+        self._note_pace(step, to_measure(event.get("tokens")) or 0.0)
+
+    def _note_pace(self, step: int, tokens: float) -> None:
+        """Add a step to those that speed is measured by; steps that came at once count as one moment.
+
+        A follower copies what a platform reports in bursts, each of many steps.
+        """
         now = self.alive.awake_s
-        self.recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
+        if self.recent and now - self.recent[-1][0] < BURST_S:
+            now = self.recent.pop()[0]
+        self.recent.append((now, step, tokens))
 
     def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
         if step < (self.evaluations.last_x or 0.0):

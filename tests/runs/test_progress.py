@@ -245,3 +245,13 @@ def test_invalid_field_does_not_drop_the_others() -> None:
         0.5,
         None,
     )
+
+
+def test_steps_reported_at_once_count_as_one_moment_for_speed() -> None:
+    """A follower copies bursts: 30 steps each 10 seconds are 3 steps a second, not thousands."""
+    progress = Progress()
+    progress.feed([event("phase", 0, phase="training", step=0, total=300)])
+    for burst in range(4):
+        for step in range(30 * burst + 1, 30 * burst + 31):
+            progress.feed([event("log", 10.0 * burst + step * 1e-5, step=step, loss=1.0)])
+    assert progress.eta_s == pytest.approx((300 - 120) / 3, rel=0.01)
