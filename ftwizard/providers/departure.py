@@ -6,17 +6,19 @@ import textwrap
 from collections.abc import Iterator
 
 from ftwizard.catalog.hosted_models import get_weights
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.plan.schema import HostedProvider, Plan
 from ftwizard.pricing.money import format_price, format_unit_price
 from ftwizard.providers import upload
 from ftwizard.providers.base import Platform
-from ftwizard.providers.cost import describe_hosting, get_rate
+from ftwizard.providers.cost import describe_hosting, get_rate, predict_evaluation_cost
 from ftwizard.providers.upload import SensitiveRows, UploadPart, UploadReport
 from ftwizard.quantity import Figure
+from ftwizard.runs.evaluation_plan import MAX_ITEMS_ENDPOINT, PackagedSet, count_packaged
 from ftwizard.text import format_bytes, format_count, make_visible
 
 WIDTH = 80
 _LABEL_WIDTH = 12
+PACKAGED_SETS: tuple[PackagedSet, ...] = ("general", "safety")
 _WEIGHTS = {
     "yes": "they can be downloaded",
     "no": "they stay at {name}; nobody can download them",
@@ -30,7 +32,9 @@ _CANCELED: dict[HostedProvider, str] = {
 """What canceling costs. Source for Together: its support article on refunds, 2026."""
 
 
-def describe_departure(report: UploadReport, cost: Figure | None, platform: Platform) -> list[str]:
+def describe_departure(
+    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform
+) -> list[str]:
     """Return the lines to show before the confirmation: what leaves, where to, and what it costs.
 
     No line is wider than ``WIDTH``.
@@ -40,7 +44,7 @@ def describe_departure(report: UploadReport, cost: Figure | None, platform: Plat
         f"To {platform.name} ({make_visible(host, 60)}), to tune {make_visible(report.model, 60)}:",
         WIDTH,
     )
-    for label, text in _list_facts(report, cost, platform):
+    for label, text in _list_facts(plan, report, cost, platform):
         lines += _format_fact(label, text)
     return lines
 
@@ -54,14 +58,16 @@ def _format_fact(label: str, text: str) -> list[str]:
 
 
 def _list_facts(
-    report: UploadReport, cost: Figure | None, platform: Platform
+    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform
 ) -> Iterator[tuple[str, str]]:
     """Yield the label and the text of each fact."""
     name, provider = platform.name, report.provider
     yield "training", _describe_part(report.train)
     if report.validation:
         yield "validation", _describe_part(report.validation)
-    if report.test_rows:
+    if plan.finish.compare:
+        yield "evaluation", _describe_evaluation(plan, report, name)
+    elif report.test_rows:
         yield "stays here", format_count(report.test_rows, "test row")
     for part, findings in report.left_out.items():
         for finding in findings:
@@ -75,6 +81,21 @@ def _list_facts(
     yield "weights", _WEIGHTS[get_weights(report.model, provider)].format(name=name)
     if hosting := describe_hosting(provider, get_rate(provider, report.model, "hosting")):
         yield "use", hosting
+
+
+def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
+    """Describe the prompts that are sent once the job has ended."""
+    limit = plan.evaluate.max_items or MAX_ITEMS_ENDPOINT
+    items = min(report.test_rows, limit)
+    sets = [name for name in PACKAGED_SETS if getattr(plan.evaluate, name)]
+    total = items + sum(min(count_packaged(name), limit) for name in sets)
+    prompts = f"prompts of {format_count(items, 'test row')}"
+    if sets:
+        prompts += f" and of the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}"
+    cost = predict_evaluation_cost(plan, report, total)
+    price = f", {format_price(cost)}" if cost else ""
+    own = "; your own sets as well" if plan.evaluate.sets else ""
+    return f"afterwards, {name} gets the {prompts}, to answer with both models{price}{own}"
 
 
 def _describe_part(part: UploadPart) -> str:

@@ -113,7 +113,7 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
     cautions = platform.check_plan(plan)
     predicted = cost.predict_cost(plan, report)
     cost.require_budget(plan, predicted)
-    lines = describe_departure(report, predicted, platform)
+    lines = describe_departure(plan, report, predicted, platform)
     return Departure(plan, report, predicted, cautions, lines)
 
 

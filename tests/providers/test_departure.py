@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.plan.schema import Finish, HostedProvider
 from ftwizard.providers.base import Platform
 from ftwizard.providers.departure import WIDTH, describe_departure
 from ftwizard.providers.upload import SensitiveRows, UploadReport
@@ -20,10 +20,12 @@ NAMES: dict[HostedProvider, str] = {
 }  # fmt: skip
 
 
-def describe(report: UploadReport, cost: Figure | None = None) -> str:
+def describe(report: UploadReport, cost: Figure | None = None, *, compares: bool = True) -> str:
+    plan = make_plan(report.provider)
+    plan = msgspec.structs.replace(plan, finish=Finish(compare=compares))
     endpoint = f"https://api.{report.provider}.test/v1"
     platform = cast(Platform, SimpleNamespace(name=NAMES[report.provider], endpoint=endpoint))
-    lines = describe_departure(report, cost, platform)
+    lines = describe_departure(plan, report, cost, platform)
     assert max(map(len, lines)) <= WIDTH
     return " ".join(" ".join(lines).split())
 
@@ -35,7 +37,7 @@ def make(provider: HostedProvider, **more: Any) -> UploadReport:
 
 def test_rows_bytes_host_and_cost_are_named() -> None:
     cost = Figure(value=3.6, low=0.6, high=3.6, unit="USD", source="x", as_of="2026-09")
-    text = describe(make("openai", host="api.openai.com", test_rows=100), cost)
+    text = describe(make("openai", host="api.openai.com", test_rows=100), cost, compares=False)
     assert "To OpenAI (api.openai.com), to tune gpt-4.1-mini:" in text
     assert "training 800 rows, 960 kB, 240,000 tokens (o200k_base)" in text
     assert "validation 10 rows" in text and "stays here 100 test rows" in text
@@ -43,6 +45,13 @@ def test_rows_bytes_host_and_cost_are_named() -> None:
     assert "secrets none found" in text
     assert "keeps running at OpenAI if you disconnect" in text
     assert "ftwizard stop RUN --cancel" in text
+
+
+def test_the_prompts_of_an_evaluation_leave_too() -> None:
+    text = describe(make("openai", test_rows=100))
+    assert "OpenAI gets the prompts of 100 test rows and of the general and safety sets" in text
+    assert "to answer with both models, $" in text
+    assert "stays here" not in text
 
 
 @pytest.mark.parametrize(
