@@ -189,9 +189,10 @@ class OpenAIPlatform:
         """
         settings = self._get_settings(plan)
         self._check_method(plan)
+        live = self._check_model(plan)
         return [
-            *self._describe_lifecycle(plan.model.name),
-            *self._check_model(plan),
+            *self._describe_lifecycle(plan.model.name, ends=not live),
+            *live,
             *self._check_rights(plan),
             *self._check_grader(settings),
         ]
@@ -211,8 +212,8 @@ class OpenAIPlatform:
                 code="method",
             )
 
-    def _describe_lifecycle(self, model: str) -> list[str]:
-        """Return what the catalog knows of the end of the service and of the model."""
+    def _describe_lifecycle(self, model: str, *, ends: bool) -> list[str]:
+        """Return what the catalog knows of the end of the service and, with ``ends``, of the model."""
         hosted = find_model(model, self.id)
         if hosted is None:
             return []
@@ -223,7 +224,7 @@ class OpenAIPlatform:
                 f"{self.name} accepts no new jobs from {lifecycle.until.date}"
                 f" {lifecycle.until.citation}."
             )
-        if lifecycle.ends and lifecycle.ends.date > datetime.date.today():
+        if ends and lifecycle.ends and lifecycle.ends.date > datetime.date.today():
             cautions.append(
                 f"{hosted.name} and the models tuned from it are shut down on"
                 f" {lifecycle.ends.date} {lifecycle.ends.citation}."
