@@ -6,7 +6,7 @@ import io
 import itertools
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,11 +59,16 @@ def read_text(path: Path) -> str:
     raise SettingsError(f"{name} {problem}.", hint)
 
 
-def loads(text: str, kind: type[_T], name: str) -> _T:
+def loads(
+    text: str,
+    kind: type[_T],
+    name: str,
+    prepare: Callable[[dict[str, Any]], None] = lambda tree: None,
+) -> _T:
     """Parse ``text`` into ``kind``; errors refer to the text as ``name``.
 
     In YAML 1.2, ``no`` is a string and ``1e-4`` a number. Duplicate and unknown keys are errors.
-    Raises SettingsError.
+    ``prepare`` may change what was parsed, before its keys are checked. Raises SettingsError.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.composer import MaxDepthExceededError
@@ -88,6 +93,7 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
     if not isinstance(tree, dict):
         wanted = ", ".join(f.name for f in msgspec.structs.fields(kind) if f.required)
         raise SettingsError(f"{name} contains no settings.", f"Required: {wanted}.")
+    prepare(tree)
     return convert_settings(tree, kind, name)
 
 

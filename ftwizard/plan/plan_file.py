@@ -69,7 +69,17 @@ def complete(
 
 def parse(text: str, name: str = "plan.yaml") -> Plan:
     """Parse YAML 1.2 text, without checks across fields; raise SettingsError."""
-    return strict_yaml.loads(text, Plan, name)
+    return strict_yaml.loads(text, Plan, name, _name_recipe)
+
+
+def _name_recipe(tree: dict[str, Any]) -> None:
+    """Take a ``recipe`` of a platform's own settings as the group of that platform."""
+    provider, recipe = tree.get("provider"), tree.get("recipe")
+    part = HOSTED_PROVIDERS.get(provider) if isinstance(provider, str) else None  # type: ignore[call-overload]
+    if part is None or provider in tree or not isinstance(recipe, dict):
+        return
+    if recipe and all(key in part.__struct_fields__ for key in recipe):
+        tree[str(provider)] = tree.pop("recipe")
 
 
 def dump(plan: Plan, *, defaults: bool = True) -> str:

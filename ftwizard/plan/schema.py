@@ -422,7 +422,7 @@ class Plan(Part, frozen=True, kw_only=True):
 
     provider: Provider = "local"
     """Where it is trained. ``local``: on this machine, with the Hugging Face libraries; else at that
-    platform, by the settings of the same name instead of ``recipe``."""
+    platform, by the settings of the same name instead of ``recipe``, or by its own settings there."""
     provider_reason: str = ""
     """Why that provider was chosen, for the record."""
     data: Data

@@ -283,3 +283,13 @@ def test_aliases_may_be_used() -> None:
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="line 1: nested over 32 levels"):
         plan_file.parse(text)
+
+
+def test_a_recipe_of_a_platform_may_have_its_own_settings() -> None:
+    text = "provider: openai\ndata: {files: {train: a.jsonl}}\nmodel: {name: gpt-4.1-mini}\n"
+    plan = plan_file.parse(text + "recipe: {n_epochs: auto, learning_rate_multiplier: 0.5}\n")
+    assert (plan.openai.n_epochs, plan.openai.learning_rate_multiplier) == ("auto", 0.5)
+    assert plan.recipe == schema.Recipe()
+    assert plan_file.parse(plan_file.dump(plan)) == plan
+    both = text + "recipe: {batch_size: 4}\nopenai: {batch_size: 8}\n"
+    assert plan_file.parse(both).openai.batch_size == 8
