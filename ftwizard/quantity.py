@@ -31,6 +31,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     def highest(self) -> float:
         return self.value if self.high is None else self.high
 
+    @property
+    def has_range(self) -> bool:
+        return self.lowest != self.highest
+
     def scaled(self, factor: float, source: str, unit: str = "") -> Figure:
         """Return the figure and its range multiplied by ``factor``, by default in the same unit."""
         return Figure(

@@ -96,6 +96,7 @@ def _print_longest(arguments: argparse.Namespace) -> int:
         chosen = _make_plan(arguments, "", arguments.model)
     elif arguments.plan:
         chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=DEFERRED_RISKS)
+        plan_argument.require_local(chosen, "no row has to fit on a GPU here")
         _refuse_hosted(chosen)
     else:
         raise FtwizardError(
@@ -156,14 +157,15 @@ def _refuse_hosted(chosen: Plan) -> None:
     hosted = None if "/" in name else hosted_models.find_model(name)
     if hosted and not hub.is_folder(name):
         raise FtwizardError(
-            f"{make_visible(name, 60)} is fine-tuned at {hosted_models.PLATFORM_NAMES[hosted.platform]}; a plan "
-            "trains a model on this machine.",
-            "To see its cost there: ftwizard estimate "
+            f"{make_visible(name, 60)} is fine-tuned at {hosted_models.PLATFORM_NAMES[hosted.platform]}, but "
+            "this plan trains on this machine.",
+            "To train there, set provider in the plan. To see its cost there: ftwizard estimate "
             f"{make_visible(chosen.data.files.train, 200)} --model {make_visible(name, 60)}",
         )
 
 
 def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
+    plan_argument.require_local(chosen, "there is no memory or time to estimate here")
     _refuse_hosted(chosen)
     command.check_installed(chosen)
     prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price

@@ -28,7 +28,7 @@ def require_local(plan: Plan, consequence: str) -> None:
     if plan.is_hosted:
         raise FtwizardError(
             f"This plan trains at {hosted.name_platform(plan.provider)}, so {consequence}.",
-            "For the cost there: ftwizard estimate PLAN. To train on this machine: provider: local",
+            "For the cost there: ftwizard train PLAN --dry-run. To train on this machine: provider: local",
             USAGE,
         )
 

@@ -152,11 +152,9 @@ def _choose(report: AccountReport, model: str) -> AccountModel:
             "Use another account, or train elsewhere.",
             code="no_model",
         )
-    hosted = hosted_models.find_model(model, report.provider)
+    hosted = _find_hosted(model, report.provider)
     for each in report.models:
-        is_same = hosted is not None and hosted == hosted_models.find_model(
-            each.id, report.provider
-        )
+        is_same = hosted is not None and hosted == _find_hosted(each.id, report.provider)
         if each.id != model and not is_same:
             continue
         if each.tunable:
@@ -207,11 +205,21 @@ def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str
     rank = {id: number for number, id in enumerate(order)}
 
     def key(row: AccountModel) -> tuple[bool, bool, int, str]:
-        hosted = hosted_models.find_model(row.id, platform.id)
+        hosted = _find_hosted(row.id, platform.id)
         position = rank[hosted.id] if hosted else len(rank)
         return not row.tunable, not row.recommended, position, row.id.lower()
 
     return tuple(sorted(rows, key=key)), cautions
+
+
+def _find_hosted(name: str, provider: HostedProvider) -> HostedModel | None:
+    """Return the model of the catalog for an id that the platform lists.
+
+    Foundry's ids have dates that the catalog does not have; elsewhere another id is another model.
+    """
+    if provider == "foundry" and ".ft-" not in name:
+        return hosted_models.find_variant(name, provider)
+    return hosted_models.find_model(name, provider)
 
 
 def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Iterator[AccountModel]:
@@ -223,11 +231,15 @@ def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Ite
             continue
         listed = [
             model for model in (live or {}).values()
-            if hosted_models.find_model(model.id, provider) == hosted
+            if _find_hosted(model.id, provider) == hosted
         ]  # fmt: skip
         used.update(model.id for model in listed)
         # A dated id is the one that jobs name; an alias may move.
-        best = max(listed, key=lambda model: (model.id == hosted.api, len(model.id)), default=None)
+        best = max(
+            listed,
+            key=lambda model: (model.id == hosted.api, model.tunable is True, len(model.id)),
+            default=None,
+        )
         if best or hosted.api or live is None:
             yield _describe_hosted(hosted, best, today, is_listed=live is not None)
     for model in (live or {}).values():

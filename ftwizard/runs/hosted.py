@@ -124,10 +124,10 @@ def describe_cost(folder: JobFolder, record: RemoteJob) -> str:
         return expected
     error = compared.error.get("cost")
     off = ""
-    if error is not None:
+    if error is not None and not actual.has_range and not (predicted and predicted.has_range):
         percent = round(abs(error) * 100)
         off = f", {percent}% too {'high' if error > 0 else 'low'}" if percent else ", exact"
-    return format_dollars(actual.value) + (f" ({expected}{off})" if expected else "")
+    return _format_range(actual) + (f" ({expected}{off})" if expected else "")
 
 
 def _format_range(figure: Figure) -> str:

@@ -293,6 +293,17 @@ def test_hosted_model_in_a_plan_is_refused(tmp_path: Path, home: Path) -> None:
     assert "rows.jsonl --model gpt-4.1-mini" in done.stderr
 
 
+def test_plan_of_a_platform_is_not_estimated_for_this_machine(tmp_path: Path, home: Path) -> None:
+    plan = tmp_path / "hosted.yaml"
+    plan.write_text(
+        "provider: together\ndata: {files: {train: rows.jsonl}}\nmodel: {name: Qwen/Qwen3-8B}\n"
+    )
+    for longest in ((), ("--longest",)):
+        done = run("estimate", plan, *longest)
+        assert done.returncode == 2 and "This plan trains at Together" in done.stderr
+        assert "ftwizard train PLAN --dry-run" in done.stderr
+
+
 def test_unknown_models_sizes_and_gpus_are_explained(tmp_path: Path, home: Path) -> None:
     done = run("estimate", plan_of(tmp_path, Path("owner/unknown")))
     assert done.returncode == 1 and "owner/unknown" in done.stderr

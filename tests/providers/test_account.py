@@ -13,6 +13,7 @@ import pytest
 from ftwizard import kept_keys
 from ftwizard.providers import account
 from tests.doubles import http_server
+from tests.doubles.openai_service import serve
 from tests.e2e.cli import run
 
 KEY = "sk-account-0123456789abcdef"
@@ -107,3 +108,19 @@ def test_a_missing_key_is_one_error() -> None:
     assert (document["key"], document["cause"], document["code"]) == (None, "key", "no_key")
     assert "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT" in document["error"]
     assert run("doctor", "--model", "gpt-4.1").returncode == 2
+
+
+def test_dated_models_of_foundry_are_those_of_the_catalog() -> None:
+    with serve(foundry=True) as service:
+        report = account.inspect_account("foundry", environment=service.environment)
+        checked = account.inspect_account("foundry", "o4-mini", service.environment)
+    assert report.ready and checked.ready, (report, checked)
+    by_id = {each.id: each for each in report.models}
+    assert report.models[0].id == MINI and by_id[MINI].recommended
+    assert by_id[MINI].methods == ("supervised", "preference")
+    assert by_id["o4-mini-2025-04-16"].methods == ("reinforcement",)
+    assert by_id["gpt-4o-mini-2024-07-18"].methods == ("supervised",)
+
+
+def test_a_model_tuned_at_foundry_is_not_its_base() -> None:
+    assert account._find_hosted("gpt-4.1-mini-2025-04-14.ft-1-x", "foundry") is None

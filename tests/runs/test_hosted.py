@@ -12,6 +12,7 @@ from ftwizard.__main__ import main
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
+from ftwizard.quantity import Figure
 from ftwizard.runs import default_run, describe, hosted, next_steps, result, store
 from ftwizard.runs.remote import BilledResource, RemoteCheckpoint
 from tests.helpers.hosted import BASE, TUNED, dollars, make_ended, make_remote
@@ -52,6 +53,25 @@ def test_status_names_the_job(run: JobFolder, capsys: pytest.CaptureFixture[str]
     text = " ".join(capsys.readouterr().out.split())
     for part in ("OpenAI: succeeded, job ftjob-1", TUNED, "4,500 tokens", "$0.13 (predicted $0.10"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "says"),
+    [
+        ((0.5, 0.5), (0.4, 0.4), "$0.40 (predicted $0.50, 25% too high)"),
+        ((0.0, 5000.0), (0.0, 0.08), "$0.00 – $0.08 (predicted $0.00 – $5,000)"),
+    ],
+)
+def test_a_cost_with_a_range_has_no_error(
+    home: Path, predicted: tuple[float, float], actual: tuple[float, float], says: str
+) -> None:
+    costs = [
+        Figure(value=high, low=low, high=high, unit="USD", source="listed", as_of="2026-11")
+        for low, high in (predicted, actual)
+    ]
+    record = make_remote(predicted_cost=costs[0], actual_cost=costs[1])
+    folder = make_ended(home / "runs" / "one", record)
+    assert hosted.describe_cost(folder, record) == says
 
 
 def test_local_run_has_no_remote(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
