@@ -14,6 +14,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.providers.base import JobStatus, ProviderError
 from ftwizard.providers.session import Session
+from ftwizard.runs.remote import RemoteFile
 from ftwizard.text import make_visible
 
 MAX_CREATES = 4
@@ -66,17 +67,16 @@ def _upload_files(session: Session) -> None:
 def _upload(session: Session, part: str) -> None:
     """Upload a file unless the platform has it: a reply that was lost does not upload it twice."""
     platform, folder = session.platform, session.worker.folder
+
+    def report(done: int, total: int) -> None:
+        session.phase("uploading", part, done=done, total=total, unit="bytes")
+
     for attempt in range(1, MAX_UPLOADS + 1):
         file = session.record.files[part]
-        if file.id:
-            return
-        file_id = session.read(platform.find_file, file.name)
+        file_id = file.id or _find_uploaded(session, file)
         if file_id is None:
-            session.phase("uploading", part, done=0, total=file.size_bytes, unit="bytes")
-
-            def report(done: int, total: int) -> None:
-                session.phase("uploading", part, done=done, total=total, unit="bytes")
-
+            report(0, file.size_bytes)
+            _save_file(session, part, requested=time.time())
             try:
                 file_id = platform.upload(folder.path / file.path, file.name, report)
             except ProviderError as error:
@@ -84,8 +84,28 @@ def _upload(session: Session, part: str) -> None:
                     raise _refuse(error, f"The {part} file was not uploaded.") from None
                 session.wait(error.retry_after_s or min(60.0, session.poll_s * 2**attempt))
                 continue
-        files = session.record.files | {part: msgspec.structs.replace(file, id=file_id)}
-        session.save(files=files)
+        _save_file(session, part, id=file_id)
+        return
+
+
+def _save_file(session: Session, part: str, **changes: object) -> None:
+    file = msgspec.structs.replace(session.record.files[part], **changes)
+    session.save(files=session.record.files | {part: file})
+
+
+def _find_uploaded(session: Session, file: RemoteFile) -> str | None:
+    """Return the id of a file whose upload was begun before, if it arrived.
+
+    A platform that lists no files only gets it once more, which costs nothing.
+    """
+    if file.requested is None:
+        return None
+    try:
+        return session.read(session.platform.find_file, file.name)
+    except ProviderError as error:
+        if error.kind == "key":
+            raise
+        return None
 
 
 def _wait_until_ready(session: Session, part: str) -> None:

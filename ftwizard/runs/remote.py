@@ -24,6 +24,8 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its name at the platform, which no other run's file has."""
     rows: int
     size_bytes: int
+    requested: float | None = None
+    """When its upload was first begun (Unix seconds)."""
     id: str | None = None
     """Id at the platform, once it was uploaded."""
 
