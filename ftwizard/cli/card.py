@@ -11,7 +11,7 @@ from ftwizard import user_paths
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
-from ftwizard.runs import default_run
+from ftwizard.runs import default_run, hosted
 from ftwizard.text import make_visible
 
 
@@ -44,12 +44,15 @@ def card(arguments: argparse.Namespace) -> int:
         )
     picture = write.write_card(made, path)
     report = CardReport(run=run.id, card=str(path), picture=str(picture) if picture else None)
-    output.print_report(arguments, report, _describe(report))
+    is_here = hosted.read_hosted(run) is None
+    output.print_report(arguments, report, _describe(report, is_here=is_here))
     return 0
 
 
-def _describe(report: CardReport) -> list[str]:
+def _describe(report: CardReport, *, is_here: bool) -> list[str]:
     lines = [f"✓ Model card: {make_visible(report.card)}"]
     if report.picture:
         lines.append(f"  Its picture: {make_visible(Path(report.picture).name)}, next to it")
-    return [*lines, f"  Publish it with the model: ftwizard push {report.run} --repo NAME"]
+    if is_here:
+        lines.append(f"  Publish it with the model: ftwizard push {report.run} --repo NAME")
+    return lines

@@ -107,6 +107,8 @@ def list_facts(folder: JobFolder, record: RemoteJob) -> Iterator[tuple[str, str]
         yield "cost", cost
     if record.checkpoints:
         yield "kept", describe_checkpoints(record.checkpoints)
+    if better := find_better_checkpoint(record.checkpoints):
+        yield "best", describe_better(record.checkpoints, better)
     for resource in record.billed:
         price = f", {format_dollars(resource.price.value)} per hour" if resource.price else ""
         kind, name = make_visible(resource.kind, 40), make_visible(resource.id, MAX_ID)
@@ -141,6 +143,14 @@ def describe_checkpoints(kept: tuple[RemoteCheckpoint, ...]) -> str:
     more = ", …" if len(kept) > MAX_STEPS_LISTED else ""
     noun = "step" if len(kept) == 1 else "steps"
     return f"{format_count(len(kept), 'checkpoint')} ({noun} {steps}{more})"
+
+
+def describe_better(kept: tuple[RemoteCheckpoint, ...], better: RemoteCheckpoint) -> str:
+    """Describe the checkpoint to use instead of the last one."""
+    last = max(kept, key=lambda checkpoint: checkpoint.step)
+    losses = f"validation loss {better.eval_loss:.4g}, {last.eval_loss:.4g} at step {last.step:,}"
+    model = make_visible(better.model or "", 2 * MAX_ID)
+    return f"stop at the best epoch: use model {model} (step {better.step:,}: {losses})"
 
 
 def find_better_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoint | None:

@@ -31,6 +31,7 @@ from ftwizard.runs.evaluation_files import (
     list_judgments,
 )
 from ftwizard.runs.evaluation_job import Candidate
+from ftwizard.runs.remote import RemoteCheckpoint
 from ftwizard.runs.result import MergedModel, TrainResult, read_merged, read_trained
 from ftwizard.text import format_bytes, make_visible
 
@@ -129,8 +130,33 @@ def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
     if newest is None:
         return Step("evaluate it: compare it with its base on three sets", "eval")
     if newest.evaluation.verdict == "ship":
-        return _CHAT._replace(is_closing=True)
+        missing = next(iter(list_missing(folder)), None)
+        return missing or _CHAT._replace(is_closing=True)
+    judged = {
+        candidate.step: candidate.verdict
+        for judgment in list_judgments(folder)
+        for candidate in judgment.result.candidates
+        if candidate.step is not None
+    }
+    record = remote.read(folder)
+    kept = record.checkpoints if record else ()
+    if passed := next((one for one in kept if one.model and judged.get(one.step) == "ship"), None):
+        return Step(f"use checkpoint {passed.step}, which passed: ask for model {passed.model}", "")
+    better = hosted.find_better_checkpoint(kept)
+    if better and better.step not in judged:
+        return _stop_at(better)
+    for action, step in list_changes(newest.evaluation):
+        if action != "checkpoint" or int(step.options[-1]) not in judged:
+            return step
     return _CHAT
+
+
+def _stop_at(kept: RemoteCheckpoint) -> Step:
+    """Return the step that judges a checkpoint that a platform keeps, in place of the last one."""
+    text = (
+        f"stop at the best epoch: evaluate checkpoint {kept.step}, whose validation loss is lower"
+    )
+    return Step(text, "eval", ("--checkpoint", str(kept.step)))
 
 
 def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step | None:
@@ -217,6 +243,9 @@ def make_merge(folder: JobFolder) -> Step:
 def list_missing(folder: JobFolder) -> list[Step]:
     """List what is missing of a run's model, what to make first first."""
     trained, merged = read_trained(folder), read_merged(folder)
+    if hosted.read_hosted(folder):
+        card = Step("write its model card", "card", form="model card")
+        return [] if folder.card.exists() else [card]
     if not folder.merged.is_dir():
         text = "merge it, and prove the merge"
         merge = Step(text, "merge", size_bytes=_measure_base(trained), form="merged model")

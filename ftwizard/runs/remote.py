@@ -99,6 +99,8 @@ class RemoteJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished: float | None = None
     checkpoints: tuple[RemoteCheckpoint, ...] = ()
     result_files: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+    """Hyperparameters that the platform chose or confirmed, under its own names."""
     billed: tuple[BilledResource, ...] = ()
     """What this run made that is billed by the hour, and still exists."""
     predicted_cost: Figure | None = None

@@ -270,16 +270,18 @@ settings = tests.msgspec.structs.replace(plan.evaluate, general=True, safety=Tru
 plan = tests.msgspec.structs.replace(plan, evaluate=settings)
 with tests.serve_chat(tests.reply_by_model, [BASE, TUNED]) as server:
     evaluation, compared = tests.evaluate(folder, plan, server)
-print(evaluation.verdict, sorted(evaluation.sets), compared.rows)
+print(sorted(evaluation.sets), compared.rows)
+from ftwizard.export.card import write
+print("The weights stay at OpenAI" in write.make_card(folder).text)
 """
 
 
 def test_an_install_with_only_the_openai_extra_suffices(tmp_path: Path) -> None:
-    """No package of a local training is imported."""
+    """No package of a local training is imported, also for the card."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     child = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(tmp_path)],
         capture_output=True, text=True, env=env, cwd=ROOT, check=False,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-3000:]
-    assert child.stdout.split(maxsplit=1)[1] == "['general', 'safety', 'target'] 4\n"
+    assert child.stdout.splitlines() == ["['general', 'safety', 'target'] 4", "True"]

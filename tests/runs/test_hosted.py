@@ -14,9 +14,11 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.quantity import Figure
 from ftwizard.runs import default_run, describe, hosted, next_steps, result, store
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation_job import Candidate
 from ftwizard.runs.remote import BilledResource, RemoteCheckpoint
 from tests.helpers.hosted import BASE, TUNED, dollars, make_ended, make_remote
-from tests.helpers.results import make_trained
+from tests.helpers.results import make_trained, write_judgment
 
 
 @pytest.fixture
@@ -177,7 +179,38 @@ def test_job_that_ended_is_not_resumed(home: Path, capsys: pytest.CaptureFixture
 def test_next_step_is_the_evaluation(run: JobFolder) -> None:
     assert next_steps.find_next(run).command == "eval"
     lines = dict(next_steps.list_lines(run))
-    assert lines["exists"] == "model at OpenAI" and "missing" not in lines
+    assert lines["exists"] == "model at OpenAI" and lines["missing"] == "model card"
+
+
+def judge(folder: JobFolder, verdict: str, step: int | None = None) -> None:
+    """Write an evaluation of the run's model, or of a checkpoint."""
+    evaluation = Evaluation(verdict=verdict)  # type: ignore[arg-type]
+    if step is None:
+        folder.evaluations.mkdir(exist_ok=True)
+        write_json(folder.evaluation, evaluation)
+    else:
+        candidate = Candidate(name="tuned", verdict=evaluation.verdict, scores={}, step=step)
+        write_judgment(folder, 1, evaluation, [candidate])
+
+
+def test_next_steps_after_the_evaluation(run: JobFolder) -> None:
+    judge(run, "ship")
+    assert next_steps.find_next(run).command == "card"
+    run.card.write_text("a card")
+    step = next_steps.find_next(run)
+    assert step.command == "chat" and step.is_closing
+    judge(run, "do_not_ship")
+    step = next_steps.find_next(run)
+    assert (step.command, step.options) == ("eval", ("--checkpoint", "10"))
+    assert "stop at the best epoch" in step.text
+    judge(run, "do_not_ship", step=10)
+    assert next_steps.find_next(run).command == "chat", "it was judged"
+    judge(run, "ship", step=10)
+    assert f"{TUNED}:ckpt-step-10" in next_steps.find_next(run).text
+
+
+def test_outcome_names_the_model_of_the_best_epoch(run: JobFolder) -> None:
+    assert f"stop at the best epoch: use model {TUNED}:ckpt-step-10 (step 10" in end(run)
 
 
 def test_better_checkpoint_is_the_one_with_the_lowest_validation_loss() -> None:

@@ -21,12 +21,13 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.remote import RemoteEndpoint
 from ftwizard.runs.result import BaseComparison
 from ftwizard.text import make_visible
 from ftwizard.train import dataset
 
 
-def make_arm(name: str, endpoint: Endpoint) -> Arm:
+def make_arm(name: str, endpoint: Endpoint | RemoteEndpoint) -> Arm:
     """Return the arm of a model at a platform. ``name``: ``base`` or ``tuned``."""
     return Arm(
         name=name, model=endpoint.address, served_name=endpoint.served_name,

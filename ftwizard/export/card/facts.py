@@ -5,6 +5,8 @@ A card is published: no training row, no answer, and no path, host or user of th
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,7 +28,7 @@ from ftwizard.models import model_folder
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import base_weights, custody, exports, store
+from ftwizard.runs import base_weights, custody, exports, remote, store
 from ftwizard.runs.custody import Custody
 from ftwizard.runs.environment import Environment, read_environment
 from ftwizard.runs.evaluation import Evaluation, Failure
@@ -34,6 +36,7 @@ from ftwizard.runs.evaluation_files import find_newest
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof, read_proof
 from ftwizard.runs.prediction import PredictionResult, RunFigures, read_prediction
+from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import (
     BaseComparison,
     MergedModel,
@@ -80,7 +83,12 @@ class Facts(NamedTuple):
 
     title: str
     content: Content
-    trained: TrainResult
+    trained: TrainResult | None
+    """None for a hosted run, whose weights are at the platform."""
+    remote: RemoteJob | None
+    """The job of a hosted run."""
+    uploads: Mapping[str, str]
+    """SHA-256 of the files for the platform, by part."""
     plan: Plan | None
     job: JobRecord | None
     base: ModelSource | None
@@ -109,6 +117,18 @@ class Facts(NamedTuple):
     """Data sets on the Hub, by part."""
 
     @property
+    def local(self) -> TrainResult:
+        """Return the training whose weights are here; raise ValueError for a hosted run."""
+        if self.trained is None:
+            raise ValueError("the weights are at a platform")
+        return self.trained
+
+    @property
+    def elsewhere(self) -> RemoteJob | None:
+        """Return the job of a run whose weights are at the platform only; None for any other."""
+        return self.remote if self.trained is None else None
+
+    @property
     def base_id(self) -> str | None:
         """Return the base model's name on the Hub; None for a folder."""
         is_public = self.base is not None and self.base.kind != "folder"
@@ -117,7 +137,7 @@ class Facts(NamedTuple):
 
 def read_facts(
     run: JobFolder,
-    trained: TrainResult,
+    trained: TrainResult | None,
     *,
     title: str = "",
     content: Content | None = None,
@@ -126,6 +146,7 @@ def read_facts(
 ) -> Facts:
     """Read the facts of a run.
 
+    ``trained``: None for a hosted run, whose weights are at the platform.
     ``title``: default: the id of the run. ``content``: default: the merged model if there is one.
     ``license``: default: what is known without the Hub. ``result``: of a run that is about to end.
     """
@@ -142,6 +163,8 @@ def read_facts(
         title=title or run.id,
         content=content,
         trained=trained,
+        remote=remote.read(run),
+        uploads=_hash_uploads(run),
         plan=plan,
         job=store.read_job(run),
         base=base,
@@ -150,7 +173,9 @@ def read_facts(
         parts=begin.parts,
         precision=begin.precision,
         attention=begin.attention,
-        curves=curve.from_series(progress.losses, progress.evaluations, trained.step),
+        curves=curve.from_series(
+            progress.losses, progress.evaluations, trained.step if trained else None
+        ),
         environment=read_environment(run),
         prediction=_read_prediction(run, result),
         evaluation=remove_private_text(newest.evaluation) if newest else None,
@@ -167,11 +192,23 @@ def read_facts(
     )
 
 
-def find_license(base: str | None, trained: TrainResult) -> License:
+def _hash_uploads(run: JobFolder) -> dict[str, str]:
+    """Return the hashes of the files for a platform, of those that are still here."""
+    record = remote.read(run)
+    hashes = {}
+    for part, file in record.files.items() if record else ():
+        with contextlib.suppress(OSError), (run.upload / Path(file.path).name).open("rb") as rows:
+            hashes[part] = hashlib.file_digest(rows, "sha256").hexdigest()
+    return hashes
+
+
+def find_license(base: str | None, trained: TrainResult | None) -> License:
     """Return the license that the base model's own folder states, else the one in the catalog.
 
-    ``base``: its name on the Hub; None for a folder.
+    ``base``: its name on the Hub; None for a folder. A model at a platform has none.
     """
+    if trained is None:
+        return License(None)
     stated = model_folder.read_card(Path(trained.base))
     listed = model_cards.find_card(base) if base else None
     if stated.license or listed is None:

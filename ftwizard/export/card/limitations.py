@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftwizard.export.card import platform
 from ftwizard.export.card.facts import Facts
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import describe_evaluation as words
@@ -14,6 +15,12 @@ from ftwizard.text import format_count
 
 def list_limitations(facts: Facts) -> list[str]:
     """Return the limitations, the most important first, a sentence each."""
+    if record := facts.elsewhere:
+        return [
+            *_list_of_evaluation(facts),
+            *_list_of_rows(facts),
+            *platform.list_limitations(record),
+        ]
     return [*_list_of_evaluation(facts), *_list_of_data(facts), *_list_of_model(facts)]
 
 
@@ -58,7 +65,7 @@ def _list_of_failures(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _list_of_data(facts: Facts) -> Iterator[str]:
-    rows, train = facts.trained.rows, facts.parts.get("train")
+    rows, train = facts.local.rows, facts.parts.get("train")
     if train and train.cut:
         length = f" ({facts.plan.recipe.max_length:,} tokens)" if facts.plan else ""
         yield (
@@ -66,13 +73,10 @@ def _list_of_data(facts: Facts) -> Iterator[str]:
             f"maximum length{length} and were cut."
         )
     left_out = rows.get("train_given", 0) - rows.get("train_used", 0)
-    if facts.personal_items:
-        items = format_count(facts.personal_items, "safety item")
-        verb = "asks" if facts.personal_items == 1 else "ask"
-        yield f"The training rows have personal data or secrets; {items} {verb} for these."
+    yield from _list_of_rows(facts)
     if left_out > 0:
         yield f"{format_count(left_out, 'training row')} without trainable tokens left out."
-    if unreadable := sum(facts.trained.unreadable.values()):
+    if unreadable := sum(facts.local.unreadable.values()):
         yield f"{format_count(unreadable, 'unreadable row')} of the data files left out."
     if (available := rows.get("train_available", 0)) > rows.get("train_given", 0):
         yield f"Trained on a sample of {format_count(available, 'row')}."
@@ -80,8 +84,15 @@ def _list_of_data(facts: Facts) -> Iterator[str]:
         yield "No validation data: the loss curve cannot show overfitting."
 
 
+def _list_of_rows(facts: Facts) -> Iterator[str]:
+    if facts.personal_items:
+        items = format_count(facts.personal_items, "safety item")
+        verb = "asks" if facts.personal_items == 1 else "ask"
+        yield f"The training rows have personal data or secrets; {items} {verb} for these."
+
+
 def _list_of_model(facts: Facts) -> Iterator[str]:
-    trained, proof = facts.trained, facts.proof
+    trained, proof = facts.local, facts.proof
     if trained.reason == "stopped":
         yield (
             f"Training was stopped at step {trained.last_step:,} of {trained.total_steps:,}: this is "

@@ -22,10 +22,18 @@ def make_metadata(facts: Facts) -> ModelCardData:
     """Return the metadata; what is unknown is left out."""
     from huggingface_hub import ModelCardData
 
-    method = facts.trained.method
-    is_adapter = facts.content == "adapter"
     results = list(_list_results(facts))
     repos = dict.fromkeys(split.repo for split in facts.hub_data.values())
+    if record := facts.elsewhere:
+        return ModelCardData(
+            pipeline_tag="text-generation",
+            tags=["ftwizard", record.provider],
+            datasets=list(repos) or None,
+            model_name=facts.title if results else None,
+            eval_results=results or None,
+        )
+    method = facts.local.method
+    is_adapter = facts.content == "adapter"
     more: dict[str, Any] = _name_license(facts.license.name)
     if facts.base_id:
         more["base_model_relation"] = "adapter" if is_adapter else "finetune"

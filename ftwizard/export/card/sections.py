@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.export.card import curve
+from ftwizard.export.card import curve, platform
 from ftwizard.export.card.facts import Facts
 from ftwizard.export.card.limitations import list_limitations
 from ftwizard.export.card.markdown import bullets, code, escape, fold, table
@@ -66,14 +66,16 @@ def _introduce(facts: Facts) -> Iterator[str]:
 
 
 def _describe_model(facts: Facts) -> str:
-    method = METHODS.get(facts.trained.method, escape(facts.trained.method))
+    if record := facts.elsewhere:
+        return platform.describe_model(facts, record)
+    method = METHODS.get(facts.local.method, escape(facts.local.method))
     if facts.content == "adapter":
         kind = f"{method} adapter for"
-    elif facts.trained.method == "full":
+    elif facts.local.method == "full":
         kind = "Full fine-tune of"
     else:
         kind = f"{method} fine-tune, merged, of"
-    rows = facts.trained.rows.get("train_used")
+    rows = facts.local.rows.get("train_used")
     trained_on = f", trained on {format_count(rows, 'example')}" if rows else ""
     license = (
         f" License of the base model: {escape(facts.license.name)}." if facts.license.name else ""
@@ -170,14 +172,18 @@ def _list_training(facts: Facts) -> Iterator[str]:
     if not facts.curves.is_empty:
         yield f"![{escape(curve.describe(facts.curves))}]({curve.NAME})"
         yield ""
-    rows = [
-        ("data", _describe_data(facts)),
-        ("split", _describe_split(facts)),
-        ("template", _describe_template(facts)),
-        ("recipe", _describe_recipe(facts)),
-        ("steps", _describe_steps(facts)),
-        ("hardware", _describe_hardware(facts)),
-    ]
+    rows = list(platform.list_job(facts, facts.remote)) if facts.remote else []
+    if facts.trained:
+        rows += [
+            ("data", _describe_data(facts)),
+            ("split", _describe_split(facts)),
+            ("template", _describe_template(facts)),
+            ("recipe", _describe_recipe(facts)),
+            ("steps", _describe_steps(facts)),
+            ("hardware", _describe_hardware(facts)),
+        ]
+    else:
+        rows.append(("split", _describe_split(facts)))
     yield from table(["", ""], [[name, text] for name, text in rows if text])
     if figures := list(_list_figures(facts)):
         yield ""
@@ -194,12 +200,12 @@ def _list_training(facts: Facts) -> Iterator[str]:
 def _describe_data(facts: Facts) -> str:
     parts = []
     for part in ("train", "validation", "test"):
-        if (used := facts.trained.rows.get(f"{part}_used")) is None:
+        if (used := facts.local.rows.get(f"{part}_used")) is None:
             continue
         name = "training" if part == "train" else part
         text = f"{used:,} {name}"
         parts.append(f"{text} ({origin})" if (origin := _name_file(facts, part)) else text)
-    if mixed := facts.trained.rows.get("mix_used"):
+    if mixed := facts.local.rows.get("mix_used"):
         parts.append(f"{mixed:,} general examples mixed in")
     counted = facts.parts.get("train")
     tokens = (
@@ -246,7 +252,7 @@ def _describe_split(facts: Facts) -> str:
 
 
 def _describe_template(facts: Facts) -> str:
-    digest = facts.trained.hashes.get("chat_template.jinja")
+    digest = facts.local.hashes.get("chat_template.jinja")
     if digest:
         return f"{code('chat_template.jinja')}, XXH3-128 {code(digest[:_MAX_HASH])}…"
     digest = facts.job.hashes.get("template") if facts.job else None
@@ -255,12 +261,12 @@ def _describe_template(facts: Facts) -> str:
 
 def _describe_recipe(facts: Facts) -> str:
     if facts.plan is None:
-        return METHODS.get(facts.trained.method, "")
+        return METHODS.get(facts.local.method, "")
     recipe = facts.plan.recipe
     parts = [METHODS[recipe.method] if recipe.method != "full" else "full fine-tune"]
     if recipe.method != "full":
         parts[0] += f" rank {recipe.rank}, alpha {recipe.alpha}, dropout {recipe.dropout:g}"
-        names = [name.rpartition(".")[2] for name in facts.trained.targets]
+        names = [name.rpartition(".")[2] for name in facts.local.targets]
         parts.append(f"on {', '.join(map(code, dict.fromkeys(names)))}")
     rate = recipe.learning_rate or LEARNING_RATES[recipe.method]
     parts += [
@@ -274,7 +280,7 @@ def _describe_recipe(facts: Facts) -> str:
 
 
 def _describe_steps(facts: Facts) -> str:
-    trained = facts.trained
+    trained = facts.local
     epochs = f" ({format_epochs(facts.plan.recipe.epochs)} planned)" if facts.plan else ""
     text = f"{trained.last_step:,} of {trained.total_steps:,}{epochs}; weights of step {trained.step:,}"
     if trained.eval_loss is not None:
@@ -307,8 +313,8 @@ def _list_figures(facts: Facts) -> Iterator[list[str]]:
     for name, label, write in _FIGURES:
         predicted: Figure | None = getattr(facts.prediction.predicted, name)
         actual: Figure | None = getattr(facts.prediction.actual, name)
-        if predicted and name in ("seconds", "cost"):
-            predicted = predicted.scaled(facts.trained.completed_share, predicted.source)
+        if predicted and facts.trained and not facts.remote and name in ("seconds", "cost"):
+            predicted = predicted.scaled(facts.local.completed_share, predicted.source)
         if predicted or actual:
             expected = describe.format_range(predicted, write) if predicted else "–"
             yield [
@@ -321,7 +327,7 @@ def _list_figures(facts: Facts) -> Iterator[list[str]]:
 def _list_settings(plan: Plan) -> list[list[str]]:
     """Return the settings that shape the weights; names of files and texts of prompts are not shown."""
     parts: dict[str, Any] = {
-        "recipe": msgspec.to_builtins(plan.recipe),
+        **({} if plan.is_hosted else {"recipe": msgspec.to_builtins(plan.recipe)}),
         "data.split": msgspec.to_builtins(plan.data.split),
         "data.mix": {"share": plan.data.mix.share},
         "data": {"format": plan.data.format, "max_rows": plan.data.max_rows},
@@ -336,6 +342,8 @@ def _list_settings(plan: Plan) -> list[list[str]]:
 
 
 def _list_weights(facts: Facts) -> Iterator[str]:
+    if job := facts.elsewhere:
+        yield from platform.list_weights(job)
     if facts.content == "merged" and (merged := facts.merged):
         yield f"Model: {escape(merged.dtype)}, {format_bytes(merged.size_bytes)}"
     if facts.content == "merged" and (proof := facts.proof):

@@ -16,6 +16,7 @@ from ftwizard.export.card.metadata import make_metadata
 from ftwizard.export.card.sections import render_body
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
+from ftwizard.runs import remote
 from ftwizard.runs.result import RunResult, read_trained
 from ftwizard.text import make_visible
 
@@ -47,8 +48,8 @@ def make_card(
     """
     from huggingface_hub import ModelCard
 
-    trained = read_trained(run)
-    if trained is None:
+    trained, record = read_trained(run), remote.read(run)
+    if trained is None and (record is None or record.tuned_model is None):
         raise FtwizardError(
             f"Run {make_visible(run.id)} has no model yet, which a card could describe.",
             f"See its state: ftwizard status {make_visible(run.id)}",
