@@ -13,7 +13,15 @@ from rich.text import Text
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
-from ftwizard.runs import custody, describe, exports, merge_proof, next_steps, step_problems
+from ftwizard.runs import (
+    custody,
+    describe,
+    exports,
+    hosted,
+    merge_proof,
+    next_steps,
+    step_problems,
+)
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_files import list_judgments
@@ -214,6 +222,11 @@ def list_closing(
     """Yield where a complete model is, what was proved of it, and how to use it."""
     size = f"  {format_bytes(merged.size_bytes)}, {merged.dtype}" if merged else ""
     yield "", Text("Everything is there: the model can be used.", f"bold {palette.GOOD}")
+    if job := hosted.read_hosted(folder):
+        platform = hosted.name_platform(job.provider)
+        yield "model", f"{make_visible(job.tuned_model or '', 240)}, at {platform}"
+        yield "card", next_steps.describe_card(folder)
+        return
     yield "model", Text.assemble(make_visible(str(folder.merged)), (make_visible(size, 60), "dim"))
     if proof := merge_proof.read_proof(folder.merged):
         yield "proof", merge_proof.format_verdict(proof)

@@ -20,7 +20,15 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, merge_proof, next_steps, reproduction, verdict
+from ftwizard.runs import (
+    describe,
+    hosted,
+    merge_proof,
+    next_steps,
+    remote,
+    reproduction,
+    verdict,
+)
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest, read_helped
 from ftwizard.runs.next_steps import Step
@@ -119,7 +127,7 @@ class ResultsPage(Page[str]):
     def _read_folder(self) -> None:
         """Read what the run's folder has now."""
         folder = self._folder
-        self._result = read_result(folder)
+        self._result, self._hosted = read_result(folder), hosted.read_hosted(folder)
         newest = find_newest(folder)
         self._evaluation = newest.evaluation if newest else None
         self._next = next_steps.find_next(folder)
@@ -173,10 +181,11 @@ class ResultsPage(Page[str]):
             return False  # a second key press before the dialog is there
         has_merged = self._folder.merged.is_dir()
         needs: dict[str, object] = {
-            "turn": self._answers, "toggle_full": self._has_long_answers, "chat": self._has_model,
+            "turn": self._answers, "toggle_full": self._has_long_answers,
+            "chat": self._has_model or self._is_elsewhere,
             "copy_command": self._serve, "export": has_merged, "push": self._has_model,
             "serve": has_merged or any(self._folder.exports.glob("*/*.gguf")),
-            "run": self._has_model and (parameters != ("verify",) or has_merged),
+            "run": self._can_run(str(parameters[0])) if parameters else False,
             "change": any(index < len(self._changes) for index in parameters if isinstance(index, int)),
         }  # fmt: skip
         return bool(needs.get(action, True))
@@ -184,6 +193,16 @@ class ResultsPage(Page[str]):
     @property
     def _has_model(self) -> bool:
         return self._folder.adapter.is_dir() or self._folder.merged.is_dir()
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the model is at a platform only, where it can be asked."""
+        return self._hosted is not None and self._hosted.tuned_model is not None
+
+    def _can_run(self, command: str) -> bool:
+        if command in ("eval", "card"):
+            return self._has_model or self._is_elsewhere
+        return self._has_model and (command != "verify" or self._folder.merged.is_dir())
 
     @property
     def _has_long_answers(self) -> bool:
@@ -380,6 +399,8 @@ class ResultsPage(Page[str]):
                 rows.append(("proof", merge_proof.format_verdict(proof)))
         if folder.adapter.is_dir():
             rows.append(("adapter", make_visible(str(folder.adapter))))
+        if job := remote.read(folder):
+            rows += hosted.list_facts(folder, job)
         if self._evaluation and not self._next.is_closing:
             rows += evaluated.list_forms(folder)
         if self._reproduced:

@@ -35,7 +35,7 @@ def test_card_describes_the_job(run: JobFolder) -> None:
     digest = hashlib.sha256(b"rows").hexdigest()[:16]
     assert f"| training file | 18 rows, 900 B, sha256 `{digest}`… |" in text
     assert "`n_epochs` `2`, `batch_size` `auto`, `learning_rate_multiplier` `auto`" in text
-    assert "4,500 billed" in text and "$0.13" in text and "$0.10 – $0.15" in text
+    assert "4,500 billed" in text and r"| cost | \$0.10 – \$0.15 | \$0.13 |" in text
     assert "The weights stay at OpenAI" in text and "Not evaluated" in text
     assert (
         f"Step 10 has a lower validation loss (0.4) than step 20 (0.6): `{TUNED}:ckpt-step-10`"

@@ -1,0 +1,88 @@
+"""The results page of a hosted run: its job, and only the keys that work without weights here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor.results import ResultsPage
+from tests.helpers.hosted import TUNED, make_ended
+from tests.screens.frames import drive, until
+from tests.screens.monitor.test_evaluated_results import Calls, calls, evaluate
+
+__all__ = ["calls"]
+SIZE = (100, 60)
+
+
+@pytest.fixture
+def run(home: Path) -> JobFolder:
+    folder = make_ended(home / "runs" / "one")
+    folder.events.touch()
+    return folder
+
+
+async def open_results(pilot: Pilot[Any]) -> None:
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+
+
+def test_page_shows_model_tokens_and_cost(run: JobFolder) -> None:
+    shown = drive(FtwizardApp(("run", "one")), SIZE, open_results)
+    for part in (
+        TUNED,
+        "OpenAI: succeeded, job ftjob-1",
+        "4,500 tokens",
+        "$0.13 (predicted",
+        "10 min",
+    ):
+        assert part in shown, part
+    assert "✓ model at OpenAI" in shown
+    assert "Evaluate it: compare it with its base on three sets: ftwizard eval one" in shown
+
+
+def test_only_keys_that_make_sense_work(run: JobFolder) -> None:
+    allowed: dict[str, bool | None] = {}
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        page = pilot.app.screen
+        assert isinstance(page, ResultsPage)
+        for action in ("chat", "export", "push", "serve", "copy_command", "next"):
+            allowed[action] = page.check_action(action, ())
+        for command in ("eval", "card", "merge", "verify"):
+            allowed[command] = page.check_action("run", (command,))
+
+    drive(FtwizardApp(("run", "one")), SIZE, play)
+    works = {name for name, value in allowed.items() if value}
+    assert works == {"chat", "next", "eval", "card"}
+
+
+def test_enter_evaluates_and_then_judges_the_better_checkpoint(
+    run: JobFolder, calls: Calls
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(calls))
+
+    drive(FtwizardApp(("run", "one")), SIZE, play)
+    assert calls == [("eval", str(run.path))]
+    calls.clear()
+    run.evaluations.mkdir()
+    write_json(run.evaluation, evaluate([], general=48))
+    drive(FtwizardApp(("run", "one")), SIZE, play)
+    assert calls == [("eval", str(run.path), "--checkpoint", "10")]
+
+
+def test_model_that_may_be_shipped_needs_only_its_card(run: JobFolder) -> None:
+    run.evaluations.mkdir()
+    write_json(run.evaluation, evaluate([]))
+    run.card.write_text("a card")
+    shown = drive(FtwizardApp(("run", "one")), SIZE, open_results)
+    assert "Everything is there" in shown and f"{TUNED}, at OpenAI" in shown
+    assert "merged" not in shown and "serve" not in shown
