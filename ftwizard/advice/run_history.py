@@ -167,6 +167,7 @@ def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
         _read_speed(folder)
         for folder, _, plan in _read_runs(MAX_RUNS_FOR_SPEED)
         if folder.id != but
+        and not plan.is_hosted
         and (plan.model.name, plan.recipe.method) == (chosen.model.name, chosen.recipe.method)
     )
     return list(islice(filter(None, speeds), MAX_SPEEDS))

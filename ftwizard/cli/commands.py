@@ -304,9 +304,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                nargs="?"),
         _values("--set", "FILE", "a set of your own: prompts with expected answers or rules, one per "
                 "line; or lm-eval:TASK (repeatable)"),
-        _value("--base", "MODEL|URL", "base of a model that is not a run"),
+        _value("--base", "MODEL|URL", "base of a model that is not a run; of a hosted run: its deployment"),
         _value("--checkpoint", "N", "evaluate the checkpoint of step N of a run", type=int),
-        _switch("--checkpoints", "evaluate every checkpoint on disk, and name the best"),
+        _switch("--checkpoints", "evaluate every checkpoint on disk or at the platform, and name the best"),
         _value("--scale", "S", "weaken the adapter to this share of its strength, up to 1",
                type=_number(float, 1, {"%": 0.01})),
         _switch("--sweep", "evaluate the adapter at 0.25, 0.5, 0.75 and 1 of its strength, and name the "
@@ -316,7 +316,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "plan, 3)", type=int),
         _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU, 100 at endpoints)",
                type=_number(int, MAX_COUNT)),
-        _value("--served-model", "NAME", "name of the model at the endpoint"),
+        _value("--served-model", "NAME", "name of the model at the endpoint; of a hosted run: the "
+               "deployment of its tuned model"),
         _value("--key-variable", "NAME", "environment variable with the key of the endpoint"),
         _value("--judge", "URL", "endpoint that grades answers to items with a judge"),
         _value("--judge-model", "NAME", "name of the judge at its endpoint"),

@@ -102,7 +102,7 @@ class EndpointAnswerer:
         try:
             import openai
         except ImportError:
-            raise MissingExtra("local", "openai") from None
+            raise MissingExtra("openai", "openai") from None
         self._openai = openai
         self.arm, self._timeout_s = arm, timeout_s
         self.address = normalize_address(arm.model)
