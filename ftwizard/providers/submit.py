@@ -53,6 +53,7 @@ def record_status(session: Session, status: JobStatus) -> None:
         created=status.created or old.created,
         finished=status.finished or old.finished,
         result_files=status.result_files or old.result_files,
+        settings=dict(status.settings) or old.settings,
         actual_cost=status.price or old.actual_cost,
     )
 

@@ -156,13 +156,23 @@ def test_deployment_is_named_once_and_then_recorded(
     attempt = msgspec.structs.replace(run.read_attempt(1), plan=msgspec.to_builtins(plan))
     write_json(run.attempt(1), attempt)
     remote.write(run, make_remote(provider="foundry"))
+    models = {"my-tuned": TUNED, "my-base": BASE}
+
+    def answer_deployed(body: dict[str, Any]) -> Reply:
+        if body["model"] not in models:
+            return error(404, "The API deployment does not exist.", code="DeploymentNotFound")
+        return answer(body | {"model": models[body["model"]]})
+
+    server.reply = answer_deployed
     with pytest.raises(FtwizardError, match="not deployed at Microsoft Foundry") as raised:
         run_eval("one")
     assert "ftwizard eval one --served-model NAME" in raised.value.hint
-    assert run_eval("one", "--served-model", TUNED, "--base", BASE, "--json") == 0
+    assert run_eval("one", "--served-model", "my-tuned", "--base", "my-base", "--json") == 0
     record = remote.read(run)
     assert record and record.tuned_endpoint and record.base_endpoint
-    assert (record.tuned_endpoint.served_name, record.base_endpoint.served_name) == (TUNED, BASE)
+    names = (record.tuned_endpoint.served_name, record.base_endpoint.served_name)
+    assert names == ("my-tuned", "my-base")
+    assert evaluation_files.read_evaluation(run) is not None
     count = len(server.requests)
     assert run_eval("one", "--json") == 0, "the names are recorded"
     assert len(server.requests) == count
