@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from ftwizard.runs.remote import RemoteJob
     from ftwizard.runs.result import BaseComparison
 
-DOWNLOADED = "downloaded"
-"""Folder of the adapter or the weights that the platform hands out."""
-
 
 def run(worker: Worker, plan: Plan) -> WorkResult:
     """Follow the job to its end; then carry out the plan's ``finish`` as far as it applies."""
@@ -88,8 +85,9 @@ def _find_endpoint(platform: Platform, plan: Plan, model: str | None) -> Endpoin
 def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob) -> None:
     """Download the adapter; what fails there is a finding, the tuned model is at the platform."""
     from ftwizard.errors import FtwizardError
+    from ftwizard.runs import hosted
 
-    folder = worker.folder.path / DOWNLOADED
+    folder = worker.folder.path / hosted.DOWNLOADED
     if not plan.hosted.download or folder.exists():
         return
 

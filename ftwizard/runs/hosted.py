@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS
@@ -19,6 +20,8 @@ KEY_VARIABLES = {
     "openai": "OPENAI_API_KEY", "foundry": "AZURE_OPENAI_API_KEY", "together": "TOGETHER_API_KEY",
 }  # fmt: skip
 """Environment variables with the keys that their models are asked with."""
+DOWNLOADED = "downloaded"
+"""Folder of the adapter or the weights that a platform hands out."""
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5
@@ -58,10 +61,21 @@ def require_local(folder: JobFolder, done: str) -> None:
             f"Run {run} trains at {platform}, which has made no model yet that could be {done}.",
             f"Its state: ftwizard status {run}",
         )
+    if adapter := _find_downloaded(folder):
+        raise FtwizardError(
+            f"Run {run} was trained at {platform}, so it cannot be {done} here; its adapter was downloaded.",
+            f"Merge that: ftwizard merge {make_visible(str(adapter))} --base MODEL --out DIR",
+        )
     raise FtwizardError(
         f"The weights of run {run} are at {platform}, so they cannot be {done} here.",
         f"What works with them: ftwizard eval {run}, chat {run}, status {run}, card {run}",
     )
+
+
+def _find_downloaded(folder: JobFolder) -> Path | None:
+    """Return the folder of an adapter that the platform handed out; None if there is none."""
+    files = sorted((folder.path / DOWNLOADED).rglob("adapter_config.json"))
+    return files[0].parent if files else None
 
 
 def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:

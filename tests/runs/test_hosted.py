@@ -153,6 +153,15 @@ def test_export_and_push_say_what_works(
     assert "ftwizard eval one, chat one, status one, card one" in capsys.readouterr().err
 
 
+def test_adapter_that_was_only_downloaded_is_named(run: JobFolder) -> None:
+    adapter = run.path / hosted.DOWNLOADED / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(FtwizardError, match="its adapter was downloaded") as raised:
+        hosted.require_local(run, "merged")
+    assert f"ftwizard merge {adapter} --base" in raised.value.hint
+
+
 def test_downloaded_adapter_is_used_as_a_local_one(run: JobFolder) -> None:
     with pytest.raises(FtwizardError, match="at OpenAI, so they cannot be merged here"):
         hosted.require_local(run, "merged")
