@@ -89,7 +89,7 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
 
 
 def _load(folder: JobFolder, base: bool, say: Callable[[str], None]) -> ChatModels | HostedModels:
-    if hosted.read_hosted(folder):
+    if hosted.read_served(folder):
         from ftwizard.evaluate import hosted_chat
 
         return hosted_chat.load(folder, base=base, say=say)

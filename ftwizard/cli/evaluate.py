@@ -117,7 +117,11 @@ def _make_run_case(arguments: argparse.Namespace, run: JobFolder) -> _Case:
             f"Run {run.id} is still running: it evaluates its model itself when training ends.",
             f"Wait for its end, or stop it first: ftwizard stop {run.id}",
         )
-    if record := hosted.read_hosted(run):
+    weakens = bool(arguments.scale or arguments.sweep)
+    record = hosted.read_hosted(run) if weakens else hosted.read_served(run)
+    if arguments.served_model and record is None:
+        record = remote.read(run)
+    if record:
         return _make_hosted_case(arguments, run, record)
     trained = read_trained(run)
     if trained is None:

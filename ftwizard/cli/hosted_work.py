@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftwizard.jobs.worker import Worker, WorkResult
+    from ftwizard.models.hub import ModelSource
     from ftwizard.plan.schema import Plan
     from ftwizard.providers.base import Endpoint, Platform
     from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.remote import RemoteJob
-    from ftwizard.runs.result import BaseComparison
+    from ftwizard.runs.result import BaseComparison, MergedModel
 
 
 def run(worker: Worker, plan: Plan) -> WorkResult:
@@ -43,11 +46,13 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     remote.write(worker.folder, record)
     _download(worker, plan, platform, record)
     evaluation, compared = _evaluate(worker, plan, base, tuned)
+    merged = _merge(worker, plan, record)
     result = RunResult(
         end_reason="finished",
         attempt=worker.attempt,
         training=read_trained(worker.folder),
         remote=hosted.make_result(record, platform.get_method(plan)),
+        merged=merged,
         compare=compared,
         ship=evaluation.verdict if evaluation else None,
         seconds=round(time.monotonic() - began, 1),
@@ -88,18 +93,98 @@ def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob)
     from ftwizard.runs import hosted
 
     folder = worker.folder.path / hosted.DOWNLOADED
-    if not plan.hosted.download or folder.exists():
+    if not plan.hosted.download or worker.folder.adapter.exists():
         return
 
     def report(done: int, total: int) -> None:
         worker.phase("downloading", done=done, total=total, unit="bytes")
 
     try:
-        platform.download(record, folder, report)
+        if not folder.exists():
+            platform.download(record, folder, report)
+        if (folder / "adapter_config.json").exists():
+            folder.rename(worker.folder.adapter)
     except (FtwizardError, OSError) as error:
         reason = error.text if isinstance(error, FtwizardError) else str(error)
-        message = f"The weights could not be downloaded: {reason}"
-        worker.events.write_finding("download_failed", message, "warning")
+        worker.events.write_finding(
+            "download_failed",
+            f"The weights could not be downloaded: {reason}",
+            "warning",
+            action=f"ftwizard download {worker.folder.id}",
+        )
+
+
+def _merge(worker: Worker, plan: Plan, record: RemoteJob) -> MergedModel | None:
+    """Merge and export a downloaded adapter where its base model is on this machine; else say how.
+
+    What fails there is a finding: the tuned model is at the platform, and its adapter is here.
+    """
+    from ftwizard.errors import FtwizardError
+
+    if not plan.finish.merge or not worker.folder.adapter.is_dir():
+        return None
+    try:
+        return _merge_here(worker, plan, record)
+    except (FtwizardError, OSError) as error:
+        reason = error.message if isinstance(error, FtwizardError) else str(error)
+        _report_unmerged(worker, plan, f"The adapter was not merged: {reason}", "warning")
+        return None
+
+
+def _merge_here(worker: Worker, plan: Plan, record: RemoteJob) -> MergedModel | None:
+    from ftwizard.hardware.machine import is_installed
+    from ftwizard.text import make_visible
+
+    if not all(map(is_installed, ("huggingface_hub", "transformers", "peft"))):
+        text = 'Merging it needs more packages: uv tool install "ftwizard[local]".'
+        _report_unmerged(worker, plan, f"The adapter was downloaded. {text}")
+        return None
+    from ftwizard.export import platform_adapter
+    from ftwizard.models import hub
+
+    source = platform_adapter.find_cached_base(worker.folder, record)
+    base = hub.find_local(source) if source else None
+    if source is None or base is None:
+        names = platform_adapter.list_base_names(worker.folder, record)
+        model = make_visible((names or [record.model])[0], 200)
+        text = f"Its base model, {model}, is not on this machine, so it was not merged."
+        _report_unmerged(worker, plan, f"The adapter was downloaded. {text}")
+        return None
+    return _merge_onto(worker, plan, record, base, source)
+
+
+def _merge_onto(
+    worker: Worker, plan: Plan, record: RemoteJob, base: Path, source: ModelSource
+) -> MergedModel:
+    import msgspec
+
+    from ftwizard.export import platform_adapter, run_exports
+    from ftwizard.export.run_merge import merge_run, prove_in_run
+    from ftwizard.jobs.folder import JobFolder
+    from ftwizard.runs import base_weights
+    from ftwizard.runs.result import read_trained
+
+    def report(part: str, **progress: Any) -> None:
+        worker.phase("merging", what=part, **progress)
+
+    linked = JobFolder(worker.folder.link)
+    earlier = read_trained(worker.folder)
+    trained = earlier or platform_adapter.make_trained(worker.folder, record, base, source)
+    merged = merge_run(linked, trained, linked.merged, report, base=base)
+    if earlier is None:
+        platform_adapter.record_trained(worker.folder, trained, source)
+    prove_in_run(worker, plan, trained, report)
+    run_exports.export(worker, plan)
+    base_weights.wait()
+    return msgspec.structs.replace(merged, folder=str(worker.folder.merged))
+
+
+def _report_unmerged(worker: Worker, plan: Plan, message: str, severity: str = "info") -> None:
+    command = f"ftwizard merge {worker.folder.id}"
+    forms = " ".join(f"--to {name}" for name in plan.finish.export)
+    more = f", then: ftwizard export {worker.folder.id} {forms}" if forms else ""
+    text = f"{message} To merge it: {command} (downloads the base model if needed){more}"
+    worker.events.write_finding("not_merged", text, severity, action=command)
 
 
 def _evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ from ftwizard.jobs import leftovers
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
-from ftwizard.runs import base_weights, default_run, store
+from ftwizard.runs import base_weights, default_run, hosted, store
 from ftwizard.runs.merge_proof import MergeProof, describe_proof, format_verdict
 from ftwizard.runs.result import MergedModel, TrainResult, read_result, read_trained
 from ftwizard.text import format_bytes, make_visible
@@ -44,7 +46,7 @@ class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def merge(arguments: argparse.Namespace) -> int:
     """Merge a run, or an adapter trained elsewhere; return 0 proved, 1 it differs, 4 cannot tell."""
-    run_argument.refuse_hosted(arguments.source, "merged")
+    _refuse_without_adapter(arguments.source)
     for package in ("transformers", "peft"):
         if not is_installed(package):
             raise MissingExtra("local", package)
@@ -70,6 +72,14 @@ def merge(arguments: argparse.Namespace) -> int:
     return _EXIT_CODES[report.proof.verdict]
 
 
+def _refuse_without_adapter(name: str | None) -> None:
+    """Raise FtwizardError for a named run whose weights are at a platform only."""
+    with contextlib.suppress(FtwizardError):  # a folder, or a name that is reported later
+        if name is None or store.find(name).adapter.is_dir():
+            return
+    run_argument.refuse_hosted(name, "merged")
+
+
 def _find_adapter(arguments: argparse.Namespace) -> Path | None:
     """Return the adapter's folder that is meant; None for a run."""
     name: str | None = arguments.source
@@ -84,25 +94,20 @@ def _find_adapter(arguments: argparse.Namespace) -> Path | None:
 
 
 def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport, list[str]]:
+    from ftwizard.export import platform_adapter
     from ftwizard.export.card import write
     from ftwizard.export.merge import delete_published
     from ftwizard.export.run_merge import merge_run, prove_run
 
-    folder = run_argument.find(arguments.source, default_run.choose_local)
+    folder = run_argument.find(arguments.source, default_run.choose_merged)
     leftovers.end(folder)
     if observe(folder).state != "ended":
         raise FtwizardError(
             f"Run {make_visible(folder.id)} has not ended. It merges its model at its end.",
             f"Follow it: ftwizard watch {make_visible(folder.id)}",
         )
-    trained = read_trained(folder)
-    if trained is None:
-        raise FtwizardError(
-            f"Run {make_visible(folder.id)} has no trained weights.",
-            f"Continue it: ftwizard resume {make_visible(folder.id)}",
-        )
     plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
-    base = _find_base(folder, trained, arguments.base, say)
+    trained, base, source = _find_weights(folder, arguments.base, say)
     out = user_paths.expand(arguments.out) if arguments.out else folder.merged
     if arguments.replace:
         delete_published(out)
@@ -110,13 +115,38 @@ def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport
         folder, trained, out, say, base=base, rounding=arguments.rounding,
         onto=arguments.onto or "16-bit", scale=arguments.scale, dtype=arguments.dtype,
     )  # fmt: skip
+    if source is not None:  # only now: with a wrong base model, nothing is merged
+        platform_adapter.record_trained(folder, trained, source)
     proof = prove_run(folder, plan, trained, out, say, base=base)
+    base_weights.wait()
     if out == folder.merged and (result := read_result(folder)) and result.merged != merged:
         write_json(folder.result, msgspec.structs.replace(result, merged=merged))
     if out == folder.merged:
         write.refresh(folder)
     notes = [_BASE_FORMS[merged.onto]] if trained.method == "qlora" else []
     return MergeReport(merged=merged, proof=proof), notes
+
+
+def _find_weights(
+    folder: JobFolder, base_name: str | None, say: PartSay
+) -> tuple[TrainResult, Path, ModelSource | None]:
+    """Return a run's record of its training and its base model; of an adapter from a platform that
+    was not merged yet, also where the base model is from."""
+    from ftwizard.export import platform_adapter
+
+    record = hosted.read_hosted(folder)
+    if record and folder.adapter.is_dir():
+        locate = platform_adapter.locate_base
+        source = hub.locate(base_name) if base_name else locate(folder, record)
+        base = hub.fetch(source, lambda text, **fields: say(text, **fields))
+        return platform_adapter.make_trained(folder, record, base, source), base, source
+    trained = read_trained(folder)
+    if trained is None:
+        raise FtwizardError(
+            f"Run {make_visible(folder.id)} has no trained weights.",
+            f"Continue it: ftwizard resume {make_visible(folder.id)}",
+        )
+    return trained, _find_base(folder, trained, base_name, say), None
 
 
 def _find_base(folder: JobFolder, trained: TrainResult, name: str | None, say: PartSay) -> Path:

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ftwizard.jobs.folder import JobFolder
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
     from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.result import BaseComparison, MergedModel, TrainResult
-
-MIN_PROOF_S = 120.0
-"""Time left by ``budget.minutes`` below which merged and unmerged answers are not compared."""
 
 
 def work(folder: str) -> int:
@@ -132,7 +127,7 @@ def _finish(
 
     from ftwizard.evaluate.run.tuned import evaluate_tuned
     from ftwizard.export import run_exports
-    from ftwizard.export.run_merge import merge_run
+    from ftwizard.export.run_merge import merge_run, prove_in_run
     from ftwizard.jobs.folder import JobFolder
     from ftwizard.runs import base_weights
     from ftwizard.train import budget
@@ -150,7 +145,7 @@ def _finish(
         base_weights.require_unchanged(folder, base, hint)
     if trained.method == "full" or plan.finish.merge:
         merged = merge_run(linked, trained, linked.merged, report, base=base)
-        _prove(worker, plan, trained, report)
+        prove_in_run(worker, plan, trained, report)
     if plan.finish.compare:
         seconds = budget.seconds_left(folder, plan)
         evaluation, compared = evaluate_tuned(worker, plan, trained, seconds)
@@ -158,23 +153,3 @@ def _finish(
     if merged:
         merged = msgspec.structs.replace(merged, folder=str(folder.merged))
     return merged, evaluation, compared
-
-
-def _prove(worker: Worker, plan: Plan, trained: TrainResult, report: Callable[..., None]) -> None:
-    """Prove the merged model; what was not proved is a finding, the run goes on."""
-    from ftwizard.export.run_merge import prove_run
-    from ftwizard.jobs.folder import JobFolder
-    from ftwizard.runs.merge_proof import describe_verdict
-    from ftwizard.train import budget
-
-    linked = JobFolder(worker.folder.link)
-    seconds = budget.seconds_left(worker.folder, plan)
-    is_short = seconds is not None and seconds < MIN_PROOF_S
-    proof = prove_run(
-        linked, plan, trained, linked.merged, report, base=Path(trained.base),
-        skips_answers="budget.minutes leaves no time" if is_short else "",
-    )  # fmt: skip
-    if proof.verdict != "proved":
-        severity = "warning" if proof.verdict == "differs" else "info"
-        message = f"The merged model: {describe_verdict(proof)}"
-        worker.events.write_finding("merge_not_proved", message, severity)

@@ -163,7 +163,7 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> Hosted
 
     Raises FtwizardError if there is no tuned model, if it is not deployed, or without the key.
     """
-    record = hosted.read_hosted(folder)
+    record = hosted.read_served(folder)
     assert record is not None
     platform = hosted.name_platform(record.provider)
     say(f"models at {platform}")

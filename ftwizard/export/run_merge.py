@@ -11,10 +11,15 @@ from ftwizard.export import merge_behavior
 from ftwizard.export.merge import Say, cast_checkpoint, merge
 from ftwizard.export.proof import prove, write_proof
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.merge_proof import BaseForm, MergeProof, Rounding
+from ftwizard.runs.merge_proof import BaseForm, MergeProof, Rounding, describe_verdict
 from ftwizard.runs.result import Dtype, MergedModel, TrainResult
 from ftwizard.text import make_visible
+from ftwizard.train import budget
+
+MIN_PROOF_S = 120.0
+"""Time left by ``budget.minutes`` below which merged and unmerged answers are not compared."""
 
 
 def merge_run(
@@ -90,6 +95,21 @@ def prove_run(
             proof = msgspec.structs.replace(proof, behavior=check, verdict=verdict)
     write_proof(out, proof)
     return proof
+
+
+def prove_in_run(worker: Worker, plan: Plan, trained: TrainResult, say: Say) -> None:
+    """Prove the merged model within a run; what was not proved is a finding, the run goes on."""
+    linked = JobFolder(worker.folder.link)
+    seconds = budget.seconds_left(worker.folder, plan)
+    is_short = seconds is not None and seconds < MIN_PROOF_S
+    proof = prove_run(
+        linked, plan, trained, linked.merged, say, base=Path(trained.base),
+        skips_answers="budget.minutes leaves no time" if is_short else "",
+    )  # fmt: skip
+    if proof.verdict != "proved":
+        severity = "warning" if proof.verdict == "differs" else "info"
+        message = f"The merged model: {describe_verdict(proof)}"
+        worker.events.write_finding("merge_not_proved", message, severity)
 
 
 def _get_checkpoint(folder: JobFolder, trained: TrainResult) -> Path:

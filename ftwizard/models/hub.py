@@ -124,6 +124,12 @@ def _suggest(name: str) -> str:
     return f"Did you mean {near}? " if near != name and likeness >= MIN_LIKENESS else ""
 
 
+def find_cached(name: str) -> ModelSource | None:
+    """Return a Hub model that is complete in the Hugging Face cache, else None; nothing is sent."""
+    snapshot = _snapshot(name, None)
+    return _hub_source(name, None, snapshot.name, "cache") if snapshot else None
+
+
 def is_folder(name: str) -> bool:
     """Return whether a model's name means a folder, existing or not.
 

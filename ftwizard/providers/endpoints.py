@@ -46,7 +46,8 @@ def find_endpoints(
     if served is None:
         raise FtwizardError(
             f"The tuned model of run {run} is not deployed at {ACCESS[provider].name}, so it cannot be asked.",
-            f"Deploy it there, then name the deployment: ftwizard eval {run} --served-model NAME",
+            f"Deploy it: ftwizard deploy {run}. Under a name of your own: ftwizard eval {run} "
+            "--served-model NAME",
         )
     with contextlib.suppress(ProviderError):  # the tuned model is what was asked for
         return Endpoints(served, _find(platform, base, record.base_endpoint, record.model, plan))

@@ -100,6 +100,20 @@ def choose_chatted() -> DefaultRun:
     raise FtwizardError("No run has a model to talk to yet.", "List your runs with: ftwizard runs")
 
 
+def choose_merged() -> DefaultRun:
+    """Choose the run to merge: the newest with weights here, or with an adapter from a platform.
+
+    Raises FtwizardError where there is none.
+    """
+    for folder, status in _list_newest_first():
+        is_downloaded = status.state == "ended" and folder.adapter.is_dir()
+        if folder.trained.exists() or (is_downloaded and remote.read(folder)):
+            return DefaultRun(folder, "the newest with a model on this machine")
+    raise FtwizardError(
+        "No run has a model on this machine yet.", "List your runs with: ftwizard runs"
+    )
+
+
 def choose_local() -> DefaultRun:
     """Choose the run to merge, export, verify, serve or upload: the newest with weights here.
 

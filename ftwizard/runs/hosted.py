@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS
@@ -21,7 +20,7 @@ KEY_VARIABLES = {
 }  # fmt: skip
 """Environment variables with the keys that their models are asked with."""
 DOWNLOADED = "downloaded"
-"""Folder of the adapter or the weights that a platform hands out."""
+"""Folder of the weights that a platform hands out; an adapter is moved to ``adapter/``."""
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5
@@ -34,7 +33,7 @@ def name_platform(provider: str) -> str:
 
 def list_keys(folder: JobFolder) -> tuple[str, ...]:
     """Return the environment variables without which the model of a hosted run cannot be asked."""
-    record = read_hosted(folder)
+    record = read_served(folder)
     name = KEY_VARIABLES.get(record.provider) if record else None
     return (name,) if name else ()
 
@@ -45,6 +44,15 @@ def read_hosted(folder: JobFolder) -> RemoteJob | None:
     Where the platform's adapter was downloaded, the run has ``trained.json`` and is like a local one.
     """
     return None if folder.trained.exists() else remote.read(folder)
+
+
+def read_served(folder: JobFolder) -> RemoteJob | None:
+    """Return the record of a hosted run whose model is asked at its platform; None if it is asked here.
+
+    A merged run is asked here, unless its platform serves it.
+    """
+    record = remote.read(folder)
+    return record if record and (record.tuned_endpoint or not folder.trained.exists()) else None
 
 
 def require_local(folder: JobFolder, done: str) -> None:
@@ -61,21 +69,26 @@ def require_local(folder: JobFolder, done: str) -> None:
             f"Run {run} trains at {platform}, which has made no model yet that could be {done}.",
             f"Its state: ftwizard status {run}",
         )
-    if adapter := _find_downloaded(folder):
+    if folder.adapter.is_dir():
         raise FtwizardError(
-            f"Run {run} was trained at {platform}, so it cannot be {done} here; its adapter was downloaded.",
-            f"Merge that: ftwizard merge {make_visible(str(adapter))} --base MODEL --out DIR",
+            f"Run {run} has its adapter here, without its base model, so it cannot be {done} yet.",
+            f"Merge it first, which downloads the base model if needed: ftwizard merge {run}",
+        )
+    if (folder.path / DOWNLOADED).is_dir():
+        model = make_visible(str(folder.path / DOWNLOADED))
+        raise FtwizardError(
+            f"Run {run} was trained at {platform}, and all its weights were downloaded as one model.",
+            f"Use that folder: ftwizard export {model} --to gguf, or ftwizard eval {model} --base MODEL",
+        )
+    if record.provider == "together":
+        raise FtwizardError(
+            f"The weights of run {run} are at {platform} and were not downloaded, so they cannot be {done}.",
+            f"Download them: ftwizard download {run}",
         )
     raise FtwizardError(
         f"The weights of run {run} are at {platform}, so they cannot be {done} here.",
         f"What works with them: ftwizard eval {run}, chat {run}, status {run}, card {run}",
     )
-
-
-def _find_downloaded(folder: JobFolder) -> Path | None:
-    """Return the folder of an adapter that the platform handed out; None if there is none."""
-    files = sorted((folder.path / DOWNLOADED).rglob("adapter_config.json"))
-    return files[0].parent if files else None
 
 
 def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:

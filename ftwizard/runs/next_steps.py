@@ -244,8 +244,10 @@ def list_missing(folder: JobFolder) -> list[Step]:
     """List what is missing of a run's model, what to make first first."""
     trained, merged = read_trained(folder), read_merged(folder)
     if hosted.read_hosted(folder):
+        merge = STEPS["merge"]._replace(form="merged model")
         card = Step("write its model card", "card", form="model card")
-        return [] if folder.card.exists() else [card]
+        absent = [merge] if folder.adapter.is_dir() else []
+        return absent + ([] if folder.card.exists() else [card])
     if not folder.merged.is_dir():
         text = "merge it, and prove the merge"
         merge = Step(text, "merge", size_bytes=_measure_base(trained), form="merged model")

@@ -16,7 +16,8 @@ from ftwizard.train import target_modules
 from ftwizard.train.target_modules import Targets
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
-_TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
+TOKENIZER_PREFIXES = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
+"""Beginnings of the names of a tokenizer's files."""
 
 
 def build_config(worker: Worker, recipe: Recipe, model: Any) -> Any:
@@ -103,7 +104,7 @@ def write(folder: JobFolder, checkpoint: Path) -> dict[str, str]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
     for file in checkpoint.iterdir():
-        if file.name in _WEIGHTS or file.name.startswith(_TOKENIZER):
+        if file.name in _WEIGHTS or file.name.startswith(TOKENIZER_PREFIXES):
             shutil.copyfile(file, part / file.name)
     publish(part, folder.adapter)
     return {file.name: hash_file(file) for file in sorted(folder.adapter.iterdir())}

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.jobs.folder import Attempt, JobFolder, write_json
+from ftwizard.cli import work
+from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.providers import launcher
 from ftwizard.providers.follow import follow
 from ftwizard.runs.remote import RemoteJob
+from ftwizard.runs.result import RunResult
 from tests.helpers.training import own_signals
 from tests.paths import TICKETS
 
@@ -66,3 +68,19 @@ def run_follower(folder: JobFolder) -> RemoteJob | EarlyEnd | Stopped:
             return end
         finally:
             worker.events.close()
+
+
+def run_worker(folder: JobFolder) -> RunResult | EarlyEnd:
+    """Do all the work of a run in this process, with what follows the job; write its result."""
+    with own_signals():
+        worker = Worker(folder)
+        try:
+            result = work.run_training(worker).result
+        except EarlyEnd as end:
+            return end
+        finally:
+            worker.events.close()
+    assert isinstance(result, RunResult)
+    write_json(folder.result, result)
+    write_json(folder.state, State(state="ended", attempt=1, end_reason=result.end_reason))
+    return result

@@ -153,13 +153,16 @@ def test_export_and_push_say_what_works(
     assert "ftwizard eval one, chat one, status one, card one" in capsys.readouterr().err
 
 
-def test_adapter_that_was_only_downloaded_is_named(run: JobFolder) -> None:
-    adapter = run.path / hosted.DOWNLOADED / "adapter"
-    adapter.mkdir(parents=True)
-    (adapter / "adapter_config.json").write_text("{}")
-    with pytest.raises(FtwizardError, match="its adapter was downloaded") as raised:
-        hosted.require_local(run, "merged")
-    assert f"ftwizard merge {adapter} --base" in raised.value.hint
+def test_weights_that_were_only_downloaded_are_named(run: JobFolder) -> None:
+    model = run.path / hosted.DOWNLOADED
+    model.mkdir()
+    with pytest.raises(FtwizardError, match="were downloaded as one model") as raised:
+        hosted.require_local(run, "exported")
+    assert f"ftwizard export {model} --to gguf" in raised.value.hint
+    run.adapter.mkdir()
+    with pytest.raises(FtwizardError, match="without its base model") as raised:
+        hosted.require_local(run, "exported")
+    assert raised.value.hint.endswith("ftwizard merge one")
 
 
 def test_downloaded_adapter_is_used_as_a_local_one(run: JobFolder) -> None:

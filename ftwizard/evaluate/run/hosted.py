@@ -62,7 +62,8 @@ def evaluate_hosted(
         return None, None
     save_rows(worker, worker.folder, plan)
     if tuned is None:
-        _report_tuned(worker, "it is not deployed, or the platform serves no such model.")
+        deploy = f"Deploy it, which is billed by the hour: ftwizard deploy {worker.folder.id}."
+        _report_tuned(worker, f"it is not deployed, or the platform serves no such model. {deploy}")
         return None, None
     test_set = dataset.read_test_set(worker.folder)
     subject = Subject(worker.folder, plan, base, test_set, uses_endpoints=True)
