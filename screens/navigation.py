@@ -35,6 +35,7 @@ from ftwizard.text import format_bytes
 
 if TYPE_CHECKING:
     from ftwizard.screens.draft.drafts import Draft, Step
+    from ftwizard.screens.wizard.page import DraftPage
 
 SAVE_S = 1.0
 """Interval at which changed answers are saved: a killed wizard loses no more."""
@@ -204,30 +205,18 @@ async def _ask_steps(
     Before the review, only new data files that the person asks for are written.
     """
     from ftwizard.screens.draft.drafts import save
-    from ftwizard.screens.wizard.after_training import AfterTrainingPage
-    from ftwizard.screens.wizard.data.data_check import needs_recheck
-    from ftwizard.screens.wizard.data.page import DataPage
-    from ftwizard.screens.wizard.estimate.page import EstimatePage
-    from ftwizard.screens.wizard.page import DraftPage
-    from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
-    from ftwizard.screens.wizard.recipe.page import RecipePage
-    from ftwizard.screens.wizard.review import ReviewPage
 
-    pages: tuple[type[DraftPage], ...] = (
-        ProviderPage, DataPage, RecipePage, AfterTrainingPage, EstimatePage, ReviewPage,
-    )  # fmt: skip
-    index = next(number for number, page in enumerate(pages) if first == page.STEP)
+    pages = _list_pages(draft)
+    index = next(number for number, page in enumerate(pages) if (page.STEP or 0) >= first)
     while True:
-        step: Step = await app.push_screen_wait(pages[index](draft))
-        if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
-            elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
-            if elsewhere.direction == 0:
-                return DECLINED
-            # The data page checks the rows again: they were checked for the other provider.
-            again = elsewhere.direction < 0 or needs_recheck(elsewhere.draft)
-            step = replace(elsewhere, direction=0 if again else 1)
-        draft = step.draft.without_other_conversion().with_provider_reason()
-        index += step.direction
+        page = pages[index]
+        step: Step = await app.push_screen_wait(page(draft))
+        if step.direction is None:
+            return DECLINED
+        draft = step.draft.with_place().without_other_conversion().with_provider_reason()
+        pages = _list_pages(draft)
+        # From a page of another platform, to the one that follows the choice of the provider.
+        index = (pages.index(page) if page in pages else 0) + step.direction
         if index < 0:
             return DECLINED
         if index < len(pages):
@@ -235,14 +224,39 @@ async def _ask_steps(
         try:
             plan = await asyncio.to_thread(save, draft)
             draft = replace(draft, saved=draft.name)
-            price = machine_rate.price_arguments(draft.hour)
-            run = await start(app, session, plan, draft.name, *price)
+            options = ("--yes",) if draft.hosted else machine_rate.price_arguments(draft.hour)
+            run = await start(app, session, plan, draft.name, *options)
         except FtwizardError as error:  # back to the review, with every answer
             await app.push_screen_wait(ErrorDialog(error))
             index = len(pages) - 1
         else:
             file.forget()
             return await watch(app, session, run)
+
+
+def _list_pages(draft: Draft) -> tuple[type[DraftPage], ...]:
+    """Return the pages of the wizard, which depend on where it trains."""
+    from ftwizard.screens.wizard.after_training import AfterTrainingPage
+    from ftwizard.screens.wizard.data.page import DataPage
+    from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
+
+    if draft.provider == "local":
+        from ftwizard.screens.wizard.estimate.page import EstimatePage
+        from ftwizard.screens.wizard.recipe.page import RecipePage
+        from ftwizard.screens.wizard.review import ReviewPage
+
+        return (
+            ProviderPage, DataPage, RecipePage, AfterTrainingPage, EstimatePage, ReviewPage
+        )  # fmt: skip
+    if draft.hosted is None:
+        return ProviderPage, DataPage, UnsupportedProviderPage
+    from ftwizard.screens.wizard.hosted.account import AccountPage
+    from ftwizard.screens.wizard.hosted.review import HostedReviewPage
+    from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
+
+    return (
+        ProviderPage, AccountPage, DataPage, HostedSettingsPage, AfterTrainingPage, HostedReviewPage
+    )  # fmt: skip
 
 
 async def chat(app: App[Any], session: Session, run: str) -> int:

@@ -29,14 +29,28 @@ POLL_EVERY_S = 0.25
 
 COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
 """Commands that see every API key: to pass them to a run, or to report which ones are set."""
-COMMANDS_THAT_ASK = ("eval", "chat")
-"""Commands that ask the model of a run, whose folder is their first argument."""
+COMMANDS_THAT_ASK = ("eval", "chat", "stop")
+"""Commands that ask a run's platform, or its model there; the run's folder is their first argument."""
 END_WAIT_S = 15.0
 """Time for a canceled command to end by itself before it is killed."""
+_session_keys: dict[str, str] = {}
+"""Keys that were typed for this session, by variable; they are in no file."""
 
 
-async def run_command(*argv: str, progress: str | None = None) -> Any:
-    """Run ``ftwizard ARGV… --json`` and return its document.
+def use_for_session(keys: Mapping[str, str]) -> None:
+    """Give keys to the commands that need them, until the app ends; they win over the environment."""
+    _session_keys.update(keys)
+
+
+def get_key_environment() -> dict[str, str]:
+    """Return the environment with the keys that were typed for this session."""
+    return {**os.environ, **_session_keys}
+
+
+async def run_command(
+    *argv: str, progress: str | None = None, keys: Mapping[str, str] | None = None
+) -> Any:
+    """Run ``ftwizard ARGV… --json`` and return its document; ``keys`` are in its environment only.
 
     Raises FtwizardError with the command's own message if it fails. Canceling ends the command, and
     waits for its end.
@@ -46,7 +60,7 @@ async def run_command(*argv: str, progress: str | None = None) -> Any:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment(argv[0], progress, argv[1:]),
+        env={**environment(argv[0], progress, argv[1:]), **(keys or {})},
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -117,7 +131,12 @@ def to_start_error(name: str, error: OSError) -> FtwizardError:
     )
 
 
-def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:
+def run_blocking(
+    *argv: str,
+    tell: Callable[[Progress], None],
+    lasting: bool = False,
+    keys: Mapping[str, str] | None = None,
+) -> Any:
     """Do as ``command`` does for a caller without an event loop; ``tell`` hears how far it is.
 
     An exception, ctrl+c among them, ends the command, unless it is ``lasting``.
@@ -130,7 +149,7 @@ def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = F
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(argv[0], str(events), argv[1:]),
+            env={**environment(argv[0], str(events), argv[1:]), **(keys or {})},
             start_new_session=True,
         )
         try:
@@ -158,7 +177,7 @@ def environment(
     Commands in ``COMMANDS_WITH_KEYS`` get all keys, and those in ``COMMANDS_THAT_ASK`` the key of the
     platform that the run's model is at. ``progress`` is the file for progress events.
     """
-    base: Mapping[str, str] = os.environ
+    base: Mapping[str, str] = get_key_environment()
     if name not in COMMANDS_WITH_KEYS:
         keys = (
             hosted.list_keys(JobFolder(Path(arguments[0])))

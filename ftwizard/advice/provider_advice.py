@@ -42,6 +42,7 @@ _KEYS: dict[PlatformId, Service] = {
 
 
 NO_LIBRARIES = "Install the training libraries first: pip install 'ftwizard[local]'"
+CLOSING = "OpenAI may refuse jobs of your account, as it is closing fine-tuning. The wizard asks it first."
 
 
 class StartPath(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +114,7 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
     complete = complete_answers(facts, answers)
     ranked = _rank(facts, complete, today)
     best, *others = ranked
-    problems = {score.provider: find_start_problem(score, facts) for score in ranked}
+    problems = {score.provider: find_start_problem(score, facts, today) for score in ranked}
     first = _choose_first(facts, complete, ranked, problems)
     blocked = _blocked(facts, complete, ranked)
     changes = _changes(facts, complete, today) if blocked else {}
@@ -125,7 +126,7 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
         provider=best.provider,
         platform=best.platform,
         size=wanted_size(complete),
-        startable=catalog().provider(best.provider).available,
+        startable=not catalog().provider(best.provider).explain_unavailable(best.platform),
         reasons=best.pros or ("It has fewer drawbacks than the others.",),
         ruled_out=tuple(
             f"{catalog().provider(score.provider).name} is ruled out: {score.why_not}"
@@ -153,11 +154,11 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
     )
 
 
-def find_start_problem(score: ProviderScore, facts: MachineInfo) -> str:
+def find_start_problem(score: ProviderScore, facts: MachineInfo, today: datetime.date) -> str:
     """Explain why ftwizard cannot start a provider's jobs here and now; empty if it can."""
     provider = catalog().provider(score.provider)
-    if not provider.available:
-        return provider.unavailable
+    if unavailable := provider.explain_unavailable(score.platform):
+        return unavailable
     if score.provider == "local":
         return "" if "local" in facts.extras else NO_LIBRARIES
     platform: PlatformId | None = "openai" if score.provider == "openai" else score.platform
@@ -165,9 +166,11 @@ def find_start_problem(score: ProviderScore, facts: MachineInfo) -> str:
         return "Your cloud is not known yet: answer which one you are on."
     service = _KEYS[platform]
     if any(credential.service == service for credential in facts.credentials):
-        return ""
+        is_closing = score.provider == "openai" and today >= _openai_end("inactive").date
+        return CLOSING if is_closing else ""
     name = provider.name if score.provider == "openai" else catalog().platform(platform).name
-    return f"No key for {name} was found. Set {get_key_variable(service)} and start ftwizard again."
+    variable = get_key_variable(service)
+    return f"No key for {name} was found. Set {variable}, or enter it in the wizard."
 
 
 def _choose_first(
@@ -300,7 +303,8 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     differs = f"{factor.capitalize()}: {statement}."
     price = provider.claims("cost", verdict.platform)[0]
     # That it cannot start is one of ``start_problems``.
-    cons = [con for con in verdict.cons if con != provider.unavailable]
+    unavailable = provider.explain_unavailable(verdict.platform)
+    cons = [con for con in verdict.cons if con != unavailable]
     return " ".join([*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."])
 
 
@@ -466,8 +470,8 @@ def _argue_cloud(
         yield Argument(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
         yield Argument(-2, "Only its own models, settings and endpoint.")
-    if not provider.available:
-        yield Argument(-1, provider.unavailable)
+    if unavailable := provider.explain_unavailable(service.id if service else None):
+        yield Argument(-1, unavailable)
     for end in catalog().lifecycles:
         if service and end.platform == service.id and end.date <= today:
             yield Argument(0, f"{', '.join(end.models)}: {end.text}")
@@ -505,8 +509,8 @@ def _argue_openai(facts: MachineInfo, answers: Answers, today: datetime.date) ->
         yield Argument(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
         days = text.format_count((models - today).days, "day")
         yield Argument(-2, f"The models and their fine-tunes end on {models}, in {days}.")
-    if not catalog().provider("openai").available:
-        yield Argument(-1, catalog().provider("openai").unavailable)
+    if unavailable := catalog().provider("openai").explain_unavailable():
+        yield Argument(-1, unavailable)
 
 
 def _openai_end(kind: str) -> Lifecycle:

@@ -17,16 +17,23 @@ from ftwizard.plan.schema import (
     Data,
     Evaluate,
     Finish,
+    Foundry,
     Gate,
+    Hosted,
     Judge,
     Method,
+    OpenAI,
     Recipe,
     Samples,
+    Together,
+    Wandb,
 )
 
 PARTS: dict[str, type[msgspec.Struct]] = {
     "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget, "gate": Gate,
-    "evaluate": Evaluate, "evaluate.judge": Judge, "finish": Finish,
+    "evaluate": Evaluate, "evaluate.judge": Judge, "finish": Finish, "hosted": Hosted,
+    "openai": OpenAI, "foundry": Foundry, "together": Together, "openai.wandb": Wandb,
+    "foundry.wandb": Wandb, "together.wandb": Wandb,
 }  # fmt: skip
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
@@ -81,7 +88,7 @@ class MinimumMemory(Sourced, frozen=True, kw_only=True):
 class SettingChoice(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a setting and how it is shown."""
 
-    value: str | bool | None
+    value: str | bool | tuple[str, ...] | None
     name: str
     details: str = ""
     """Description of the value; empty if its name is enough."""
@@ -98,8 +105,9 @@ class Setting(Sourced, frozen=True, kw_only=True):
     name: str
     """Field name in its part of the plan."""
     part: Literal[
-        "recipe", "samples", "data", "budget", "gate", "evaluate", "evaluate.judge", "finish"
-    ] = "recipe"
+        "recipe", "samples", "data", "budget", "gate", "evaluate", "evaluate.judge", "finish",
+        "hosted", "openai", "foundry", "together", "openai.wandb", "foundry.wandb", "together.wandb",
+    ] = "recipe"  # fmt: skip
     label: str
     reason: str
     """What it does and why it has this value."""

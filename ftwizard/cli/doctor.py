@@ -14,7 +14,7 @@ from ftwizard.text import format_count, make_visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ftwizard.providers.account import AccountModel, AccountReport
+    from ftwizard.catalog.account import AccountModel, AccountReport
 
 MARKS = {"ok": "✓", "warning": "!", "missing": "✗"}
 
@@ -88,14 +88,15 @@ def _inspect_account(arguments: argparse.Namespace) -> int:
 
 
 def _format_account(report: AccountReport) -> Iterator[str]:
-    # Where a job can be started, the cautions have the dates of the model, too.
-    yield from (f"! {line}" for line in report.cautions or report.closing)
+    for ending in report.closing:
+        yield f"! {ending.when}: {ending.text} ({ending.source}, as of {ending.as_of})"
     key = report.key.describe() if report.key else "none"
     yield f"  key         {key}"
     if report.endpoint:
         yield f"  address     {report.endpoint}"
     for model in report.models:
         yield f"{'✓' if model.tunable else '✗'} {make_visible(model.id, 80)}: {describe_model(model)}"
+    yield from (f"! {line}" for line in report.cautions)
     if report.error is None:
         yield f"✓ A job can be started at {report.name}."
         return

@@ -36,10 +36,10 @@ DEFAULT_WARMUP_EVALS = 1
 DEFAULT_EVALS = 10
 """What Together takes where ``early_stopping_patience`` and ``early_stopping_warmup_evals`` are not
 set, and how many evaluations ftwizard asks for where ``n_evals`` is not."""
-_REINFORCEMENT = ("reasoning_effort", "compute_multiplier", "eval_interval", "eval_samples", "grader")  # fmt: skip
-_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_trainable_modules")
+REINFORCEMENT = ("reasoning_effort", "compute_multiplier", "eval_interval", "eval_samples", "grader")  # fmt: skip
+LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_trainable_modules")
 _DPO = ("dpo_beta", "dpo_normalize_logratios_by_length", "rpo_alpha", "simpo_gamma")
-_EARLY_STOPPING = ("early_stopping_patience", "early_stopping_min_delta", "early_stopping_warmup_evals")  # fmt: skip
+EARLY_STOPPING = ("early_stopping_patience", "early_stopping_min_delta", "early_stopping_warmup_evals")  # fmt: skip
 _OPENAI_NAMES = {
     "epochs": "n_epochs", "batch_size": "batch_size", "seed": "seed",
     "learning_rate": "learning_rate_multiplier",
@@ -161,7 +161,7 @@ def _find_platform_problems(settings: OpenAI | Together) -> Iterator[tuple[str, 
 def _find_openai_problems(settings: OpenAI) -> Iterator[tuple[str, str, str]]:
     default = OpenAI()
     method = f"is set, but method is {settings.method}."
-    for name in _REINFORCEMENT:
+    for name in REINFORCEMENT:
         if settings.method != "reinforcement" and getattr(settings, name) != getattr(default, name):
             yield name, method, "Remove it, or set method to reinforcement."
     if settings.method != "dpo" and settings.beta != default.beta:
@@ -198,11 +198,11 @@ def _find_together_problems(settings: Together) -> Iterator[tuple[str, str, str]
             "is set, but training_method is dpo.",
             "Remove it: preferences compare answers only.",
         )
-    for name in _LORA:
+    for name in LORA:
         if not settings.lora and getattr(settings, name) != getattr(default, name):
             hint = "Remove it, or set lora to true."
             yield name, "is set, but lora is false: all weights are trained.", hint
-    for name in _EARLY_STOPPING:
+    for name in EARLY_STOPPING:
         if not settings.early_stopping_enabled and getattr(settings, name) is not None:
             hint = "Remove it, or set early_stopping_enabled to true."
             yield name, "is set, but early_stopping_enabled is false.", hint

@@ -10,9 +10,9 @@ import msgspec
 
 from ftwizard import kept_keys
 from ftwizard.catalog import hosted_models
+from ftwizard.catalog.account import AccountModel, AccountReport, Alternative, Ending
 from ftwizard.catalog.hosted_models import HostedModel, Tuning
 from ftwizard.catalog.providers import catalog
-from ftwizard.kept_keys import KeySource
 from ftwizard.plan.schema import Data, Files, HostedMethod, HostedProvider, Model, Plan, Split
 from ftwizard.providers import platforms
 from ftwizard.providers.base import LiveModel, Platform, ProviderError
@@ -24,59 +24,6 @@ _GRADER = {
     "input": "{{sample.output_text}}", "reference": "{{item.reference}}",
 }  # fmt: skip
 """A grader that every platform accepts, for the check of a model that is only tuned with one."""
-
-
-class AccountModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of the platform, as this account can have it."""
-
-    id: str
-    """The platform's own id."""
-    name: str
-    tunable: bool
-    methods: tuple[Tuning, ...]
-    shutdown: str | None = None
-    """Day on which the model and what was tuned from it are shut down; live where possible."""
-    until: str | None = None
-    """First day without new jobs."""
-    recommended: bool = False
-    note: str = ""
-    """Why it cannot be tuned, else advice."""
-
-
-class Alternative(msgspec.Struct, frozen=True, kw_only=True):
-    """Where else to train."""
-
-    provider: str
-    """The value of ``provider`` in a plan."""
-    name: str
-    """For a person: ``GPT-4.1-mini at Microsoft Foundry``."""
-    model: str = ""
-    """The model there; empty on this machine."""
-
-
-class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of ``ftwizard doctor --provider``."""
-
-    provider: HostedProvider
-    name: str
-    ready: bool
-    """Whether a job could be started."""
-    key: KeySource | None
-    """None if there is no key."""
-    endpoint: str = ""
-    """Base address of the API."""
-    models: tuple[AccountModel, ...] = ()
-    closing: tuple[str, ...] = ()
-    """Dated ends of the service, soonest first."""
-    cautions: tuple[str, ...] = ()
-    error: str | None = None
-    """Why no job could be started."""
-    hint: str = ""
-    cause: str = ""
-    """The kind of the error, as in ``ProviderError``; empty if there is none."""
-    code: str = ""
-    alternatives: tuple[Alternative, ...] = ()
-    """Nearest first, where the service itself is what is missing."""
 
 
 def inspect_account(
@@ -101,20 +48,26 @@ def inspect_account(
         more = platform.check_plan(_make_plan(provider, chosen))
     except ProviderError as error:
         return _with_error(report, error, model)
-    cautions = list(dict.fromkeys([*report.cautions, *more]))
+    hosted = hosted_models.find_model(chosen.id, provider)
+    dated = (
+        hosted_models.check_deprecation(hosted, datetime.date.today()).cautions if hosted else ()
+    )
+    cautions = [text for text in dict.fromkeys([*report.cautions, *more]) if text not in dated]
     return msgspec.structs.replace(report, ready=True, cautions=tuple(cautions))
 
 
-def list_closing(provider: HostedProvider) -> Iterator[str]:
-    """Yield what ended or ends at a platform for every model, with dates and source, soonest first."""
+def list_closing(provider: HostedProvider) -> Iterator[Ending]:
+    """Yield what ended or ends at a platform for every model, soonest first."""
     today = datetime.date.today()
     ends = [
         end for end in catalog().lifecycles
         if (end.platform or end.provider) == provider and end.what != "models"
     ]  # fmt: skip
     for end in sorted(ends, key=lambda end: end.date):
-        when = "Since" if end.date <= today else "From"
-        yield f"{when} {end.date}: {end.text.rstrip('.')} {end.day.citation}."
+        yield Ending(
+            date=str(end.date), has_passed=end.date <= today, text=end.text, source=end.source,
+            as_of=end.as_of,
+        )  # fmt: skip
 
 
 def _with_error(report: AccountReport, error: ProviderError, model: str) -> AccountReport:

@@ -75,11 +75,13 @@ class TypedConfirm(Dialog[bool]):
         Binding("escape", "dismiss(False)", "no", show=False),
     ]
 
-    def __init__(self, warning: str, hint: str, phrase: str) -> None:
+    def __init__(
+        self, warning: str, hint: str, phrase: str, lead: str = "To continue anyway, type"
+    ) -> None:
         super().__init__(
             Text.assemble(("! ", f"bold {palette.WARNING}"), warning),
             hint,
-            Text.assemble("To continue anyway, type  ", (phrase, "bold")),
+            Text.assemble(f"{lead}  ", (phrase, "bold")),
             keys=[("enter", "confirm"), ("esc", "back")],
         )
         self._phrase = phrase

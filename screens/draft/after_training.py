@@ -43,7 +43,7 @@ _GGUF_CHOICES = {
 _YES_NO = (SettingChoice(value=True, name="yes"), SettingChoice(value=False, name="no"))
 
 
-def _choose(*choices: tuple[str, str, str]) -> tuple[SettingChoice, ...]:
+def _choose(*choices: tuple[str | bool, str, str]) -> tuple[SettingChoice, ...]:
     return tuple(SettingChoice(value=v, name=name, details=details) for v, name, details in choices)
 
 
@@ -62,6 +62,11 @@ def _define(
     )  # fmt: skip
 
 
+_COMPARE = _define(
+    "finish", "compare", "After training", reason="Base, prompted and tuned model answer the test set at "
+    "the platform, which bills these tokens as well. Without it, the gain of the job stays unknown.",
+    options=_choose((True, "compare with the base", ""), (False, "do not compare", "")),
+)  # fmt: skip
 _SETTINGS = (
     _define(
         "evaluate", "general", "General set", options=_YES_NO,
@@ -142,7 +147,12 @@ _SETTINGS = (
 
 
 def list_settings(draft: Draft) -> tuple[Setting, ...]:
-    """List the settings in display order, advanced ones last; a plan's own exports are options."""
+    """List the settings in display order, advanced ones last; a plan's own exports are options.
+
+    What is trained at a platform is neither merged nor exported by its run.
+    """
+    if draft.hosted:
+        return (_COMPARE, *(setting for setting in _SETTINGS if setting.part != "finish"))
     return (setting_values.AFTER, *(_with_own_option(draft, setting) for setting in _SETTINGS))
 
 
@@ -296,7 +306,8 @@ def _list_lines(draft: Draft) -> Iterator[tuple[str, str]]:
     yield "Judged on", describe_sets(draft, {})
     if draft.plan.finish.compare:
         yield "Gate", evaluation_plan.describe_gate(draft.plan)
-    yield "Exports", describe_exports(draft)
+    if not draft.hosted:
+        yield "Exports", describe_exports(draft)
 
 
 def format_summary(draft: Draft) -> Text:

@@ -33,6 +33,8 @@ class DraftDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     recommended: ProviderId = "local"
     reasons: tuple[str, ...] = ()
     platform: PlatformId | None = None
+    chosen_platform: PlatformId | None = None
+    models: dict[str, str] = {}
     hour: PriceRate | None = None
     touched: list[str] = []
     limit: AppliedLimit | None = None
@@ -44,6 +46,7 @@ def encode(draft: Draft) -> bytes:
     document = DraftDocument(
         plan=draft.plan, answers=draft.answers, chosen_provider=draft.chosen_provider,
         recommended=draft.recommended, reasons=draft.reasons, platform=draft.platform,
+        chosen_platform=draft.chosen_platform, models=dict(draft.models),
         hour=draft.hour, touched=sorted(draft.touched), name=draft.name, limit=draft.limit,
     )  # fmt: skip
     return msgspec.json.encode(document)

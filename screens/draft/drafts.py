@@ -19,6 +19,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.time_cap import SettingChange
+from ftwizard.catalog.account import AccountReport
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PlatformId, ProviderId
 from ftwizard.data.documents import DataReport
@@ -29,17 +30,18 @@ from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.jobs.folder import is_id, iterate_ids
+from ftwizard.kept_keys import HostedService
 from ftwizard.models import model_config
-from ftwizard.plan import plan_file, schema
+from ftwizard.plan import hosted_checks, plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.text import make_visible
 
-_TARGETS: dict[PlatformId, TargetName] = {
-    "foundry": "foundry-sft", "together": "together-sft", "vertex": "vertex-gemini",
-}  # fmt: skip
-"""Targets of the cloud services whose row format does not depend on the model."""
+HOSTED: tuple[HostedService, ...] = ("openai", "foundry", "together")
+"""Platforms whose jobs ftwizard starts."""
+_TARGETS: dict[PlatformId, TargetName] = {"vertex": "vertex-gemini"}
+"""Targets of other cloud services whose row format does not depend on the model."""
 _ABOUT_THE_FILE = ("files", "format", "columns", "encoding")
 """Settings of the data that belong to its file."""
 Fingerprint = tuple[int, int, int]
@@ -61,7 +63,8 @@ def _empty_plan() -> Plan:
 class Conversion(NamedTuple):
     """Rows that were converted for one provider."""
 
-    provider: ProviderId
+    place: str
+    """The platform, or the provider, as ``Draft.place``."""
     train: str
     """The new training file."""
     data: schema.Data
@@ -93,6 +96,12 @@ class Draft:
     """Reasons for the recommendation."""
     platform: PlatformId | None = None
     """The cloud service that suits best, for when the cloud is chosen."""
+    chosen_platform: PlatformId | None = None
+    """The cloud service that was chosen; None while the recommended one is followed."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The model that was named for each place, as it is another one at each."""
+    account: AccountReport | None = None
+    """What the account at the platform may train, once it was looked up."""
     hour: PriceRate | None = None
     """Hourly price of this machine, if set."""
     touched: frozenset[str] = frozenset()
@@ -192,26 +201,77 @@ class Draft:
             platform=platform,
         )
 
+    def with_platform(self, platform: PlatformId | None) -> Draft:
+        """Return a draft with this cloud service; to choose the recommended one is to follow it."""
+        return replace(self, chosen_platform=None if platform == self.platform else platform)
+
+    @property
+    def service(self) -> PlatformId | None:
+        """Return the platform that trains; None for this machine, or while the cloud is unknown."""
+        if self.provider == "cloud":
+            return self.chosen_platform or self.platform
+        return "openai" if self.provider == "openai" else None
+
+    @property
+    def hosted(self) -> HostedService | None:
+        """Return the platform that trains, if ftwizard starts its jobs."""
+        return next((name for name in HOSTED if name == self.service), None)
+
+    @property
+    def place(self) -> str:
+        """Return where it is trained: the platform, else the provider."""
+        return self.service or self.provider
+
+    def with_place(self) -> Draft:
+        """Return a draft whose plan names the place of training, and the model that was named for it.
+
+        What was looked up about another account is forgotten.
+        """
+        place = self.hosted or "local"
+        before = self.plan.provider
+        if place == before:
+            return self
+        models = {**self.models, before: self.plan.model.name}
+        model = schema.Model(name=models.get(place, ""))
+        account = self.account if self.account and self.account.provider == place else None
+        draft = self.with_plan(provider=place, model=model)
+        return replace(draft, models=models, account=account)
+
+    @property
+    def final_plan(self) -> Plan:
+        """Return the plan without settings of other places, which are kept here for a change of mind."""
+        others = {name: kind() for name, kind in schema.HOSTED_PROVIDERS.items()}
+        if (place := self.plan.provider) == "local":
+            return msgspec.structs.replace(self.plan, **others)
+        others[place] = _without_unused(getattr(self.plan, place))
+        finish = msgspec.structs.replace(self.plan.finish, export=())
+        return msgspec.structs.replace(
+            self.plan, **others, recipe=schema.Recipe(), where=schema.Where(),
+            samples=schema.Samples(), finish=finish, budget=schema.Budget(usd=self.plan.budget.usd),
+            model=schema.Model(name=self.plan.model.name),
+            report_to=tuple(name for name in self.plan.report_to if name == "wandb"),
+        )  # fmt: skip
+
     @property
     def target(self) -> TargetName | None:
         """Return the target of the data check; None while the service is unknown."""
         if self.provider == "local":
             return "trl-sft"
-        if self.provider == "openai":
-            return "openai-sft"
-        return _TARGETS.get(self.platform) if self.platform else None
+        if self.hosted is not None:
+            return msgspec.structs.replace(self.plan, provider=self.hosted).target
+        return _TARGETS.get(self.service) if self.service else None
 
     def with_conversion(self, train: str) -> Draft:
         """Return a draft that remembers its data before ``train`` was made for its provider."""
         before, conversion = self.plan.data, self.converted
         if conversion and before.files.train == conversion.train:  # converted once more
             before = conversion.data
-        return replace(self, converted=Conversion(self.provider, train, before))
+        return replace(self, converted=Conversion(self.place, train, before))
 
     def without_other_conversion(self) -> Draft:
         """Return a draft with its data as before it was converted for another provider."""
         conversion = self.converted
-        if conversion is None or conversion.provider == self.provider:
+        if conversion is None or conversion.place == self.place:
             return self
         draft = replace(self, converted=None)
         if self.plan.data.files.train != conversion.train:
@@ -298,13 +358,27 @@ class Draft:
         return self.with_plan(allow=(*rest, name) if on else rest)
 
 
+def _without_unused(settings: schema.OpenAI | schema.Together) -> schema.OpenAI | schema.Together:
+    """Return settings of a platform without those that the chosen method does not use."""
+    unused: list[str] = []
+    if isinstance(settings, schema.OpenAI):
+        unused += ["beta"] if settings.method != "dpo" else []
+        unused += hosted_checks.REINFORCEMENT if settings.method != "reinforcement" else []
+    else:
+        unused += ["train_on_inputs" if settings.training_method == "dpo" else "dpo_beta"]
+        unused += hosted_checks.LORA if not settings.lora else []
+        unused += hosted_checks.EARLY_STOPPING if not settings.early_stopping_enabled else []
+    default = type(settings)()
+    return msgspec.structs.replace(settings, **{name: getattr(default, name) for name in unused})
+
+
 @dataclass(frozen=True)
 class Step:
     """The outcome of a page."""
 
     draft: Draft
-    direction: int
-    """1: next, -1: back, 0: the wizard ends."""
+    direction: int | None
+    """1: next, -1: back, 0: the page once more, at another place; None: the wizard ends."""
 
 
 def list_questions(draft: Draft) -> tuple[Question, ...]:
@@ -348,7 +422,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ftwizard-"))
             file = Path(folder) / "plan.yaml"
-            file.write_text(plan_file.dump(draft.plan))
+            file.write_text(plan_file.dump(draft.final_plan))
         except OSError as error:
             raise FtwizardError(
                 f"A temporary file could not be written: {error.strerror or error}.",
@@ -359,7 +433,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
 
 def save(draft: Draft) -> str:
     """Save the plan; return its file. Raises FtwizardError if it cannot be written."""
-    return str(plan_file.save(draft.plan, draft.name, replace=draft.name == draft.saved))
+    return str(plan_file.save(draft.final_plan, draft.name, replace=draft.name == draft.saved))
 
 
 def get_fingerprint(file: str) -> Fingerprint | None:

@@ -26,7 +26,11 @@ def begin(names: Sequence[str], machine: MachineInfo, hour: PriceRate | None) ->
     if names[0].lower().endswith(PLAN_SUFFIXES):
         plan = plan_file.load(Path(names[0]), deferred=("no-validation", "many-epochs"))
         named = frozenset(setting.name for setting in settings())
-        return Draft(machine, plan=plan, hour=hour, touched=named)
+        draft = Draft(machine, plan=plan, hour=hour, touched=named)
+        if plan.provider == "local":
+            return draft
+        draft = draft.with_provider("openai" if plan.provider == "openai" else "cloud")
+        return draft if plan.provider == "openai" else draft.with_platform(plan.provider)
     train, validation = names[0], names[1] if len(names) > 1 else None
     draft = draft.with_data(files=schema.Files(train=train, validation=validation))
     return draft.with_validation(OWN_FILE) if validation else draft

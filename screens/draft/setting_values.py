@@ -8,7 +8,7 @@ import operator
 import typing
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -289,7 +289,10 @@ def parse_value(setting: Setting, typed: str) -> Any:
     parts = typing.get_args(kind) or (kind,)
     if text in ("", setting.empty) and can_be_automatic(setting):
         return None
-    if str in parts:
+    words = [
+        word for part in parts if typing.get_origin(part) is Literal for word in get_args(part)
+    ]
+    if str in parts or text in words:
         return text
     if setting.in_points:
         return _parse_points(setting, text)
@@ -299,7 +302,7 @@ def parse_value(setting: Setting, typed: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         names = (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts)
-        wanted = next(names, "another value")
+        wanted = " or ".join([next(names, "another value"), *words])
         reason = f"“{make_visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
         raise ValueError(f"{setting.label}: {reason}") from None
 

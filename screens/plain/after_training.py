@@ -35,7 +35,7 @@ def ask(prompter: Prompter, draft: Draft) -> Draft:
         settings = {setting.name: setting for setting in after_training.list_settings(draft)}
         chosen = prompter.choose(QUESTION, _list_choices(draft, settings))
         if chosen == CONTINUE:
-            if not (problem := setting_values.find_problem(draft.plan)):
+            if not (problem := setting_values.find_problem(draft.final_plan)):
                 return draft
             prompter.print_problem(problem)
             continue
@@ -50,7 +50,8 @@ def ask(prompter: Prompter, draft: Draft) -> Draft:
 
 def _print_state(prompter: Prompter, draft: Draft, checks: dict[str, SetCheck]) -> None:
     prompter.print(after_training.format_powers(draft, checks), hang=2)
-    prompter.print(f"Exports: {after_training.describe_exports(draft)}", hang=2)
+    if not draft.hosted:
+        prompter.print(f"Exports: {after_training.describe_exports(draft)}", hang=2)
     for problem in (
         after_training.find_missing_extra(draft),
         after_training.find_judge_problem(draft, checks),
@@ -81,7 +82,7 @@ def _ask_setting(prompter: Prompter, draft: Draft, setting: Setting) -> Draft:
         changed = setting_values.with_value(
             draft, setting, setting_values.parse_value(setting, chosen)
         )
-        if problem := setting_values.find_problem(changed.plan):
+        if problem := setting_values.find_problem(changed.final_plan):
             prompter.print_problem(problem)
             return draft
         return changed
@@ -102,7 +103,7 @@ def _ask_setting(prompter: Prompter, draft: Draft, setting: Setting) -> Draft:
 def _find_problem(setting: Setting, draft: Draft) -> str:
     """Describe what is wrong; what a judge lacks is asked for next, and checked at the end."""
     is_judge = setting.part == "evaluate.judge"
-    return "" if is_judge else setting_values.find_problem(draft.plan)
+    return "" if is_judge else setting_values.find_problem(draft.final_plan)
 
 
 def _add_set(prompter: Prompter, draft: Draft, checks: dict[str, SetCheck]) -> Draft:

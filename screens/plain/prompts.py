@@ -9,7 +9,7 @@ import sys
 import termios
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rich.text import Text
@@ -168,11 +168,27 @@ class Prompter(ABC):
             check=lambda typed: "" if typed.lower() == phrase else wrong,
         )
 
-    def run(self, title: str, *argv: str, lasting: bool = False) -> Any:
-        """Run a command and show its progress; return its document. Raises FtwizardError."""
+    def ask_secret(self, question: str) -> str:
+        """Ask for a line that is not shown, and that no log or history has."""
+        self.question_count += 1
+        while not (typed := self._secret(self.fit(question)).strip()):
+            self.print_problem("Enter it, or go back.")
+        return typed
+
+    def run(
+        self,
+        title: str,
+        *argv: str,
+        lasting: bool = False,
+        keys: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Run a command and show its progress; return its document. Raises FtwizardError.
+
+        ``keys`` are in its environment only.
+        """
         try:
             with self._busy(self.fit(title)) as tell:
-                return subprocesses.run_blocking(*argv, tell=tell, lasting=lasting)
+                return subprocesses.run_blocking(*argv, tell=tell, lasting=lasting, keys=keys)
         except KeyboardInterrupt:
             raise UserQuit from None
         finally:
@@ -193,6 +209,9 @@ class Prompter(ABC):
     def _line(
         self, question: str, default: str, check: Validator, suggest: Suggest | None
     ) -> str: ...
+
+    @abstractmethod
+    def _secret(self, question: str) -> str: ...
 
     @abstractmethod
     def _busy(self, title: str) -> contextlib.AbstractContextManager[Callable[[Progress], None]]:
@@ -231,6 +250,12 @@ class NumberedPrompter(Prompter):
                 return typed
             self.print_problem(problem)
 
+    def _secret(self, question: str) -> str:
+        with _without_echo():
+            typed = self._read(f"{question} (hidden{self._back})")
+        self._console.print()
+        return typed
+
     @contextlib.contextmanager
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
         noted: set[tuple[str | None, str | None]] = set()
@@ -264,6 +289,20 @@ class NumberedPrompter(Prompter):
         if typed.lower() == "b" and self.can_go_back:
             raise GoBack
         return typed
+
+
+@contextlib.contextmanager
+def _without_echo() -> Iterator[None]:
+    """Let the terminal not show what is typed."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    hidden = [*before]
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _wait_for_line() -> None:

@@ -15,7 +15,7 @@ from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.screens import palette
 from ftwizard.screens.draft import drafts, texts
 from ftwizard.screens.draft.drafts import NOT_SPECIFIED, UNANSWERED, Draft
-from ftwizard.screens.plain import costs
+from ftwizard.screens.plain import costs, hosted
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
 from ftwizard.screens.wizard.provider import text
 from ftwizard.screens.wizard.provider.costs import can_price, get_evidence, price_offers
@@ -61,8 +61,14 @@ def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
             prompter.print()
             words = text.format_instead(recommendation, provider, findings.costs)
             prompter.print(words, hang=INDENT)
-        if _confirm_preparation(prompter, recommendation, provider):
-            return draft.with_provider(provider).without_other_conversion()
+        chosen_draft = draft.with_provider(provider)
+        if provider == "cloud":
+            try:
+                chosen_draft = hosted.choose_service(prompter, chosen_draft)
+            except GoBack:
+                continue
+        if _confirm_preparation(prompter, chosen_draft):
+            return chosen_draft.with_place().without_other_conversion()
 
 
 def _ask_provider(
@@ -100,11 +106,9 @@ def _ask_questions(prompter: Prompter, draft: Draft) -> Draft:
     return draft
 
 
-def _confirm_preparation(
-    prompter: Prompter, recommendation: Recommendation, provider: ProviderId
-) -> bool:
+def _confirm_preparation(prompter: Prompter, draft: Draft) -> bool:
     """Confirm a provider whose jobs cannot start, before its data is asked for."""
-    words = text.describe_preparation(provider, recommendation)
+    words = text.describe_preparation(draft.provider, draft.service)
     if words is None:
         return True
     options = [(CONTINUE, "yes, prepare the rows"), (OTHER, "no, choose another provider")]

@@ -44,6 +44,9 @@ class CursorPrompter(Prompter):
             return self._ask(questionary.text(question, **look))
         return self._ask(questionary.path(question, completer=Suggestions(suggest), **look))
 
+    def _secret(self, question: str) -> str:
+        return self._ask(questionary.password(question, **self._look()))
+
     @contextlib.contextmanager
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
         began = time.monotonic()

@@ -41,7 +41,7 @@ from ftwizard.screens.draft import (
 from ftwizard.screens.draft.after_training import NAMES_WIDTH, format_summary
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import after_training, costs, data, provider, recipe
+from ftwizard.screens.plain import after_training, costs, data, hosted, provider, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
     FORGET,
@@ -218,14 +218,21 @@ class Item:
 def list_items(draft: Draft) -> list[Item]:
     """List all questions in order; one that does not apply asks nothing."""
     fit = functools.partial(provider.ask_question, drafts.list_questions(draft)[0])
+    model, hosted_model = hosted.only_local(recipe.ask_model), hosted.only_hosted(hosted.ask_model)
+    at_platform = (hosted.ask_account, hosted.only_hosted(hosted.ask_method))
+    recipe_questions = map(hosted.only_local, recipe.list_questions())
     asks_by_step: list[tuple[AskFunction, ...]] = [
-        (fit, provider.confirm_tool, provider.choose_provider),
+        (fit, provider.confirm_tool, provider.choose_provider, *at_platform),
         (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere),
-        (recipe.ask_model, *recipe.list_questions(), after_training.ask),
-        (count_tokens, show_estimate),
+        (model, hosted_model, *recipe_questions, hosted.only_hosted(hosted.ask_settings),
+         after_training.ask),
+        (hosted.only_local(count_tokens), hosted.only_local(show_estimate),
+         hosted.only_hosted(hosted.show_departure)),
         (_ask_name, _confirm),
-    ]
-    names: dict[AskFunction, str] = {data.ask_file: "file", recipe.ask_model: "model"}
+    ]  # fmt: skip
+    names: dict[AskFunction, str] = {
+        data.ask_file: "file", model: "model", hosted_model: "hosted-model"
+    }  # fmt: skip
     return [
         Item(step, ask, names.get(ask, ""))
         for step, asks in zip(STEPS, asks_by_step, strict=True)
@@ -235,9 +242,9 @@ def list_items(draft: Draft) -> list[Item]:
 
 def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other providers end here; offer this machine."""
-    if draft.provider == "local":
+    if draft.provider == "local" or draft.hosted:
         return draft.with_provider_reason()
-    prompter.print(text.format_elsewhere(draft.provider, draft.platform, draft.checked), hang=2)
+    prompter.print(text.format_elsewhere(draft.provider, draft.service, draft.checked), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),
@@ -247,7 +254,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
         draft = costs.browse_costs(prompter, draft, datetime.date.today())
     if chosen == "leave":
         raise UserQuit
-    here = draft.with_provider("local").without_other_conversion()
+    here = draft.with_provider("local").with_place().without_other_conversion()
     return data.check_again(prompter, here).with_provider_reason()
 
 
@@ -341,7 +348,7 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     """Show the plan and its warnings; quit unless it is to be started."""
     prompter.print("The plan (default values are left out):")
     prompter.print()
-    prompter.print(plan_file.dump(draft.plan, defaults=False).rstrip())
+    prompter.print(plan_file.dump(draft.final_plan, defaults=False).rstrip())
     prompter.print()
     prompter.print(format_summary(draft), hang=NAMES_WIDTH)
     if points := open_points.format_open_points(draft):
@@ -349,7 +356,10 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
         prompter.print(points, hang=open_points.NAMES_WIDTH)
     prompter.print()
     prompter.note("The same without questions:")
-    prompter.print_line(drafts.format_command(draft.name, draft.hour))
+    command = drafts.format_command(draft.name, None if draft.hosted else draft.hour)
+    prompter.print_line(f"{command} --yes" if draft.hosted else command)
+    if draft.hosted:
+        return hosted.confirm_upload(prompter, draft)
     options = [("start", "yes, and run it in the background"), ("leave", "no, quit")]
     if prompter.choose("Save the plan and start the run?", options) == "leave":
         raise UserQuit
@@ -361,7 +371,8 @@ def _start(prompter: Prompter, draft: Draft, plan: str) -> str:
     # Half a start would be worse than a late ctrl+c.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        argv = ("train", plan, "--name", draft.name, *machine_rate.price_arguments(draft.hour))
+        options = ("--yes",) if draft.hosted else machine_rate.price_arguments(draft.hour)
+        argv = ("train", plan, "--name", draft.name, *options)
         document = prompter.run("Starting the run", *argv, lasting=True)
         return msgspec.convert(document, store.RunStatus).id
     finally:

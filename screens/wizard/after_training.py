@@ -167,7 +167,7 @@ class AfterTrainingPage(WizardPage):
     def _find_contradiction(self, draft: Draft) -> Problem | None:
         """Return the first problem with the settings; the Recipe page asked about risks."""
         try:
-            check_plan(draft.plan, typing.get_args(schema.RiskName))
+            check_plan(draft.final_plan, typing.get_args(schema.RiskName))
         except SettingsError as error:
             rows = self.query(SettingRow)
             row = next(

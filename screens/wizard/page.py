@@ -29,11 +29,11 @@ class DraftPage(Page[Step]):
         """Return the draft with the page's current answers."""
         return self._draft
 
-    def leave(self, direction: int) -> None:
+    def leave(self, direction: int | None) -> None:
         self.dismiss(Step(self.get_draft(), direction))
 
     @work(group="leave", exclusive=True, exit_on_error=False)
-    async def leave_wizard(self, direction: int) -> None:
+    async def leave_wizard(self, direction: int | None) -> None:
         """Leave the wizard; ask first, above this page, if there are answers."""
         question = ConfirmDialog(
             "Leave the wizard?", "Nothing was started. Your answers are kept.", "leave", "stay"

@@ -105,10 +105,14 @@ def test_facts_never_state_a_zero_amount() -> None:
             assert bool(item.unit) == (item.low is not None)
 
 
-def test_only_the_local_provider_is_available() -> None:
-    assert [provider.id for provider in catalog().providers if provider.available] == ["local"]
-    for provider in catalog().providers:
-        assert provider.available or provider.unavailable
+def test_the_services_whose_jobs_can_start_are_named() -> None:
+    assert all(provider.available for provider in catalog().providers)
+    services = catalog().provider("cloud").platforms
+    assert {each.id for each in services if each.available} == {"foundry", "together"}
+    for each in services:
+        assert bool(each.unavailable) != each.available and len(each.unavailable) <= 80
+        why = catalog().provider("cloud").explain_unavailable(each.id)
+        assert why == each.unavailable
 
 
 def test_gpu_memory_need_grows_with_model_size() -> None:

@@ -15,7 +15,7 @@ from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import Question, planned_size
 from ftwizard.background import run_in_thread
-from ftwizard.catalog.providers import ProviderId, Size, catalog
+from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import (
@@ -34,6 +34,8 @@ from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
 from ftwizard.screens.wizard.provider.text import DataFindings
 
+DEFAULT_SERVICE: PlatformId = "together"
+"""The cloud service that needs no account at a cloud, where none is recommended."""
 ROOMY = 110
 """Window width from which questions are shown in full."""
 LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
@@ -63,6 +65,8 @@ class ProviderPage(WizardPage):
         self._questions = list_questions(draft)
         self._selected_provider: str = draft.chosen_provider or "local"
         """The provider that the page selected last."""
+        self._selected_service: str = draft.chosen_platform or draft.platform or DEFAULT_SERVICE
+        """The cloud service that the page selected last."""
         self._evidence = costs.get_evidence(draft)
         self._priced: dict[Size, PricedOffers | None] = {}
         """Cost of the data on every provider, by model size."""
@@ -83,6 +87,10 @@ class ProviderPage(WizardPage):
             yield Static("Provider", classes="name", markup=False)
             names = [(provider.id, provider.name) for provider in catalog().providers]
             yield Choice(names, self._selected_provider, id="provider")
+        with Horizontal(classes="question", id="services"):
+            yield Static("Cloud service", classes="name", markup=False)
+            services = [(each.id, each.name) for each in catalog().provider("cloud").platforms]
+            yield Choice(services, self._selected_service, id="service")
         with ScrollPane(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
@@ -144,7 +152,7 @@ class ProviderPage(WizardPage):
             ConfirmDialog(texts.FACTS_QUESTION, recommendation.fit or "", "continue anyway", "back")
         ):
             return
-        if words := text.describe_preparation(draft.provider, recommendation):
+        if words := text.describe_preparation(draft.provider, draft.service):
             dialog = ConfirmDialog(*words, "prepare the rows", "choose another")
             if not await self.app.push_screen_wait(dialog):
                 return
@@ -153,9 +161,13 @@ class ProviderPage(WizardPage):
     def get_draft(self) -> Draft:
         draft = self._with_recommendation(self._read_answers())
         provider = self.query_one("#provider", Choice).value
-        if provider == self._selected_provider:
-            return draft
-        return draft.with_provider(cast(ProviderId, provider))
+        if provider != self._selected_provider:
+            draft = draft.with_provider(cast(ProviderId, provider))
+        service = self.query_one("#service", Choice).value
+        is_chosen = service != self._selected_service or draft.chosen_platform is not None
+        if draft.provider == "cloud" and (is_chosen or draft.platform is None):
+            draft = draft.with_platform(cast(PlatformId, service))
+        return draft
 
     def _read_answers(self) -> Draft:
         """Return the draft with the answers that differ from what is assumed."""
@@ -183,10 +195,20 @@ class ProviderPage(WizardPage):
             self._selected_provider = recommendation.first.provider
             with self.prevent(Choice.Changed):
                 chooser.value = recommendation.first.provider
+        service = self.query_one("#service", Choice)
+        if draft.chosen_platform is None and service.value == self._selected_service:
+            self._selected_service = recommendation.cloud or DEFAULT_SERVICE
+            with self.prevent(Choice.Changed):
+                service.value = self._selected_service
+        self.query_one("#services").display = chooser.value == "cloud"
+        on_cloud = cast(PlatformId, service.value) if chooser.value == "cloud" else None
         part = self.query_one("#words", Static)
         findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
         chosen, more = cast(ProviderId, chooser.value), "c lists all offers"
-        part.update(text.format_page(recommendation, chosen, findings, width, more, self._today))
+        words = text.format_page(
+            recommendation, chosen, findings, width, more, self._today, on_cloud
+        )
+        part.update(words)
         if from_the_top:
             self.query_one("#advice").scroll_home(animate=False)
         self.call_after_refresh(self._update_keys)
@@ -241,7 +263,7 @@ class UnsupportedProviderPage(DraftPage):
     def body(self) -> ComposeResult:
         with ScrollPane(classes="lead"):
             elsewhere = text.format_elsewhere(
-                self._draft.provider, self._draft.platform, self._draft.checked
+                self._draft.provider, self._draft.service, self._draft.checked
             )
             yield Static(elsewhere.append(LOCAL_HINT, "dim"), markup=False)
 
@@ -250,4 +272,4 @@ class UnsupportedProviderPage(DraftPage):
         self.leave(1)
 
     def action_home(self) -> None:
-        self.leave_wizard(0)
+        self.leave_wizard(None)

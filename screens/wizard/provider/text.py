@@ -58,15 +58,17 @@ def format_page(
     width: int,
     more: str,
     today: datetime.date,
+    platform: PlatformId | None = None,
 ) -> Text:
     """Format everything below the questions, in ``width`` cells.
 
-    ``more``: how to list every offer, in words.
+    ``more``: how to list every offer, in words; ``platform``: the chosen cloud service.
     """
     parts = [(format_warning(findings.evidence), 2)]
     parts.append((format_recommendation(recommendation, findings.evidence), INDENT))
     if provider != recommendation.first.provider:
-        parts.insert(0, (format_instead(recommendation, provider, findings.costs), INDENT))
+        instead = format_instead(recommendation, provider, findings.costs, platform)
+        parts.insert(0, (instead, INDENT))
     costs = format_costs(recommendation, provider, findings, width, more)
     flips = format_flips(recommendation), INDENT
     suggestions = format_suggestions(findings.evidence), INDENT
@@ -156,13 +158,23 @@ def _format_arguments(recommendation: Recommendation) -> Text:
 
 
 def format_instead(
-    recommendation: Recommendation, provider: ProviderId, costs: Sequence[ProviderCost]
+    recommendation: Recommendation,
+    provider: ProviderId,
+    costs: Sequence[ProviderCost],
+    platform: PlatformId | None = None,
 ) -> Text:
-    """Format the consequences of choosing another provider: first whether it can start, then money."""
+    """Format the consequences of choosing another provider: first whether it can start, then money.
+
+    ``platform``: the chosen cloud service.
+    """
     chosen, loss = catalog().provider(provider), recommendation.costs_of[provider]
     text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
-    if problem := recommendation.start_problems.get(provider):
-        text.append("  ! ", f"bold {palette.WARNING}").append(f"{problem} {PREPARES}\n")
+    unavailable = chosen.explain_unavailable(platform)
+    problem = f"{unavailable} {PREPARES}" if unavailable else ""
+    if not unavailable and platform in (None, recommendation.cloud):
+        problem = recommendation.start_problems.get(provider, "")
+    if problem:
+        text.append("  ! ", f"bold {palette.WARNING}").append(f"{problem}\n")
     cost_of = {cost.provider: cost for cost in costs}
     if costs:
         baseline = cost_of[recommendation.first.provider]
@@ -173,15 +185,14 @@ def format_instead(
 
 
 def describe_preparation(
-    provider: ProviderId, recommendation: Recommendation
+    provider: ProviderId, platform: PlatformId | None
 ) -> tuple[str, str] | None:
-    """Return the question whether to prepare rows for a provider that cannot start, and details; None
-    if it can start, or is this machine."""
-    problem = recommendation.start_problems.get(provider)
-    if not problem or provider == "local":
+    """Return the question whether to prepare rows for a provider whose jobs ftwizard cannot start, and
+    details; None if it can. ``platform``: the cloud service."""
+    problem = catalog().provider(provider).explain_unavailable(platform)
+    if not problem:
         return None
-    name = _name_service(provider, recommendation.cloud)
-    return f"Prepare rows for {name}?", f"{problem} {PREPARES}"
+    return f"Prepare rows for {_name_service(provider, platform)}?", f"{problem} {PREPARES}"
 
 
 def _name_service(provider: ProviderId, platform: PlatformId | None) -> str:
@@ -234,10 +245,11 @@ def format_elsewhere(
         rows = format_count(checked.usable, "usable row")
         text.append("✓ ", palette.GOOD)
         text.append(f"{rows} in {make_visible(checked.path)} ({checked.format}).\n")
-    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
+    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.explain_unavailable(platform)}\n")
     today = datetime.date.today()
     for end in catalog().lifecycles:
-        if end.provider == provider and end.date > today:
+        is_here = end.provider == provider and end.platform in (None, platform)
+        if is_here and end.date > today:
             text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
     return text
 

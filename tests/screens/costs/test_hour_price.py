@@ -186,7 +186,10 @@ def test_price_from_the_cost_page_reaches_the_unsupported_provider_page(home: An
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = play_on_page(lambda: UnsupportedProviderPage(checked().with_provider("openai")), play)
+    (step,) = play_on_page(
+        lambda: UnsupportedProviderPage(checked().with_provider("cloud").with_platform("vertex")),
+        play,
+    )
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 

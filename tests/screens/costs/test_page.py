@@ -383,7 +383,7 @@ def test_command_palette_lists_the_key_actions() -> None:
 
 def test_c_opens_the_cost_page_from_an_unsupported_provider() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        page = UnsupportedProviderPage(counted().with_provider("openai"))
+        page = UnsupportedProviderPage(counted().with_provider("cloud").with_platform("vertex"))
         pilot.app.push_screen(page)
         await wait_for_text(pilot, "Press Enter to train on this machine")
         await pilot.press("c")

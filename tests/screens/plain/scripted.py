@@ -34,6 +34,10 @@ class Scripted(Prompter):
             self.refused.append(problem)
         return answer
 
+    def _secret(self, question: str) -> str:
+        self.questions.append(question)
+        return self._next()
+
     @contextlib.contextmanager
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: None

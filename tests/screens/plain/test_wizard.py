@@ -101,27 +101,28 @@ def write_chats(folder: Path) -> Path:
 
 def test_unsupported_provider_quits_or_continues_on_this_machine(tmp_path: Path) -> None:
     start = provider.choose_provider(Scripted(""), Draft(FACTS))
-    draft = provider.choose_provider(Scripted(OTHER, "openai", CONTINUE), start)
-    assert draft.chosen_provider == "openai"
+    draft = provider.choose_provider(Scripted(OTHER, "cloud", "bedrock", CONTINUE), start)
+    assert (draft.chosen_provider, draft.service, draft.hosted) == ("cloud", "bedrock", None)
     file = str(write_chats(tmp_path))
     draft = data.ask_file(Scripted(file), draft)
-    assert draft.checked_for == "openai-sft"
+    assert draft.checked_for is None, "its format depends on the model"
     with pytest.raises(UserQuit):
         wizard.ask_elsewhere(Scripted("leave"), draft)
-    here = wizard.ask_elsewhere(Scripted("here"), draft)
+    here = replace(wizard.ask_elsewhere(Scripted("here"), draft), chosen_platform=None)
     direct = data.check_rows(Scripted(), start.with_check(schema.Files(train=file), None))
     assert direct and here.checked_for == "trl-sft"
-    assert here == wizard.ask_elsewhere(Scripted(), direct), "nothing of OpenAI is kept"
+    assert here == wizard.ask_elsewhere(Scripted(), direct), "nothing of Bedrock is kept"
 
 
 def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> None:
     follows = provider.choose_provider(Scripted(""), Draft(FACTS))
     assert (follows.provider, follows.chosen_provider) == ("local", None)
-    asker = Scripted("cloud", OTHER, "")
+    asker = Scripted("cloud", "bedrock", OTHER, "")
     assert provider.choose_provider(asker, Draft(FACTS)) == follows
     assert asker.questions == [
         "Which provider?",
-        "Prepare rows for Together AI?",
+        "Which cloud service?",
+        "Prepare rows for AWS Bedrock?",
         "Which provider?",
     ]
 
@@ -129,14 +130,14 @@ def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> N
 def test_cloud_service_is_named_before_and_after_the_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asker = Scripted("cloud", CONTINUE)
-    draft = provider.choose_provider(asker, Draft(FACTS).with_answers({"cloud": "azure"}))
-    assert "Prepare rows for Microsoft Foundry?" in asker.questions
+    asker = Scripted("cloud", "", CONTINUE)
+    draft = provider.choose_provider(asker, Draft(FACTS).with_answers({"cloud": "aws"}))
+    assert "Prepare rows for AWS Bedrock?" in asker.questions
     draft = data.ask_file(Scripted(str(write_chats(tmp_path))), draft)
     capsys.readouterr()
     with pytest.raises(UserQuit):
         wizard.ask_elsewhere(Scripted("leave"), draft)
-    assert capsys.readouterr().out.strip().startswith("Microsoft Foundry")
+    assert capsys.readouterr().out.strip().startswith("AWS Bedrock")
 
 
 def test_questions_about_other_providers_are_asked_on_request() -> None:

@@ -71,12 +71,14 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
-        pilot.app.screen.query_one("#provider", Choice).value = "openai"
+        pilot.app.screen.query_one("#provider", Choice).value = "cloud"
+        await pilot.pause()
+        pilot.app.screen.query_one("#service", Choice).value = "vertex"
         await pilot.press("enter")
-        await wait_for_text(pilot, "Prepare rows for OpenAI API?")
+        await wait_for_text(pilot, "Prepare rows for Google Vertex AI?")
         recorded.append(frame(pilot.app))
         await pilot.press("escape", "enter")
-        await wait_for_text(pilot, "Prepare rows for OpenAI API?")
+        await wait_for_text(pilot, "Prepare rows for Google Vertex AI?")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
@@ -105,12 +107,12 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
         drafts.append(pilot.app.screen._draft)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "ftwizard cannot start OpenAI jobs yet." in recorded[0], "before data is asked for"
+    assert "ftwizard cannot start Vertex AI jobs yet." in recorded[0], "before data is asked for"
     assert "unusable as is: needs conversion" in " ".join(recorded[1].split())
-    assert "OpenAI API" in recorded[2]
+    assert "Google Vertex AI" in recorded[2]
     assert "cannot start" in recorded[2]
     assert (drafts[0].provider, drafts[0].checked_for) == ("local", "trl-sft")
-    assert drafts[0].plan.data.files.train == str(rows), "not the rows converted for OpenAI"
+    assert drafts[0].plan.data.files.train == str(rows), "not the rows converted for Vertex"
 
 
 def test_enter_leads_to_training_here_whatever_keys_are_found(

@@ -117,7 +117,7 @@ def test_overruling_the_recommendation_shows_its_cost() -> None:
     got = on_page(checked(), (80, 24), play)
     assert_frame("provider-overruled-80x24", got)
     text = " ".join(got.partition("Choosing OpenAI API instead")[2].split())
-    assert "ftwizard cannot start OpenAI jobs yet." in text
+    assert "No key for OpenAI API was found." in text
     assert "Training on this data: $5.76–5.94 instead of no rent." in text
 
 

@@ -1,0 +1,268 @@
+"""The account at a hosted platform: its key, its methods and models, in the wizard's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from rich.text import Text
+
+from ftwizard import kept_keys
+from ftwizard.catalog.account import AccountModel, AccountReport, Alternative
+from ftwizard.catalog.hosted_models import Tuning
+from ftwizard.kept_keys import HostedService, KeySource
+from ftwizard.plan.schema import Together
+from ftwizard.quantity import today
+from ftwizard.screens import layout, palette, subprocesses
+from ftwizard.screens.draft.drafts import HOSTED, Draft
+from ftwizard.screens.draft.suggestions import Suggest
+from ftwizard.text import make_visible
+
+KeyChoice = Literal["session", "keyring", "file"]
+NAMES: dict[HostedService, str] = {
+    "openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"
+}  # fmt: skip
+KEY_PAGES: dict[HostedService, str] = {
+    "openai": "https://platform.openai.com/api-keys",
+    "foundry": "https://ai.azure.com",
+    "together": "https://api.together.ai/settings/api-keys",
+}
+"""Where a person finds the key."""
+OWN_METHODS: dict[HostedService, dict[str, Tuning]] = {
+    "openai": {"supervised": "supervised", "dpo": "preference", "reinforcement": "reinforcement"},
+    "foundry": {"supervised": "supervised", "dpo": "preference", "reinforcement": "reinforcement"},
+    "together": {"sft": "supervised", "dpo": "preference"},
+}
+"""Each platform's own names of the methods."""
+METHOD_REASONS: dict[Tuning, str] = {
+    "supervised": "learns from right answers",
+    "preference": "learns from pairs of a better and a worse answer",
+    "reinforcement": "learns from the scores of a grader",
+}
+MAX_SUGGESTED = 8
+MAX_LISTED = 12
+"""Models that the account page lists; the settings page finds the others."""
+
+
+def get_name(service: HostedService) -> str:
+    """Return a platform's name for a person."""
+    return NAMES[service]
+
+
+def describe_variable(variable: str) -> str:
+    """Return the label of the field for a variable."""
+    return "Address" if variable.endswith("ENDPOINT") else "Key"
+
+
+def list_key_choices() -> list[tuple[str, str]]:
+    """List where a typed key can be kept, with labels; asking for the keyring can take a moment."""
+    choices = [("session", "no, only for this session")]
+    if kept_keys.has_keyring():
+        choices.append(("keyring", "in the keyring"))
+    return [*choices, ("file", "in a private file")]
+
+
+def describe_choice(choice: KeyChoice) -> str:
+    """Describe where a typed key is now."""
+    if choice == "file":
+        return f"kept in {make_visible(str(kept_keys.keys_file()), 200)}"
+    return "kept in the keyring" if choice == "keyring" else "typed, for this session only"
+
+
+def find_key(service: HostedService) -> KeySource | None:
+    """Return where the key of a platform is; None if one has to be typed."""
+    return kept_keys.find_key(service, subprocesses.get_key_environment())
+
+
+def check_arguments(service: HostedService) -> tuple[str, ...]:
+    """Return the command that looks up the account."""
+    return ("doctor", "--provider", service)
+
+
+def decode_report(document: object) -> AccountReport:
+    return msgspec.convert(document, AccountReport)
+
+
+def is_accepted(report: AccountReport) -> bool:
+    """Return whether the platform took the key, whatever else it refused."""
+    return report.ready or report.cause not in ("key", "unreachable")
+
+
+def remember_key(service: HostedService, values: Mapping[str, str], choice: KeyChoice) -> None:
+    """Use a typed key for this session; keep it where the user said so. Raises FtwizardError."""
+    subprocesses.use_for_session(values)
+    if choice != "session":
+        kept_keys.keep_key(service, values, where=choice)
+
+
+# --- methods and models -------------------------------------------------------------------------
+
+
+def get_method(draft: Draft) -> str:
+    """Return the plan's method by the platform's own name."""
+    settings = draft.plan.platform_settings
+    return settings.training_method if isinstance(settings, Together) else settings.method
+
+
+def with_method(draft: Draft, method: str) -> Draft:
+    """Return a draft with a method, by the platform's own name."""
+    settings = draft.plan.platform_settings
+    name = "training_method" if isinstance(settings, Together) else "method"
+    changed = msgspec.structs.replace(settings, **{name: method})
+    return draft.with_plan(**{draft.plan.provider: changed})
+
+
+def list_models(report: AccountReport, method: str = "") -> list[AccountModel]:
+    """Return the models that can be tuned, best first; ``method``: only those, by its own name."""
+    wanted = OWN_METHODS[report.provider].get(method)
+    return [
+        model for model in report.models
+        if model.tunable and (wanted is None or wanted in model.methods)
+    ]  # fmt: skip
+
+
+def find_model(report: AccountReport, name: str) -> AccountModel | None:
+    """Return a model of the account by its id, or by its name in the catalog."""
+    for model in report.models:
+        if name in (model.id, model.name):
+            return model
+    return None
+
+
+def with_model(draft: Draft, report: AccountReport) -> Draft:
+    """Return a draft that names a model of the account: the one to try first, unless one is named."""
+    models = list_models(report, get_method(draft))
+    if draft.plan.model.name or not models:
+        return draft
+    model = msgspec.structs.replace(draft.plan.model, name=models[0].id)
+    return draft.with_plan(model=model)
+
+
+def build_suggester(report: AccountReport | None, method: str) -> Suggest:
+    """Return a function that suggests models of the account."""
+
+    def suggest(typed: str) -> Sequence[tuple[str, str, str]]:
+        if report is None:
+            return []
+        words = typed.lower().split()
+        matching = [
+            model for model in list_models(report, method)
+            if all(word in f"{model.id} {model.name}".lower() for word in words)
+        ]  # fmt: skip
+        return [
+            (model.id, make_visible(model.id, 70), describe_model(model))
+            for model in matching[:MAX_SUGGESTED]
+        ]
+
+    return suggest
+
+
+def describe_model(model: AccountModel) -> str:
+    """Describe until when a model can be used, and whether to try it first."""
+    parts = ["try it first"] if model.recommended else []
+    parts += [f"until {model.shutdown}"] if model.shutdown else []
+    return ", ".join(parts)
+
+
+# --- another platform ---------------------------------------------------------------------------
+
+
+def get_alternative(report: AccountReport | None) -> Alternative | None:
+    """Return the nearest other place to train, where this one offers none."""
+    return report.alternatives[0] if report and report.alternatives else None
+
+
+def switch(draft: Draft, alternative: Alternative) -> Draft:
+    """Return a draft that trains elsewhere, with all answers; its model if none was named there."""
+    for service in HOSTED:
+        if service != alternative.provider:
+            continue
+        if service == "openai":
+            draft = draft.with_provider("openai")
+        else:
+            draft = draft.with_provider("cloud").with_platform(service)
+        draft = draft.with_place()
+        if draft.plan.model.name or not alternative.model:
+            return draft
+        model = msgspec.structs.replace(draft.plan.model, name=alternative.model)
+        return draft.with_plan(model=model)
+    return draft.with_provider("local").with_place()
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+def format_closing(report: AccountReport) -> Text:
+    """Format the ends of the service, with dates and sources; empty if none is announced."""
+    if not report.closing:
+        return Text()
+    text = Text.assemble(
+        ("! ", f"bold {palette.WARNING}"), (f"{report.name} is closing fine-tuning", "bold")
+    )
+    for ending in report.closing:
+        text.append(f"\n    {ending.when:<18}", "dim").append(ending.text)
+    sources = dict.fromkeys(f"{each.source}, as of {each.as_of}" for each in report.closing)
+    return text.append(f"\n    {'; '.join(sources)}", "dim")
+
+
+def format_page(report: AccountReport, width: int, key: str = "") -> Text:
+    """Format everything that was looked up in ``width`` cells, what matters most first.
+
+    ``key``: where the key is, if it was typed just now.
+    """
+    parts = [
+        (format_closing(report), 22), (_format_outcome(report, key), 2),
+        (_format_models(report), 4), (_format_cautions(report), 4),
+    ]  # fmt: skip
+    return Text("\n\n").join(layout.wrap_hanging(text, hang, width) for text, hang in parts if text)
+
+
+def _format_outcome(report: AccountReport, key: str) -> Text:
+    if report.error is None:
+        text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} takes the key")
+        key = key or (report.key.describe() if report.key else "")
+        return text.append(f": {key}", "dim")
+    text = Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(report.error, 600))
+    text.append(f"\n  {make_visible(report.hint, 400)}" if report.hint else "")
+    if report.alternatives:
+        text.append("\n\nElsewhere, with the same answers", "bold")
+    for alternative in report.alternatives:
+        text.append("\n· ", "dim").append(make_visible(alternative.name, 100))
+    return text
+
+
+def _format_models(report: AccountReport) -> Text:
+    """Format the models that can be tuned, then those that the catalog knows and that cannot."""
+    models = list_models(report)
+    others = [model for model in report.models if not model.tunable and model.note]
+    if not models and not others:
+        return Text()
+    text = Text("Models that this account can tune", "bold")
+    cells = max(len(model.id) for model in (*models[:MAX_LISTED], *others))
+    for model in models[:MAX_LISTED]:
+        text.append("\n  ✓ ", palette.GOOD).append(
+            f"{make_visible(model.id, 60):<{min(cells, 60)}}"
+        )
+        text.append(f"  {describe_model(model)}".rstrip(), "dim")
+    if len(models) > MAX_LISTED:
+        text.append(f"\n    and {len(models) - MAX_LISTED:,} more, on a later page", "dim")
+    for model in others:
+        text.append("\n  ✗ ", "dim").append(
+            f"{make_visible(model.id, 60):<{min(cells, 60)}}", "dim"
+        )
+        text.append(f"  {_describe_refusal(model)}", "dim")
+    return text
+
+
+def _describe_refusal(model: AccountModel) -> str:
+    if model.shutdown and model.shutdown <= today():
+        return f"shut down on {model.shutdown}"
+    return make_visible(model.note, 300)
+
+
+def _format_cautions(report: AccountReport) -> Text:
+    text = Text("Before you start", "bold") if report.cautions else Text()
+    for caution in report.cautions:
+        text.append("\n  ! ", f"bold {palette.WARNING}").append(make_visible(caution, 400))
+    return text

@@ -1,0 +1,116 @@
+"""What is about to leave the machine: the report of ``ftwizard train PLAN --dry-run``, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from ftwizard.catalog.account import AccountReport
+from ftwizard.quantity import Figure
+from ftwizard.screens import palette
+from ftwizard.text import format_bytes, format_dollars, make_visible
+
+CONFIRMATION = "upload"
+"""What is typed before rows leave the machine, as on the command line."""
+SECRETS_PHRASE = "send secrets"
+SECRETS_CODE = "secrets"
+"""Code of the error for rows with secrets."""
+TITLE = "Converting and checking the rows, and asking for the price"
+LABEL_CELLS = 14
+"""Cells of the labels of the lines, with the indentation before them."""
+
+
+class SentPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is sent."""
+
+    rows: int
+    size_bytes: int
+
+
+class SentRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be sent, and what was noticed in it."""
+
+    host: str
+    """Destination; empty if it was not named."""
+    train: SentPart
+    validation: SentPart | None = None
+    secrets: list[dict[str, Any]] = []
+    personal: list[dict[str, Any]] = []
+
+    @property
+    def rows(self) -> int:
+        return self.train.rows + (self.validation.rows if self.validation else 0)
+
+
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of the report that the wizard needs; the lines say all of it."""
+
+    name: str
+    """The platform, for a person."""
+    report: SentRows
+    cost: Figure | None = None
+    """US dollars."""
+    cautions: list[str] = []
+    lines: list[str] = []
+
+
+def build_arguments(plan: str) -> tuple[str, ...]:
+    """Return the command that prepares a plan for a platform and uploads nothing."""
+    return ("train", plan, "--dry-run")
+
+
+def decode(document: object) -> Departure:
+    return msgspec.convert(document, Departure)
+
+
+def format_summary(departure: Departure) -> Text:
+    """Format rows, destination and cost on a line."""
+    report = departure.report
+    size = report.train.size_bytes + (report.validation.size_bytes if report.validation else 0)
+    host = make_visible(report.host or departure.name, 60)
+    parts = [f"{report.rows:,} rows ({format_bytes(size)}) to {host}"]
+    if cost := departure.cost:
+        low, high = format_dollars(cost.lowest), format_dollars(cost.highest)
+        parts.append(low if low == high else f"{low} – {high}")
+    else:
+        parts.append("cost unknown")
+    return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
+
+
+def format_departure(departure: Departure, account: AccountReport | None) -> Text:
+    """Format what leaves, the bill, and what to know before; the dates of the service come first."""
+    from ftwizard.screens.draft import accounts
+
+    text = accounts.format_closing(account) if account else Text()
+    text.append("\n\n" if text else "")
+    for number, line in enumerate(_join_wrapped(departure.lines)):
+        text.append(f"{make_visible(line, 1000)}\n", "bold" if number == 0 else "")
+    text.append("\n" if departure.cautions else "")
+    for caution in departure.cautions:
+        text.append("! ", f"bold {palette.WARNING}").append(f"{make_visible(caution, 500)}\n")
+    return text
+
+
+def _join_wrapped(lines: list[str]) -> list[str]:
+    """Return the lines as they were before they were wrapped for a terminal: the page has its own
+    width."""
+    joined: list[str] = []
+    for line in lines:
+        is_fact = line.startswith("  ") and not line.startswith(" " * LABEL_CELLS)
+        if joined and not is_fact:
+            joined[-1] += f" {line.strip()}"
+        else:
+            joined.append(line)
+    return joined
+
+
+def describe_question(departure: Departure) -> tuple[str, str]:
+    """Return the question before the upload, and what it means."""
+    personal = " They have personal data." if departure.report.personal else ""
+    secrets = " They have possible secrets." if departure.report.secrets else ""
+    return (
+        f"Send {departure.report.rows:,} rows to {departure.name}?",
+        f"They leave this machine, and a job that is billed is started.{secrets}{personal}",
+    )

@@ -1,0 +1,209 @@
+"""Settings of hosted platforms for the wizard, under each platform's own names, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.advice.recipe_rules import Setting, SettingChoice
+from ftwizard.catalog.hosted_models import Tuning
+from ftwizard.kept_keys import HostedService
+from ftwizard.plan.schema import OpenAI, Plan, Together
+from ftwizard.screens.draft import accounts
+
+_AS_OF = "2026-11"
+_SOURCES: dict[HostedService, str] = {
+    "openai": "OpenAI's API reference", "foundry": "Microsoft's documentation of Foundry",
+    "together": "Together's API reference",
+}  # fmt: skip
+_YES_NO = (SettingChoice(value=True, name="yes"), SettingChoice(value=False, name="no"))
+METHOD_NAMES = ("method", "training_method")
+
+
+class HostedSetting(NamedTuple):
+    """A setting, and when it counts."""
+
+    setting: Setting
+    applies: Callable[[Plan], bool]
+
+
+def _always(_: Plan) -> bool:
+    return True
+
+
+def _if_method(method: str) -> Callable[[Plan], bool]:
+    def applies(plan: Plan) -> bool:
+        settings = plan.platform_settings
+        own = settings.training_method if isinstance(settings, Together) else settings.method
+        return own == method
+
+    return applies
+
+
+def _if_together(name: str) -> Callable[[Plan], bool]:
+    return lambda plan: bool(getattr(plan.together, name))
+
+
+_IS_DPO, _IS_REINFORCEMENT = _if_method("dpo"), _if_method("reinforcement")
+_USES_LORA, _STOPS_EARLY = _if_together("lora"), _if_together("early_stopping_enabled")
+
+
+def _define(
+    part: str, name: str, reason: str, *, label: str = "", applies: Callable[[Plan], bool] = _always,
+    options: Iterable[tuple[Any, str]] = (), advanced: bool = False, empty: str = "auto",
+    source: str = "",
+) -> HostedSetting:  # fmt: skip
+    """Return a setting; its label is the platform's own name unless one is given."""
+    platform = part.partition(".")[0]
+    source = source or next((words for id, words in _SOURCES.items() if id == platform), "ftwizard")
+    return HostedSetting(
+        Setting(
+            name=name, part=part, label=label or name, reason=reason, advanced=advanced,  # type: ignore[arg-type]
+            options=tuple(SettingChoice(value=value, name=words) for value, words in options),
+            empty=empty, source=source, as_of=_AS_OF,
+        ),
+        applies,
+    )  # fmt: skip
+
+
+def _list_openai(part: HostedService) -> list[HostedSetting]:
+    """Return the settings of OpenAI's API, which Foundry has as well."""
+    return [
+        _define(part, "n_epochs", "Passes over the rows, 1 to 50, or auto. Start with 3: more usually "
+                "leads to memorization, and each is billed."),
+        _define(part, "batch_size", "Rows per step, 1 to 256, or auto: about 0.2% of the rows."),
+        _define(part, "learning_rate_multiplier", "Factor on the platform's own learning rate, above 0, "
+                "or auto. Lower it if the validation loss rises early."),
+        _define(part, "beta", "Penalty for leaving the base model, above 0 and at most 2, or auto. Lower "
+                "values follow the preferences more.", applies=_IS_DPO),
+        _define(part, "grader", "A JSON or YAML file with the grader object that scores the answers. It "
+                "is validated before anything is uploaded.", applies=_IS_REINFORCEMENT, empty="none"),
+        _define(part, "reasoning_effort", "How much the model thinks while it is trained.",
+                applies=_IS_REINFORCEMENT,
+                options=[(name, name) for name in ("default", "low", "medium", "high")]),
+        _define(part, "compute_multiplier", "Factor on the compute for exploring answers, above 0, or "
+                "auto. It is billed.", applies=_IS_REINFORCEMENT, advanced=True),
+        _define(part, "eval_interval", "Steps between evaluations, at least 1, or auto.",
+                applies=_IS_REINFORCEMENT, advanced=True),
+        _define(part, "eval_samples", "Samples of an evaluation, at least 1, or auto.",
+                applies=_IS_REINFORCEMENT, advanced=True),
+    ]  # fmt: skip
+
+
+_COMMON_END = {
+    "usd": _define("budget", "usd", "US dollars. A job that is estimated to cost more is not started, and "
+                   "one that comes to cost more is canceled.", label="Budget in $", empty="none"),
+    "cancel": _define("hosted", "cancel_on", "What the diagnosis of the loss may do. To cancel a job "
+                      "leaves no model, and what was trained is billed.", label="On a bad loss",
+                      options=[((), "only warn"), (("diverged", "nan"), "cancel where it diverges"),
+                               (("diverged", "nan", "overfit", "no_learning"),
+                                "cancel on any bad verdict")], advanced=True),
+}  # fmt: skip
+
+
+def _list_suffix_and_seed(part: HostedService, seed: str, limit: int) -> list[HostedSetting]:
+    return [
+        _define(part, "suffix", f"Part of the tuned model's name, 1 to {limit} characters.",
+                empty="none"),
+        _define(part, seed, "The same number gives nearly the same job. Default: the platform's "
+                "choice.", empty="auto"),
+    ]  # fmt: skip
+
+
+def _wandb(part: HostedService) -> HostedSetting:
+    return _define(f"{part}.wandb", "project", "Project at Weights & Biases that the platform sends the "
+                   "metrics to; your account there must be connected.", label="W&B project",
+                   empty="none", advanced=True)  # fmt: skip
+
+
+_TOGETHER = [
+    _define("together", "lora", "yes: an adapter, which is cheaper and can be downloaded and merged; no: "
+            "all weights.", options=[(True, "yes"), (False, "no, all weights")]),
+    _define("together", "n_epochs", "Passes over the rows, at least 1. Start with 3; each is billed."),
+    _define("together", "learning_rate", "Peak learning rate, above 0. Together's default is 1e-5."),
+    _define("together", "batch_size", "Rows per step, or max: the most that the model allows."),
+    _define("together", "n_evals", "Evaluations on the validation rows during the job; each is billed. "
+            "Default: 10."),
+    _define("together", "early_stopping_enabled", "End the job once the validation loss no longer falls. "
+            "It needs validation rows.", label="early_stopping", options=[(False, "no"), (True, "yes")]),
+    _define("together", "early_stopping_patience", "Evaluations without a lower loss before it ends. "
+            "Default: 2.", label="patience", applies=_STOPS_EARLY),
+    _define("together", "dpo_beta", "Penalty for leaving the base model, above 0.", applies=_IS_DPO),
+    _define("together", "early_stopping_min_delta", "By how much the loss must fall to count as lower.",
+            label="min_delta", applies=_STOPS_EARLY, advanced=True),
+    _define("together", "early_stopping_warmup_evals", "Evaluations before early stopping begins. "
+            "Default: 1.", label="warmup_evals", applies=_STOPS_EARLY, advanced=True),
+    _define("together", "lora_r", "LoRA rank. Default: the most that the model allows.",
+            applies=_USES_LORA, advanced=True),
+    _define("together", "lora_alpha", "LoRA scaling. Default: twice the rank.", applies=_USES_LORA,
+            advanced=True),
+    _define("together", "lora_dropout", "Dropout on the adapter's input, at least 0 and below 1.",
+            applies=_USES_LORA, advanced=True),
+    _define("together", "train_on_inputs", "Whether prompts count toward the loss. auto: not those of "
+            "conversations.", options=[("auto", "auto"), (False, "no"), (True, "yes")],
+            applies=_if_method("sft"), advanced=True),
+    _define("together", "packing", "Several rows in one sequence. Without it, every row is billed as "
+            "max_seq_length tokens.", options=[(True, "yes"), (False, "no")], advanced=True),
+    _define("together", "max_seq_length", "Tokens of a sequence. Default: the model's most.",
+            advanced=True),
+    _define("together", "lr_scheduler_type", "How the learning rate falls.", label="lr_scheduler",
+            options=[("cosine", "cosine"), ("linear", "linear")], advanced=True),
+    _define("together", "warmup_ratio", "Share of the steps over which the learning rate rises, 0 to 1.",
+            advanced=True),
+    _define("together", "weight_decay", "At least 0.", advanced=True),
+    _define("together", "max_grad_norm", "Gradients are clipped to this norm; 0: not.", advanced=True),
+    _define("together", "n_checkpoints", "Checkpoints that Together keeps, at least 1.", advanced=True),
+    _define("together", "from_checkpoint", "An earlier job to continue from: its id, or id:step.",
+            empty="none", advanced=True),
+]  # fmt: skip
+_FOUNDRY = [
+    _define("foundry", "trainingType", "Where it is trained. GlobalStandard: in any region, for less. "
+            "Standard: in the region of your resource. DeveloperTier: on spare capacity, for half of "
+            "Global, and may be interrupted. Open models take GlobalStandard only.",
+            options=[("GlobalStandard", "GlobalStandard"), ("Standard", "Standard"),
+                     ("DeveloperTier", "DeveloperTier")]),
+    _define("foundry", "deployment", "A deployment of the tuned model, for the evaluation. It is billed by "
+            "the hour; without a name, ftwizard shows the command that makes one.", empty="none",
+            advanced=True),
+    _define("foundry", "base_deployment", "A deployment of the base model, which the tuned one is "
+            "compared with.", empty="none", advanced=True),
+]  # fmt: skip
+_SETTINGS: dict[HostedService, list[HostedSetting]] = {
+    "openai": [*_list_openai("openai"), *_list_suffix_and_seed("openai", "seed", 64),
+               _COMMON_END["usd"], _wandb("openai"), _COMMON_END["cancel"]],
+    "foundry": [_FOUNDRY[0], *_list_openai("foundry"), *_list_suffix_and_seed("foundry", "seed", 64),
+                _COMMON_END["usd"], *_FOUNDRY[1:], _wandb("foundry"), _COMMON_END["cancel"]],
+    "together": [*_TOGETHER[:8], *_list_suffix_and_seed("together", "random_seed", 40),
+                 _COMMON_END["usd"], *_TOGETHER[8:], _wandb("together"), _COMMON_END["cancel"]],
+}  # fmt: skip
+
+
+def list_settings(service: HostedService) -> list[HostedSetting]:
+    """List the settings of a platform in display order: the method, then basic ones, then advanced."""
+    name = METHOD_NAMES[service == "together"]
+    options = [(own, own) for own in accounts.OWN_METHODS[service]]
+    method = _define(service, name, describe_methods(service), options=options)
+    rows = [method, *_SETTINGS[service]]
+    return sorted(rows, key=lambda row: row.setting.advanced)
+
+
+def describe_methods(service: HostedService) -> str:
+    """Describe what each method of a platform learns from."""
+    methods: dict[str, Tuning] = accounts.OWN_METHODS[service]
+    words = [f"{own} {accounts.METHOD_REASONS[tuning]}" for own, tuning in methods.items()]
+    return f"{'; '.join(words)}. Another method wants other rows, which are checked again."
+
+
+def resolve_grader(plan: Plan, absolute: Callable[[str], str]) -> Plan:
+    """Return a plan whose grader file has an absolute path: a run has another working directory."""
+    settings = plan.platform_settings
+    if (
+        not isinstance(settings, OpenAI)
+        or not isinstance(settings.grader, str)
+        or not settings.grader
+    ):
+        return plan
+    changed = msgspec.structs.replace(settings, grader=absolute(settings.grader))
+    return msgspec.structs.replace(plan, **{plan.provider: changed})

@@ -1,0 +1,1 @@
+"""The wizard pages of hosted platforms."""

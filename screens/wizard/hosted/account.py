@@ -1,0 +1,264 @@
+"""The Account page: the key of a hosted platform, what its account may train, and the method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, cast
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
+
+from ftwizard import kept_keys
+from ftwizard.background import run_in_thread
+from ftwizard.catalog.account import AccountReport
+from ftwizard.errors import FtwizardError
+from ftwizard.kept_keys import HostedService
+from ftwizard.screens import layout, palette, subprocesses
+from ftwizard.screens.draft import accounts
+from ftwizard.screens.draft.accounts import KeyChoice
+from ftwizard.screens.draft.drafts import Draft, Step
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
+from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.text import make_visible
+
+MAX_KEY = 400
+MARGINS = 5
+"""Cells left and right of the text, with its scrollbar."""
+
+
+class AccountPage(WizardPage):
+    """Dismisses with a draft that has the account's report; with direction 0 for another platform."""
+
+    STEP = 0
+    PANE = "#account-text"
+    NOTES = (
+        "Only the key is sent, to ask what this account may train.",
+        "A typed key stays in this session, unless you keep it.",
+        "A variable in the environment counts more than a kept key.",
+        "The method decides which rows the next page wants.",
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "check", "check the key", key_display="enter", priority=True,
+                tooltip="ask the platform what this account may train"),
+        Binding("enter", "next", "next", key_display="enter", priority=True,
+                tooltip="to the next page"),
+        Binding("ctrl+s", "switch", "train elsewhere", key_display="^s", priority=True,
+                tooltip="switch to the nearest alternative"),
+        Binding("ctrl+n", "other_key", "other key", key_display="^n", priority=True,
+                tooltip="enter another key"),
+        Binding("pagedown", "scroll_pane(1)", "more", key_display="pgdn", tooltip="scroll the text"),
+        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False, tooltip="scroll the text"),
+    ]  # fmt: skip
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft.with_place())
+        assert self._draft.hosted is not None
+        self._service: HostedService = self._draft.hosted
+        self._report: AccountReport | None = self._draft.account
+        self._error: FtwizardError | None = None
+        self._is_checking = False
+        self._asks = False
+        """Whether a key has to be typed."""
+        self._problem = ""
+        self._key_words = ""
+        """Where a key is that was typed here."""
+
+    def body(self) -> ComposeResult:
+        yield Static(id="account-title", classes="note", markup=False)
+        with Vertical(id="key-fields"):
+            for variable in kept_keys.VARIABLES[self._service]:
+                with Horizontal(classes="field"):
+                    name = accounts.describe_variable(variable)
+                    yield Static(name, classes="name", markup=False)
+                    is_secret = name == "Key"
+                    yield TextInput(
+                        max_length=MAX_KEY, password=is_secret, id=f"value-{variable}",
+                        placeholder=f"{variable}, hidden" if is_secret else variable,
+                    )  # fmt: skip
+            with Horizontal(classes="field"):
+                yield Static("Keep it", classes="name", markup=False)
+                yield Choice(accounts.list_key_choices(), "session", id="keep")
+        with Horizontal(classes="field", id="method-field"):
+            yield Static("Method", classes="name", markup=False)
+            methods = accounts.OWN_METHODS[self._service]
+            options = [(own, own) for own in methods]
+            yield Choice(options, accounts.get_method(self._draft), id="method")
+        with ScrollPane(id="account-text", can_focus=False):
+            yield Static(id="words", markup=False)
+
+    def on_mount(self) -> None:
+        self._show()
+        if self._report is None:
+            self._find_key()
+        else:
+            self._focus_field()
+
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def _find_key(self) -> None:
+        """Check the key that is here; ask for one where there is none."""
+        try:
+            source = await run_in_thread(accounts.find_key, self._service)
+        except FtwizardError as error:
+            self._error, source = error, None
+        if source is not None:
+            await self._look_up({})
+            return
+        self._asks = True
+        self._show()
+        self._focus_field()
+
+    async def _look_up(self, typed: dict[str, str]) -> None:
+        """Ask the platform about the account of a key: the typed one, else the one that is here."""
+        self._report, self._error, self._problem = None, None, ""
+        self._is_checking = True
+        self._show()
+        try:
+            argv = accounts.check_arguments(self._service)
+            document = await subprocesses.run_command(*argv, keys=typed)
+            self._report = accounts.decode_report(document)
+            if typed and accounts.is_accepted(self._report):
+                choice = cast(KeyChoice, self.query_one("#keep", Choice).value)
+                # A write must not be abandoned halfway.
+                await run_in_thread(accounts.remember_key, self._service, typed, choice)
+                self._key_words = accounts.describe_choice(choice)
+        except (FtwizardError, OSError) as error:
+            is_ours = isinstance(error, FtwizardError)
+            self._error = error if is_ours else subprocesses.to_start_error("doctor", error)  # type: ignore[arg-type, assignment]
+        finally:
+            self._is_checking = False
+        report = self._report
+        self._asks = report is None or not accounts.is_accepted(report)
+        if report is not None and accounts.is_accepted(report):
+            for line in self.query(Input):  # the key is not needed on screen any more
+                line.value = ""
+        if report is not None and report.ready:
+            self._draft = replace(self._draft, account=report)
+            self._choose_possible_method(report)
+        self._show()
+        self._focus_field()
+
+    def _choose_possible_method(self, report: AccountReport) -> None:
+        """Choose a method that a model of the account has, if the chosen one has none."""
+        chooser = self.query_one("#method", Choice)
+        if not accounts.list_models(report, chooser.value):
+            methods = accounts.OWN_METHODS[self._service]
+            possible = [own for own in methods if accounts.list_models(report, own)]
+            chooser.value = possible[0] if possible else chooser.value
+
+    def _focus_field(self) -> None:
+        if self._asks:
+            self.query(Input).first().focus()
+        elif self._report is not None and self._report.ready:
+            self.query_one("#method", Choice).focus()
+        else:
+            self.set_focus(None)
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        is_ready = self._report is not None and self._report.ready and not self._asks
+        if action == "check":
+            return not is_ready and not self._is_checking
+        if action == "next":
+            return is_ready
+        if action == "switch":
+            return not self._is_checking and accounts.get_alternative(self._report) is not None
+        if action == "other_key":
+            return not self._asks and not self._is_checking
+        return True
+
+    action_check = WizardPage.action_next
+
+    def get_draft(self) -> Draft:
+        if not self.is_mounted:
+            return self._draft
+        return accounts.with_method(self._draft, self.query_one("#method", Choice).value)
+
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def go_next(self) -> None:
+        report = self._report
+        if report is not None and report.ready and not self._asks:
+            self._leave(report)
+            return
+        typed = {}
+        if self._asks:
+            for variable in kept_keys.VARIABLES[self._service]:
+                typed[variable] = self.query_one(f"#value-{variable}", Input).value.strip()
+            missing = [accounts.describe_variable(name) for name, text in typed.items() if not text]
+            if missing:
+                self._problem = f"Enter the {' and the '.join(missing).lower()} first."
+                self._show()
+                return
+        await self._look_up(typed)
+
+    def _leave(self, report: AccountReport) -> None:
+        draft = self.get_draft()
+        method = accounts.get_method(draft)
+        if not accounts.list_models(report, method):
+            self._problem = f"This account has no model for {method}. Choose another method."
+            self._show()
+            return
+        self.dismiss(Step(accounts.with_model(draft, report), 1))
+
+    def action_other_key(self) -> None:
+        """Show the fields for a key."""
+        self._asks = True
+        self._show()
+        self._focus_field()
+
+    def action_switch(self) -> None:
+        """Train at the nearest alternative: its account page, or this machine."""
+        alternative = accounts.get_alternative(self._report)
+        if alternative is not None:
+            draft = accounts.switch(self.get_draft(), alternative)
+            self.dismiss(Step(draft, 0 if draft.hosted else 1))
+
+    def on_input_changed(self) -> None:
+        self._problem = ""
+        self._show_title()
+
+    # --- texts ------------------------------------------------------------------------------
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        if not self.is_attached:
+            return
+        report = self._report
+        self.query_one("#key-fields").display = self._asks
+        is_ready = report is not None and report.ready and not self._asks
+        self.query_one("#method-field").display = is_ready
+        self._show_title()
+        part = self.query_one("#words", Static)
+        part.update(self._format_words(part.size.width or self.size.width - MARGINS))
+        self.refresh_bindings()
+
+    def _show_title(self) -> None:
+        name = accounts.get_name(self._service)
+        text = Text.assemble((name, "bold"))
+        if self._problem:
+            text.append("  ✗ ", f"bold {palette.BAD}").append(self._problem)
+        elif self._is_checking:
+            text.append("  ● ", palette.ACCENT).append("asking what this account may train …")
+        elif self._asks:
+            page = accounts.KEY_PAGES[self._service]
+            text.append(f"  needs a key. Yours: {page}", "dim")
+        self.query_one("#account-title", Static).update(text)
+
+    def _format_words(self, width: int) -> Text:
+        if self._error is not None:
+            text = Text.assemble(
+                ("✗ ", f"bold {palette.BAD}"), make_visible(self._error.message, 600)
+            )
+            text.append(f"\n  {make_visible(self._error.hint, 400)}" if self._error.hint else "")
+            return layout.wrap_hanging(text, 2, width)
+        if self._report is not None:
+            return accounts.format_page(self._report, width, self._key_words)
+        return Text()

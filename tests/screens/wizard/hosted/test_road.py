@@ -1,0 +1,103 @@
+"""The wizard's road to a job at OpenAI: from a raw file to a started run, with the real commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import remote
+from ftwizard.screens import subprocesses
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.dialogs.questions import TypedConfirm
+from ftwizard.screens.monitor.page import MonitorPage
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.wizard.after_training import AfterTrainingPage
+from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.hosted.account import AccountPage
+from ftwizard.screens.wizard.hosted.review import HostedReviewPage
+from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
+from tests.doubles.openai_service import RunningService
+from tests.screens.frames import drive, frame, until, wait_for_text
+from tests.screens.wizard.steps import wait_for_page
+
+
+@pytest.fixture(autouse=True)
+def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocesses, "_session_keys", {})
+
+
+def write_chats(path: Path, secret: str = "") -> Path:
+    rows = (
+        {"messages": [{"role": "user", "content": f"How many legs have {n * 37} spiders?"},
+                      {"role": "assistant", "content": f"They have {n * 296}. {secret}"}]}
+        for n in range(40)
+    )  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+async def choose_openai(pilot: Pilot[Any]) -> None:
+    await wait_for_page(pilot, ProviderPage)
+    pilot.app.screen.query_one("#provider", Choice).value = "openai"
+    await pilot.pause()
+    await pilot.press("enter")
+    await wait_for_page(pilot, AccountPage)
+
+
+async def walk_to_review(pilot: Pilot[Any], file: Path) -> None:
+    await wait_for_text(pilot, "takes the key")
+    await pilot.press("enter")
+    await wait_for_page(pilot, DataPage)
+    await pilot.press(*str(file), "enter")
+    await wait_for_text(pilot, "→ Continue with")
+    await pilot.press("enter")
+    await wait_for_page(pilot, HostedSettingsPage)
+    await pilot.press("down", "2", "enter")  # the number of epochs
+    await wait_for_page(pilot, AfterTrainingPage)
+    await pilot.press("enter")
+    await wait_for_page(pilot, HostedReviewPage)
+
+
+@pytest.mark.slow
+def test_a_raw_file_becomes_a_started_job(
+    openai_service: RunningService, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("FTWIZARD_POLL_S", "0.2")
+    file = write_chats(tmp_path / "spiders.jsonl")
+    frames: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await choose_openai(pilot)
+        await wait_for_text(pilot, "needs a key")
+        await pilot.press(*openai_service.key, "enter")
+        await walk_to_review(pilot, file)
+        await wait_for_text(pilot, "to 127.0.0.1")
+        frames.append(frame(pilot.app))
+        assert openai_service.control.list_jobs() == []
+        await pilot.press("enter")
+        await wait_for_page(pilot, TypedConfirm)
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, TypedConfirm), "a stray Enter sends nothing"
+        await pilot.press(*"upload", "enter")
+        await wait_for_page(pilot, MonitorPage)
+        await until(pilot, lambda: bool(openai_service.control.list_jobs()))
+        frames.append(frame(pilot.app))
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    (folder,) = (home / "runs").iterdir()
+    record = remote.read(JobFolder(folder))
+    assert record is not None and record.provider == "openai"
+    assert "n_epochs: 2" in (folder / "plan.yaml").read_text()
+    assert len(openai_service.control.list_jobs()) == 1
+    for path in [*home.rglob("*"), *(tmp_path / "config").rglob("*")]:
+        if path.is_file():
+            assert openai_service.key.encode() not in path.read_bytes(), path
+    assert openai_service.key not in "".join(frames)
+    print("\n".join(frames))
