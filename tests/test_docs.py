@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from ftwizard.cli import parser
+from ftwizard.kept_keys import VARIABLES
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
+from ftwizard.providers.platforms import ACCESS
+from ftwizard.runs.remote import RemoteResult, RemoteSummary
 from ftwizard.runs.store import RunStatus
 from tests.paths import ROOT
 
@@ -18,6 +27,11 @@ PACKAGE = tuple(path.name for path in (ROOT / "ftwizard").iterdir() if path.is_d
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 CODE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+/?|\w+\.py)`")
 
+COMMAND = re.compile(r"\bftwizard ([a-z]+)((?:(?!`|#|\n|ftwizard ).)*)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+HOSTED_PAGES = ("hosted", *HOSTED_PROVIDERS)
+GROUPS: dict[str, type[msgspec.Struct]] = {"hosted": Hosted, **dict(HOSTED_PROVIDERS.items())}
+SETTING = re.compile(r"^\| `((?:hosted|openai|foundry|together)\.[\w.]+)` \|(.*)\|$", re.MULTILINE)
 NAME = re.compile(r"`(_?[A-Z]\w{3,})(?:[(=][^`]*)?`")
 
 
@@ -65,3 +79,91 @@ def test_documented_status_has_the_required_fields() -> None:
     assert list(example) == [
         field.name for field in msgspec.structs.fields(RunStatus) if field.required
     ]
+
+
+def read_page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def list_settings(group: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name, the default and the type of each setting of a group."""
+    for field in msgspec.structs.fields(group):
+        default = field.default
+        if default is msgspec.NODEFAULT:
+            default = field.default_factory()
+        name = f"{prefix}.{field.encode_name}"
+        if isinstance(default, msgspec.Struct):
+            yield from list_settings(type(default), name)
+        else:
+            yield name, default, field.type
+
+
+def write_default(default: Any) -> str:
+    """Return a default as the tables have it."""
+    if default is None or default in ((), {}):
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, float):
+        return f"`{default:g}`".replace("e-0", "e-")
+    return f"`{default}`"
+
+
+def list_words(kind: Any) -> Iterator[str]:
+    """Yield the words that a type allows."""
+    for part in typing.get_args(kind):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from list_words(part)
+
+
+@pytest.mark.parametrize("page", HOSTED_PAGES)
+def test_every_hosted_setting_is_documented_with_its_default(page: str) -> None:
+    rows = {name: cells.split(" | ") for name, cells in SETTING.findall(read_page(page))}
+    settings = {name: (default, kind) for name, default, kind in list_settings(GROUPS[page], page)}
+    assert list(rows) and rows.keys() == settings.keys()
+    for name, (default, kind) in settings.items():
+        shown, values = rows[name][0].strip(), rows[name][1]
+        assert (name, shown) == (name, write_default(default))
+        missing = [word for word in list_words(kind) if f"`{word}`" not in values]
+        assert (name, missing) == (name, [])
+
+
+@pytest.mark.parametrize("page", HOSTED_PROVIDERS)
+def test_every_variable_of_a_platform_is_documented(page: str) -> None:
+    provider = next(name for name in HOSTED_PROVIDERS if name == page)
+    names = (*VARIABLES[provider], ACCESS[provider].address_variable, "FTWIZARD_POLL_S")
+    for name in names:
+        assert f"`{name}`" in read_page(page).partition("## A worked example")[0]
+
+
+@pytest.mark.parametrize("page", HOSTED_PAGES)
+def test_plans_of_hosted_pages_can_be_read(page: str) -> None:
+    plans = [
+        block
+        for block in re.findall(r"^```yaml\n(.*?)^```", read_page(page), re.DOTALL | re.MULTILINE)
+        if "provider:" in block
+    ]
+    for block in plans:
+        plan = plan_file.parse(block)
+        assert plan.provider in (page, "openai")
+        assert plan.is_hosted
+    assert plans
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_the_documents_exists_with_its_options(document: Path) -> None:
+    _, parsers = parser._build_parsers()
+    for name, rest in COMMAND.findall(document.read_text()):
+        if name in parsers:
+            options = set(parsers[name]._option_string_actions)
+            assert (name, set(OPTION.findall(rest)) - options) == (name, set())
+
+
+def test_fields_of_a_hosted_run_are_documented() -> None:
+    text = read_page("hosted").partition("## For scripts")[2]
+    for field in RemoteSummary.__struct_fields__:
+        assert f"`{field}`" in text
+    for field in RemoteResult.__struct_fields__:
+        assert f"`remote.{field}`" in text or f"`.{field}`" in text
