@@ -98,7 +98,7 @@ def _format_account(report: AccountReport) -> Iterator[str]:
         yield f"{'✓' if model.tunable else '✗'} {make_visible(model.id, 80)}: {describe_model(model)}"
     yield from (f"! {line}" for line in report.cautions)
     if report.error is None:
-        yield f"✓ A job can be started at {report.name}."
+        yield f"✓ A job can be requested at {report.name}."
         return
     yield f"✗ {report.error}"
     if report.hint:

@@ -52,6 +52,10 @@ PART_BYTES = 64 * 2**20
 MAX_UPLOAD_BYTES = 8 * 2**30
 NEAR_S = 180 * 86_400
 """A shutdown within this time is worth a caution."""
+UNKNOWN_RIGHT = (
+    "Whether this organization still can is known only when a job is created, after the upload."
+)
+"""What no request tells of an organization that the end of the service may already concern."""
 _TUNING: dict[HostedMethod, Tuning] = {
     "supervised": "supervised", "dpo": "preference", "reinforcement": "reinforcement"
 }  # fmt: skip
@@ -229,7 +233,10 @@ class OpenAIPlatform:
                 f"{hosted.name} and the models tuned from it are shut down on"
                 f" {lifecycle.ends.date} {lifecycle.ends.citation}."
             )
-        return [*cautions, *lifecycle.cautions]
+        cautions += lifecycle.cautions
+        if lifecycle.cautions:
+            cautions.append(UNKNOWN_RIGHT)
+        return cautions
 
     def _check_model(self, plan: Plan) -> list[str]:
         """Check that the account sees the model, and how long it lives; return cautions."""

@@ -330,6 +330,17 @@ def test_a_key_without_the_right_to_tune_is_refused(
     assert "fine-tuning" in failure.value.hint
 
 
+def test_what_no_request_tells_of_the_end_of_the_service_is_a_caution(
+    service: ScriptedService, platform: OpenAIPlatform
+) -> None:
+    allow_checks(service)
+
+    cautions = platform.check_plan(make_plan())
+
+    position = cautions.index(module.UNKNOWN_RIGHT)
+    assert "Only organizations" in cautions[position - 1]
+
+
 def test_a_wrong_clock_of_this_machine_is_a_caution(
     service: ScriptedService, platform: OpenAIPlatform
 ) -> None:
