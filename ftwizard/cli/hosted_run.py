@@ -156,7 +156,7 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
         )
     lines = [
         f"The job {make_visible(record.job_id or 'is not created yet', 80)} is at {name}.",
-        "  cancel: end the job. What was trained until then is billed, and no model is made.",
+        "  cancel: end the job. What was trained until then may be billed, and no model is made.",
         "  detach: only stop following it here. The job goes on and is billed.",
     ]
     output.print_lines(output.make_console(stderr=True), *lines)

@@ -288,7 +288,7 @@ def require_success(session: Session, watcher: Watcher, status: JobStatus) -> No
     name = session.platform.name
     if status.state == "cancelled":
         reason = watcher.cancel_reason or f"The job was canceled at {name}."
-        raise EarlyEnd("cancelled", reason, "Steps that were trained are billed.")
+        raise EarlyEnd("cancelled", reason, "Steps that were trained may be billed.")
     if status.state == "failed":
         error = make_visible(": ".join(filter(None, (status.error_code, status.error))), 400)
         reason = error.rstrip(".") or "it gives no reason"
@@ -314,4 +314,4 @@ def explain_failure(session: Session, status: JobStatus) -> str:
             "The platform found the trained model, or its data, unsafe. Look for rows that ask for or "
             f"give harmful answers: ftwizard check {upload / 'train.jsonl'} --target {target}"
         )
-    return "Nothing is billed for a job that the platform failed, as a rule. Start the plan again."
+    return f"See at {session.platform.name} what was billed, then start the plan again."
