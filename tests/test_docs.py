@@ -6,6 +6,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from ftwizard.cli import parser
 from ftwizard.kept_keys import VARIABLES
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
+from ftwizard.providers import launcher
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import RemoteResult, RemoteSummary
 from ftwizard.runs.store import RunStatus
+from tests.doubles import openai_service, together_service
 from tests.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -150,6 +153,38 @@ def test_plans_of_hosted_pages_can_be_read(page: str) -> None:
         assert plan.provider in (page, "openai")
         assert plan.is_hosted
     assert plans
+
+
+@contextmanager
+def serve_double(page: str) -> Iterator[dict[str, str]]:
+    """Serve the double of a platform; yield the environment that reaches it."""
+    if page == "together":
+        with together_service.serve_together() as service:
+            yield {"TOGETHER_API_KEY": together_service.KEY, "TOGETHER_BASE_URL": service.address}
+    else:
+        with openai_service.serve(foundry=page == "foundry") as running:
+            yield running.environment
+
+
+@pytest.mark.parametrize("page", HOSTED_PROVIDERS)
+def test_worked_example_prints_what_leaves_the_machine(
+    page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = read_page(page).partition("## A worked example")[2]
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", example.partition("\n## ")[0], re.DOTALL | re.MULTILINE
+    )
+    samples = ROOT / "assets" / "samples" / "tickets"
+    names = ("train", "validation", "test")
+    rows = "".join((samples / f"{name}.jsonl").read_text() for name in names)
+    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "plan.yaml").write_text(block)
+    with serve_double(page) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        departure = launcher.preview(plan_file.load(tmp_path / "plan.yaml"))
+    printed = example.splitlines()
+    assert [line for line in departure.lines if line not in printed] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
