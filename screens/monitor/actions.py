@@ -14,7 +14,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests, stopping
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.changes import PLAN_CHANGED, PLAN_UNUSABLE
-from ftwizard.runs import describe
+from ftwizard.runs import describe, remote
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE
 from ftwizard.runs.store import RunStatus
@@ -22,6 +22,7 @@ from ftwizard.screens import subprocesses
 from ftwizard.screens.dialogs.command_progress import CommandProgress, run_command
 from ftwizard.screens.dialogs.dialog import Dialog, ErrorDialog
 from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog, DestructiveConfirm
+from ftwizard.screens.monitor import hosted
 from ftwizard.text import format_duration, make_visible
 
 EDITED_OPTIONS = (
@@ -36,9 +37,11 @@ REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 async def stop(app: App[Any], follower: Follower, question: Dialog[bool] | None = None) -> bool:
     """Stop the run after confirmation; if it is already stopping, offer to kill it, by another key.
 
-    ``question`` replaces the default one for a run that is not stopping yet. Return whether the
-    request was confirmed and sent.
+    ``question`` replaces the default one for a run that is not stopping yet. Of a hosted run, ask what
+    to do with its job. Return whether the request was confirmed and sent.
     """
+    if record := remote.read(follower.folder):
+        return await hosted.stop(app, follower, record)
     folder, attempt = follower.folder, follower.status.attempt
     is_stopping = requests.read_pending(folder, "stop", attempt) is not None
     if is_stopping:

@@ -124,7 +124,7 @@ class MonitorPage(Page[str]):
             return parameters == (self._run_view.next_pane,)
         plan = self._run_view.plan
         can_ask = plan is None or plan.has_validation or parameters != ("evaluate",)
-        can_ask = can_ask and self._is_training and not ended
+        can_ask = can_ask and self._is_training and not ended and not self._run_view.record
         needs = {
             "results": ended and self._has_results, "explain_none": ended and not self._has_results,
             "resume": ended and not succeeded,

@@ -16,12 +16,13 @@ from textual.widgets import Static
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import describe
+from ftwizard.runs import describe, remote
 from ftwizard.runs.follower import Follower
+from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import has_results, read_result
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
-from ftwizard.screens.monitor import chart_data, gpus, readings
+from ftwizard.screens.monitor import chart_data, gpus, hosted, readings
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, LOSS, PANES, SMOOTHINGS, ChartData, Pane
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import make_visible
@@ -54,6 +55,8 @@ class RunView(Container):
         super().__init__(id=id)
         self.plan: Plan | None = None
         """None until it has been read."""
+        self.record: RemoteJob | None = None
+        """The job of a hosted run, as of the last drawing."""
         self.hour: PriceRate | None = None
         """Hourly price of the machine, if recorded with the run."""
         self._follower = follower
@@ -89,25 +92,27 @@ class RunView(Container):
         wide = page.has_class("-wide")
         width = SIDE_WIDTH if wide else page.size.width - 4
         follower, progress = self._follower, self._follower.shown
+        self.record = record = remote.read(follower.folder)
         report = follower.run_status
         live = report.state != "ended"
         tall = page.has_class("-tall")
         shares = readings.list_efficiency(progress) if live and (wide or tall) else []
-        cost = self._format_spent(live=live)
+        cost = hosted.format_cost(record, progress) if record else self._format_spent(live=live)
         figures = readings.list_figures(progress, report, cost, with_speed=not shares)
         layout = readings.format_columns if wide else readings.format_inline
-        samples = follower.machine() if live else []
+        # Of a job at a platform, this machine's readings say nothing.
+        samples = follower.machine() if live and not record else []
         now = follower.status.now()
         self._gpus = gpus.newest(samples) if readings.is_recent(samples, now) else []
         succeeded = follower.status.end_reason in GOOD_END_REASONS
-        log = [] if succeeded else follower.log(8 if tall else 2)
+        log = [] if succeeded else self._read_log(8 if tall else 2)
         texts = {
             "now": readings.format_progress(follower, width),
             "next": _format_next(follower, self._describe_verdict()),
             "figures": layout(figures, width),
-            "machine": readings.format_machine(samples, now, width) if live else Text(),
+            "machine": self._format_machine(samples, width) if live or record else Text(),
             "findings": readings.format_findings(progress, 6 if wide else 2, is_alive=live),
-            "about": readings.format_plan(self.plan, width) if self.plan and wide else Text(),
+            "about": self._format_plan(width) if wide else Text(),
             "efficiency": readings.format_inline(shares, page.size.width - 4),
             "log": readings.format_log(log),
         }
@@ -116,6 +121,25 @@ class RunView(Container):
         self._draw_gpus(samples)
         self._arrange()
         self._draw_chart()
+
+    def _read_log(self, lines: int) -> list[str]:
+        """Return the last lines of the run's log; of a hosted run, the platform's own words."""
+        folder = self._follower.folder
+        messages = hosted.read_messages(folder, lines) if self.record else []
+        return messages or self._follower.log(lines)
+
+    def _format_machine(self, samples: Sequence[dict[str, Any]], width: int) -> Text:
+        """Format the machine that trains: of a hosted run, its job."""
+        if self.record:
+            wide = self.screen.has_class("-wide")
+            return hosted.format_job(self.record, width, in_columns=wide)
+        return readings.format_machine(samples, self._follower.status.now(), width)
+
+    def _format_plan(self, width: int) -> Text:
+        if self.plan is None:
+            return Text()
+        format_plan = hosted.format_plan if self.plan.is_hosted else readings.format_plan
+        return format_plan(self.plan, width)
 
     def _describe_verdict(self) -> str:
         """Describe whether a finished run helped; read once for each attempt."""

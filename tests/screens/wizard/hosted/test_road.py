@@ -69,7 +69,7 @@ def test_a_raw_file_becomes_a_started_job(
     openai_service: RunningService, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    monkeypatch.setenv("FTWIZARD_POLL_S", "0.2")
+    monkeypatch.setenv("FTWIZARD_POLL_S", "3")
     file = write_chats(tmp_path / "spiders.jsonl")
     frames: list[str] = []
 
@@ -88,16 +88,23 @@ def test_a_raw_file_becomes_a_started_job(
         await pilot.press(*"upload", "enter")
         await wait_for_page(pilot, MonitorPage)
         await until(pilot, lambda: bool(openai_service.control.list_jobs()))
+        await wait_for_text(pilot, "ftjob-")
         frames.append(frame(pilot.app))
+        await pilot.press("s")
+        await wait_for_text(pilot, "End the job at OpenAI?")
+        frames.append(frame(pilot.app))
+        await pilot.press("enter")
+        await wait_for_text(pilot, "cancelled")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     (folder,) = (home / "runs").iterdir()
     record = remote.read(JobFolder(folder))
     assert record is not None and record.provider == "openai"
     assert "n_epochs: 2" in (folder / "plan.yaml").read_text()
-    assert len(openai_service.control.list_jobs()) == 1
+    (job,) = openai_service.control.list_jobs()
+    assert "cancelled" in str(job)
     for path in [*home.rglob("*"), *(tmp_path / "config").rglob("*")]:
         if path.is_file():
             assert openai_service.key.encode() not in path.read_bytes(), path
     assert openai_service.key not in "".join(frames)
-    print("\n".join(frames))
+    assert "no GPU" not in frames[1] and "OpenAI" in frames[1]

@@ -1,0 +1,86 @@
+"""The monitor of a hosted run: its job, cost and checkpoints, and the platform's own words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.quantity import Figure
+from ftwizard.runs import remote
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob
+from ftwizard.screens.monitor import hosted
+from tests.screens.frames import frame, wait_for_text
+from tests.screens.monitor.story import NOW, Story, assert_monitor_frame, every_size, watch
+from tests.screens.runs_helpers import living
+
+COST = Figure(value=3.0, unit="USD", low=2.0, high=4.0, source="prices", as_of="2026-11")
+PLAN = """\
+provider: openai
+data: {files: {train: /data/tickets.jsonl}}
+model: {name: gpt-4.1-mini-2025-04-14}
+"""
+
+
+def make_record(**changes: Any) -> RemoteJob:
+    fields: dict[str, Any] = {
+        "provider": "openai", "tag": "t", "model": "gpt-4.1-mini-2025-04-14",
+        "job_id": "ftjob-abc123", "status": "running", "state": "running", "predicted_cost": COST,
+        "url": "https://platform.openai.com/finetune/ftjob-abc123",
+        "checkpoints": (
+            RemoteCheckpoint(id="c1", model="ft:gpt-4.1-mini:me::a:ckpt-step-100", step=100),
+        ),
+    }  # fmt: skip
+    return RemoteJob(**{**fields, **changes})
+
+
+@pytest.fixture
+def hosted_story(story: Story) -> Story:
+    story.folder.plan.write_text(PLAN)
+    remote.write(story.folder, make_record())
+    story.write_event("remote", 700, id="e1", message="Files validated, moving job to queued state")
+    story.write_event("remote", 650, id="e2", message="Fine-tuning job \x1b[2Jstarted")
+    story.train(200)
+    return story
+
+
+@every_size
+def test_a_job_is_shown_instead_of_this_machine(hosted_story: Story, size: tuple[int, int]) -> None:
+    with living(hosted_story.folder, started=NOW - 800):
+        assert_monitor_frame("hosted", size, watch(size))
+
+
+def test_the_platform_is_quoted_with_visible_controls(hosted_story: Story) -> None:
+    assert hosted.read_messages(hosted_story.folder, 9) == [
+        "Files validated, moving job to queued state", "Fine-tuning job ␛[2Jstarted"
+    ]  # fmt: skip
+    assert hosted.read_messages(hosted_story.folder, 1) == ["Fine-tuning job ␛[2Jstarted"]
+
+
+def test_cost_so_far_is_a_share_of_the_prediction() -> None:
+    progress = Progress()
+    assert hosted.format_cost(make_record(), progress) == ("cost", "$2.00–4.00 predicted")
+    progress.step, progress.total_steps = 50, 200
+    assert hosted.format_cost(make_record(), progress) == (
+        "cost", "$0.50–1.00 of $2.00–4.00 predicted",
+    )  # fmt: skip
+    actual = make_record(actual_cost=Figure(value=2.5, unit="USD", source="tokens"))
+    assert hosted.format_cost(actual, progress) == ("cost", "$2.50")
+    assert hosted.format_cost(make_record(predicted_cost=None), progress) is None
+
+
+def test_stop_asks_what_to_do_with_the_job(hosted_story: Story) -> None:
+    frames: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "ftjob-abc123")
+        await pilot.press("s")
+        await wait_for_text(pilot, "End the job at OpenAI?")
+        frames.append(frame(pilot.app))
+        await pilot.press("escape")
+
+    with living(hosted_story.folder, started=NOW - 800):
+        watch((100, 30), play)
+    assert "what is done is billed" in frames[0] and "only stop following" in frames[0]
