@@ -20,8 +20,8 @@ ACTIVE = ("training", "evaluating", "saving")
 """Phases of the training itself."""
 RATE_WINDOW = 50
 """Steps over which speed and remaining time are measured."""
-BURST_S = 0.02
-"""Steps within this time were reported together."""
+BURST_S = 0.1
+"""Steps of a platform that were copied within this time were reported together."""
 _NOT_METRICS = ENVELOPE | {"step"}
 MAX_METRICS = 64
 """Metrics kept; others are ignored."""
@@ -225,15 +225,16 @@ class Progress:
             self.loss = loss
             if not self.is_summary:
                 self.smoothed.append(step, loss)
-        self._note_pace(step, to_measure(event.get("tokens")) or 0.0)
+        self._note_pace(event, step)
 
-    def _note_pace(self, step: int, tokens: float) -> None:
-        """Add a step to those that speed is measured by; steps that came at once count as one moment.
+    def _note_pace(self, event: Event, step: int) -> None:
+        """Add a step to those that speed is measured by.
 
-        A follower copies what a platform reports in bursts, each of many steps.
+        Steps with an ``id`` were copied from a platform, in bursts: those of a burst count as one
+        moment.
         """
-        now = self.alive.awake_s
-        if self.recent and now - self.recent[-1][0] < BURST_S:
+        now, tokens = self.alive.awake_s, to_measure(event.get("tokens")) or 0.0
+        if "id" in event and self.recent and now - self.recent[-1][0] < BURST_S:
             now = self.recent.pop()[0]
         self.recent.append((now, step, tokens))
 

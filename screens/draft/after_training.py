@@ -128,7 +128,8 @@ _SETTINGS = (
     _define(
         "evaluate", "max_items", "Items of each set", advanced=True,
         reason="Drawn at random. More items show smaller changes, and take longer. Default: "
-        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU.",
+        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU, "
+        f"{evaluation_plan.MAX_ITEMS_ENDPOINT} at a platform.",
     ),
     _define(
         "evaluate.judge", "url", "Judge address", advanced=True, empty="none",
@@ -187,6 +188,8 @@ def count_items(draft: Draft, checks: dict[str, SetCheck]) -> dict[str, int | No
         name = "target" if "target" not in items else _name_set(file)
         items[name] = checks[file].items if file in checks else None
     usual = evaluation_plan.MAX_ITEMS_GPU if draft.machine.gpus else evaluation_plan.MAX_ITEMS_CPU
+    if plan.is_hosted:
+        usual = evaluation_plan.MAX_ITEMS_ENDPOINT
     return evaluation_plan.draw_counts(items, plan.evaluate.max_items or usual)
 
 

@@ -253,5 +253,6 @@ def test_steps_reported_at_once_count_as_one_moment_for_speed() -> None:
     progress.feed([event("phase", 0, phase="training", step=0, total=300)])
     for burst in range(4):
         for step in range(30 * burst + 1, 30 * burst + 31):
-            progress.feed([event("log", 10.0 * burst + step * 1e-5, step=step, loss=1.0)])
+            copied = event("log", 10.0 * burst + step * 1e-5, step=step, loss=1.0, id=f"e{step}")
+            progress.feed([copied])
     assert progress.eta_s == pytest.approx((300 - 120) / 3, rel=0.01)
