@@ -86,6 +86,18 @@ def with_kept_keys(environment: Mapping[str, str], *services: HostedService) -> 
     return completed
 
 
+def get_value(variable: str) -> str:
+    """Return the value of a variable of the environment, else the one that is kept; empty if none is.
+
+    Raises FtwizardError if the file of kept keys cannot be used.
+    """
+    value = os.environ.get(variable, "").strip()
+    services = [service for service, names in VARIABLES.items() if variable in names]
+    if value or not services:
+        return value
+    return with_kept_keys(os.environ, *services).get(variable, "").strip()
+
+
 def keep_key(service: HostedService, values: Mapping[str, str], *, where: KeptWhere) -> None:
     """Keep what a service needs; raise FtwizardError if it cannot be kept there."""
     missing = find_missing(service, values)

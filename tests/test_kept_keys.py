@@ -126,3 +126,12 @@ def test_without_a_keyring_the_file_is_offered(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(FtwizardError, match="no keyring"):
         keep_key("openai", {"OPENAI_API_KEY": KEY}, where="keyring")
     assert find_key("openai", {}) is None
+
+
+def test_a_variable_is_looked_up_in_the_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_key("openai", {"OPENAI_API_KEY": KEY}, where="file")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert kept_keys.get_value("OPENAI_API_KEY") == KEY
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-variable")
+    assert kept_keys.get_value("OPENAI_API_KEY") == "sk-variable"
+    assert kept_keys.get_value("NEVER_SET_ANYWHERE") == ""

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import email.utils
 import json
-import os
 import random
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ftwizard import kept_keys
 from ftwizard.errors import USAGE, FtwizardError, MissingExtra
 from ftwizard.evaluate.answer_cache import make_key
 from ftwizard.evaluate.arms import Arm
@@ -385,7 +385,7 @@ def normalize_address(address: str) -> str:
 def _read_key(arm: Arm, address: str) -> str | None:
     is_openai = urlsplit(address).hostname == _OPENAI_HOST
     name = arm.key_variable or ("OPENAI_API_KEY" if is_openai else None)
-    key = os.environ.get(name, "").strip() if name else ""
+    key = kept_keys.get_value(name) if name else ""
     if name and not key:
         raise FtwizardError(
             f"The variable {make_visible(name, 60)} is not set.",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ftwizard import kept_keys
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.evaluate.chat import EMIT_EVERY_S, read_system_prompt
 from ftwizard.evaluate.endpoint import REASONING_TOKENS, describe_error, normalize_address
@@ -110,7 +110,7 @@ class HostedModels:
         return client.chat.completions.create(**self._build(endpoint, request))
 
     def _connect(self, endpoint: Endpoint) -> Any:
-        key = os.environ.get(endpoint.key_variable, "").strip()
+        key = kept_keys.get_value(endpoint.key_variable)
         if not key:
             raise FtwizardError(
                 f"{endpoint.key_variable} is not set, so {self._platform} cannot be asked.",
@@ -147,7 +147,7 @@ class HostedModels:
         return False
 
     def _explain(self, endpoint: Endpoint, error: Any) -> FtwizardError:
-        key = os.environ.get(endpoint.key_variable, "").strip()
+        key = kept_keys.get_value(endpoint.key_variable)
         reason = describe_error(error).replace(key, "…") if key else describe_error(error)
         model = make_visible(endpoint.served_name, hosted.MAX_ID)
         hint = "Ask again; the platform may have been busy."

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard import __version__, config, credentials, locations
+from ftwizard import __version__, config, credentials, kept_keys, locations
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord
@@ -219,7 +219,8 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
         keep.add(plan.evaluate.judge.key_variable)
     if uses_wandb(plan) and plan.provider == "together":
         keep.add("WANDB_API_KEY")
-    variables = credentials.without_secrets(os.environ if base is None else base, keep)
+    base = kept_keys.with_kept_keys(os.environ if base is None else base, plan.provider)
+    variables = credentials.without_secrets(base, keep)
     variables["PYTHONUNBUFFERED"] = "1"
     return variables
 

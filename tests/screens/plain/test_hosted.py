@@ -1,0 +1,82 @@
+"""Plain mode on the road to a hosted platform: key, method, model, settings and the upload."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftwizard import kept_keys
+from ftwizard.screens import subprocesses
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.plain import data, hosted, provider
+from ftwizard.screens.plain.prompts import CONTINUE, UserQuit
+from tests.doubles.openai_service import RunningService
+from tests.screens.costs.helpers import FACTS
+from tests.screens.plain.scripted import Scripted
+
+MINI = "gpt-4.1-mini-2025-04-14"
+
+
+@pytest.fixture(autouse=True)
+def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocesses, "_session_keys", {})
+
+
+def write_chats(path: Path, secret: str = "") -> str:
+    rows = (
+        {"messages": [{"role": "user", "content": f"How many legs have {n * 37} spiders?"},
+                      {"role": "assistant", "content": f"They have {n * 296}. {secret}"}]}
+        for n in range(40)
+    )  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_a_key_is_asked_for_without_a_trace(
+    openai_service: RunningService, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.delenv("OPENAI_API_KEY")
+    draft = provider.choose_provider(Scripted("openai"), Draft(FACTS))
+    asker = Scripted("sk-wrong-0123456789", "key", openai_service.key, "session", "dpo")
+    draft = hosted.ask_method(asker, hosted.ask_account(asker, draft))
+    shown = capsys.readouterr().out
+    assert "closing fine-tuning" in shown and "refused the key" in shown and MINI in shown
+    assert openai_service.key not in shown and "sk-wrong-0123456789" not in shown
+    assert draft.account is not None and draft.account.ready
+    assert draft.target == "openai-dpo"
+    assert not kept_keys.keys_file().exists()
+    assert hosted.ask_account(Scripted(), draft) is draft, "it is not asked twice"
+
+
+def test_rows_with_secrets_need_their_own_phrase(
+    openai_service: RunningService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_chats(tmp_path / "a.jsonl", "Key: ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo")
+    draft = provider.choose_provider(Scripted("openai"), Draft(FACTS))
+    draft = hosted.ask_account(Scripted(), draft)
+    draft = data.ask_file(Scripted(file), draft)
+    assert draft.checked_for == "openai-sft"
+    draft = hosted.ask_model(Scripted(MINI), draft)
+    draft = hosted.ask_settings(Scripted("n_epochs", "99", "2", CONTINUE), draft)
+    assert draft.plan.openai.n_epochs == 2
+    with pytest.raises(UserQuit):
+        hosted.show_departure(Scripted("yes"), draft)
+    draft = hosted.show_departure(Scripted("send secrets"), draft)
+    assert draft.plan.allow == ("secrets",)
+    shown = capsys.readouterr().out
+    assert "36 rows" in shown or "32 rows" in shown
+    ask = Scripted("yes", "upload")
+    hosted.confirm_upload(ask, draft)
+    assert ask.refused == ["Type “upload”, or go back."]
+    assert openai_service.control.list_jobs() == []
+
+
+def test_a_place_that_refuses_offers_the_next(openai_service: RunningService) -> None:
+    openai_service.state.scenario.models = ()  # type: ignore[union-attr]
+    draft = provider.choose_provider(Scripted("openai"), Draft(FACTS))
+    with pytest.raises(UserQuit):  # there is no key for it
+        hosted.ask_account(asker := Scripted("elsewhere"), draft)
+    assert asker.questions[-1].startswith("Key (AZURE_OPENAI_API_KEY)")

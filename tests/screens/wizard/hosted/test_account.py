@@ -1,0 +1,142 @@
+"""The Account page: keys by name, what the account may train, and the way to another platform."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import kept_keys
+from ftwizard.catalog.account import AccountModel, AccountReport, Ending
+from ftwizard.kept_keys import KeySource
+from ftwizard.screens import subprocesses
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.draft import accounts, draft_document
+from ftwizard.screens.draft.drafts import Draft, Step
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.wizard.hosted.account import AccountPage
+from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
+from tests.doubles.openai_service import RunningService
+from tests.screens.costs.helpers import FACTS
+from tests.screens.frames import (
+    assert_frame,
+    drive,
+    frame,
+    until,
+    wait_for_stable_frame,
+    wait_for_text,
+)
+
+SIZES = [(80, 24), (160, 50)]
+OPENAI = Draft(FACTS).with_provider("openai")
+
+
+@pytest.fixture(autouse=True)
+def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocesses, "_session_keys", {})
+
+
+def on_page(page: type[Any], draft: Draft, size: tuple[int, int], play: Any) -> list[Step]:
+    """Play on a page; return the step that it was left with."""
+    steps: list[Any] = []
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(page(draft), steps.append)
+        await until(pilot, lambda: isinstance(pilot.app.screen, page))
+        await play(pilot)
+
+    drive(FtwizardApp(), size, scenario)
+    return steps
+
+
+REPORT = AccountReport(
+    provider="openai", name="OpenAI", ready=True,
+    key=KeySource(variable="OPENAI_API_KEY", where="variable"),
+    closing=(
+        Ending(date="2026-07-02", has_passed=True, text="Only active organizations can create jobs.",
+               source="openai.com", as_of="2026-11"),
+        Ending(date="2027-01-06", has_passed=False, text="Nobody can create fine-tuning jobs.",
+               source="openai.com", as_of="2026-11"),
+    ),
+    models=(
+        AccountModel(id="gpt-4.1-mini-2025-04-14", name="GPT-4.1-mini", tunable=True,
+                     methods=("supervised", "preference"), shutdown="2027-01-14", recommended=True),
+        AccountModel(id="gpt-4o-2024-08-06", name="GPT-4o", tunable=True, methods=("supervised",)),
+        AccountModel(id="o4-mini-2025-04-16", name="o4-mini", tunable=False,
+                     methods=("reinforcement",), shutdown="2026-10-23", note="It is gone."),
+    ),
+    cautions=("OpenAI shuts down gpt-4.1-mini-2025-04-14 on 2027-01-14.",),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_account_and_the_settings_of_a_key_that_is_here(size: tuple[int, int]) -> None:
+    name = f"{size[0]}x{size[1]}"
+
+    async def look(pilot: Pilot[Any]) -> None:
+        assert_frame(f"account-{name}", await wait_for_stable_frame(pilot))
+        await pilot.press("enter")
+
+    (step,) = on_page(AccountPage, replace(OPENAI.with_place(), account=REPORT), size, look)
+    assert step.direction == 1 and step.draft.plan.provider == "openai"
+    assert step.draft.plan.model.name == "gpt-4.1-mini-2025-04-14"
+
+    async def set_up(pilot: Pilot[Any]) -> None:
+        assert_frame(f"hosted-settings-{name}", await wait_for_stable_frame(pilot))
+        await pilot.press("down", "9", "9", "enter")
+        await wait_for_text(pilot, "✗ n_epochs is 99. It must be 1 to 50, or auto.")
+        await pilot.press("backspace", "backspace", *"auto", "enter")
+
+    (after,) = on_page(HostedSettingsPage, step.draft, size, set_up)
+    assert after.direction == 1 and after.draft.plan.openai.n_epochs == "auto"
+
+
+def test_a_typed_key_is_kept_only_on_request(
+    openai_service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    frames: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "needs a key")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Enter the key first.")
+        await pilot.press(*"sk-wrong-0123456789", "enter")
+        await wait_for_text(pilot, "refused the key")
+        frames.append(frame(pilot.app))
+        assert not kept_keys.keys_file().exists()
+        assert accounts.find_key("openai") is None, "a wrong key is not remembered"
+        pilot.app.screen.query(Input).first().value = ""
+        pilot.app.screen.query_one("#keep", Choice).value = "file"
+        await pilot.press(*openai_service.key, "enter")
+        await wait_for_text(pilot, "takes the key")
+        frames.append(frame(pilot.app))
+        await pilot.press("enter")
+
+    (step,) = on_page(AccountPage, OPENAI, (80, 24), play)
+    assert stat.S_IMODE(kept_keys.keys_file().stat().st_mode) == 0o600
+    assert kept_keys.with_kept_keys({})["OPENAI_API_KEY"] == openai_service.key
+    saved = draft_document.encode(step.draft).decode()
+    for text in (*frames, saved, repr(step.draft)):
+        assert openai_service.key not in text and "sk-wrong-0123456789" not in text
+
+
+def test_a_model_of_another_account_is_refused_with_one_key_to_go_elsewhere(
+    openai_service: RunningService,
+) -> None:
+    openai_service.state.scenario.models = ()  # type: ignore[union-attr]
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "lists no model that can be fine-tuned")
+        await wait_for_text(pilot, "train elsewhere")
+        await pilot.press("ctrl+s")
+
+    answers = {"fit": "behavior"}
+    (step,) = on_page(AccountPage, OPENAI.with_answers(answers), (100, 30), play)
+    assert (step.direction, step.draft.hosted) == (0, "foundry")
+    assert step.draft.answers == answers and step.draft.plan.provider == "foundry"
+    assert step.draft.with_provider("openai").with_place().plan.provider == "openai"
