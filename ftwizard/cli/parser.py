@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Protocol
 
 from ftwizard import __version__, locations
+from ftwizard.cli import deferred_compilation
 from ftwizard.cli.commands import (
     COMMANDS,
     COSTS,
@@ -67,6 +68,7 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ is not an error
+    deferred_compilation.install()
     if argv[:1] == ["_work"]:
         return int(_load_function("work:work")(argv[1]))
     try:
