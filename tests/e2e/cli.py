@@ -1,7 +1,9 @@
-"""The installed command, run without a terminal."""
+"""The installed command, run without a terminal, and the same command in the test's process."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,6 +11,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from ftwizard.__main__ import main
 
 FTWIZARD = Path(sys.executable).with_name("ftwizard")
 
@@ -43,3 +48,37 @@ def ok(*arguments: object, **more: Any) -> str:
 
 def as_json(*arguments: object, **more: Any) -> Any:
     return json.loads(ok(*arguments, "--json", **more))
+
+
+def run_here(
+    *arguments: object, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``ftwizard`` as ``run`` does, but in this process, which has loaded its libraries.
+
+    For what a command prints; a test of its process or its environment needs ``run``.
+    """
+    words = [str(argument) for argument in arguments]
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    done = subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+def ok_here(*arguments: object, **more: Any) -> str:
+    """Run ``ftwizard`` in this process, assert exit code 0 and return its output."""
+    done = run_here(*arguments, **more)
+    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    return done.stdout
+
+
+def as_json_here(*arguments: object, **more: Any) -> Any:
+    return json.loads(ok_here(*arguments, "--json", **more))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.doubles import hub
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json, as_json_here, ok, ok_here, run, run_here
 from tests.helpers.models import make_tiny, tiny_tokenizer
 
 GIB = 1 << 30
@@ -115,16 +115,16 @@ def test_unknown_memory_estimate_gives_the_reason(tmp_path: Path, home: Path, dr
     document = as_json("estimate", plan, environment={"LD_LIBRARY_PATH": str(driver)})
     assert document["memory"] is None and document["fit"] is None
     assert "XLNetLMHeadModel does not support activation checkpointing" in document["uncounted"]
-    here = as_json("estimate", plan)
+    here = as_json_here("estimate", plan)
     assert here["memory"] is None and "do not support xlnet models" in here["uncounted"]
-    text = " ".join(ok("estimate", plan).split())
+    text = " ".join(ok_here("estimate", plan).split())
     assert "unknown for this kind of model" in text
     assert "Tensors are counted for GPUs only, and there is none." in text
 
 
 @pytest.mark.slow
 def test_cpu_estimate_is_marked_as_very_rough(tmp_path: Path, home: Path) -> None:
-    document = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
+    document = as_json_here("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
     assert (
         document["here"]["gpu"] is False and document["fit"] is None and document["article"] is None
     )
@@ -140,7 +140,7 @@ def test_remote_models_are_estimated_from_their_configuration(home: Path) -> Non
         ("google/gemma-3-12b-it", 8e9, 40e9),
         ("mistralai/Mistral-7B-v0.3", 5e9, 26e9),
     ):
-        document = as_json(
+        document = as_json_here(
             "estimate", "--examples", 5000, "--mean-tokens", 300, "--model", name,
             "--gpu", "RTX 4090",
         )  # fmt: skip
@@ -167,17 +167,17 @@ def test_quantized_models_are_estimated_but_marked_refused(tmp_path: Path, home:
         (base / "config.json").write_text(json.dumps(config))
         names[str(base)] = "Use the original 16-bit model"
     for name, instead in names.items():
-        document = as_json(*asked, name)
+        document = as_json_here(*asked, name)
         assert (
             document["refused"].startswith("Training refuses this model:")
             and instead in document["refused"]
         )
         assert document["fit"] is not None and document["memory"]["peak"]["value"] > 0
-        text = " ".join(ok(*asked, name).split())
+        text = " ".join(ok_here(*asked, name).split())
         assert "✗ Training refuses this model:" in text and "is quantized" in text
         # The note about the figures' model comes before the figures.
         assert text.index("The figures below are for that model.") < text.index("✓ fits")
-    plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
+    plain = as_json_here(*asked, "unsloth/gpt-oss-20b-BF16")
     assert plain["refused"] is None and plain["fit"] is not None
 
 
@@ -190,11 +190,11 @@ def test_rows_over_the_context_length_are_refused_or_warned_about(
         json.dumps({"model_type": "gpt2", "n_positions": 1024, "vocab_size": 50_257})
     )
     asked = ("estimate", "--examples", 10, "--gpu", "T4", "--model")
-    assert as_json(*asked, base, "--mean-tokens", 1024)["refused"] is None
-    document = as_json(*asked, base, "--mean-tokens", 2000)
+    assert as_json_here(*asked, base, "--mean-tokens", 1024)["refused"] is None
+    document = as_json_here(*asked, base, "--mean-tokens", 2000)
     assert document["fit"] is None and "2,000 tokens" in document["refused"]
     assert "Set recipe.max_length to 1024 or less" in document["refused"]
-    document = as_json(*asked, "Qwen/Qwen3-8B", "--mean-tokens", 50_000)
+    document = as_json_here(*asked, "Qwen/Qwen3-8B", "--mean-tokens", 50_000)
     assert document["refused"] is None
     assert [warning["code"] for warning in document["warnings"]][:1] == ["beyond-positions"]
 
@@ -202,33 +202,33 @@ def test_rows_over_the_context_length_are_refused_or_warned_about(
 def test_only_one_of_several_gpus_is_used(home: Path) -> None:
     asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
              "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip
-    item, two = as_json(*asked, "RTX 4090"), as_json(*asked, "2 x RTX 4090")
+    item, two = as_json_here(*asked, "RTX 4090"), as_json_here(*asked, "2 x RTX 4090")
     assert item["one_gpu"] is None and "number 0 of 2" in two["one_gpu"]
     assert two["here"] == item["here"] and two["memory"]["peak"] == item["memory"]["peak"]
     assert two["fit"]["sharded"]["cards"] > 2
     assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
-    assert as_json(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
+    assert as_json_here(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
     for text, output in (
         ("0 x RTX 4090", "0 is not a valid number of GPUs"), ("-1 x A100", "-1 is not a valid number of GPUs"),
         ("2 x A100 and L4", "Unknown GPU A100 and L4"),
     ):  # fmt: skip
-        done = run(*asked[:-1], f"--gpu={text}")
+        done = run_here(*asked[:-1], f"--gpu={text}")
         assert done.returncode == 2 and output in done.stderr
 
 
 @pytest.mark.slow
 def test_plan_with_an_unavailable_model_is_still_estimated(tmp_path: Path, home: Path) -> None:
     plan = plan_of(tmp_path, Path("meta-llama/Llama-3.1-8B-Instruct"))
-    document = as_json("estimate", plan, "--gpu", "A100 80 GB")
+    document = as_json_here("estimate", plan, "--gpu", "A100 80 GB")
     assert document["parameters"] == 8_030_261_248 and document["fit"]["verdict"] == "fits"
     assert document["steps"] > 0 and document["memory"]["peak"]["value"] > 10e9
     assert document["recipe"]["method"] == "lora" and "HF_HUB_OFFLINE" in document["model"]["why"]
     assert document["hour"]["price"] is document["follows"]["cost"] is None, "no price is set"
     assert document["hour"]["rental"]["source"].startswith("A100")
-    text = ok("estimate", plan)
+    text = ok_here("estimate", plan)
     assert "meta-llama/Llama-3.1-8B-Instruct" in text and "LoRA, rank 16; 4 rows per step" in text
     assert "cost        unknown" in text and "--price machine=USD" in text
-    priced = as_json("estimate", plan, "--gpu", "A100 80 GB", "--price", "machine=2")
+    priced = as_json_here("estimate", plan, "--gpu", "A100 80 GB", "--price", "machine=2")
     whole, cost = priced["follows"]["whole"], priced["follows"]["cost"]
     assert cost["low"] == pytest.approx(whole["low"] / 1800)
     (row,) = (cost for cost in priced["costs"] if cost["name"] == "This machine")
@@ -256,10 +256,10 @@ def test_estimate_without_a_plan_uses_the_advised_method(tmp_path: Path, home: P
         [tmp_path / "rows.jsonl"], ["--examples", 40, "--mean-tokens", 20],
     ):  # fmt: skip
         asked = (*subject, "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu", "A100 40 GB")
-        document = as_json("estimate", *asked)
+        document = as_json_here("estimate", *asked)
         assert document["recipe"]["method"] == "qlora"
         assert document["here"]["name"] == "A100 SXM 40 GB" and document["fit"]["verdict"] != "fits"
-    text = ok("estimate", *asked, "--price", "machine=2")
+    text = ok_here("estimate", *asked, "--price", "machine=2")
     assert "for the whole run, if it fit (at $2.00 per hour" in " ".join(text.split())
     assert re.search(
         r"computed from the model's configuration.*; 20\d\d-\d\d", " ".join(text.split())
@@ -269,7 +269,7 @@ def test_estimate_without_a_plan_uses_the_advised_method(tmp_path: Path, home: P
 
 
 def test_max_length_follows_the_given_mean_tokens(home: Path) -> None:
-    document = as_json(
+    document = as_json_here(
         "estimate", "--examples", 5000, "--mean-tokens", 2048,
         "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
     )  # fmt: skip
@@ -281,14 +281,14 @@ def test_max_length_follows_the_given_mean_tokens(home: Path) -> None:
 
 def test_unknown_model_gets_a_note_instead_of_figures(home: Path) -> None:
     asked = ("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "owner/unknown")
-    document = as_json(*asked)
+    document = as_json_here(*asked)
     assert document["memory"] is None and document["time"] is None
     assert "no configuration of owner/unknown" in document["notes"][-1]
-    assert ok(*asked).rstrip().endswith("ftwizard estimate DATA --model owner/unknown")
+    assert ok_here(*asked).rstrip().endswith("ftwizard estimate DATA --model owner/unknown")
 
 
 def test_hosted_model_in_a_plan_is_refused(tmp_path: Path, home: Path) -> None:
-    done = run("estimate", plan_of(tmp_path, Path("gpt-4.1-mini")))
+    done = run_here("estimate", plan_of(tmp_path, Path("gpt-4.1-mini")))
     assert done.returncode == 1 and "is fine-tuned at OpenAI" in done.stderr
     assert "rows.jsonl --model gpt-4.1-mini" in done.stderr
 
@@ -305,20 +305,22 @@ def test_plan_of_a_platform_is_not_estimated_for_this_machine(tmp_path: Path, ho
 
 
 def test_unknown_models_sizes_and_gpus_are_explained(tmp_path: Path, home: Path) -> None:
-    done = run("estimate", plan_of(tmp_path, Path("owner/unknown")))
+    done = run_here("estimate", plan_of(tmp_path, Path("owner/unknown")))
     assert done.returncode == 1 and "owner/unknown" in done.stderr
-    document = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B")
+    document = as_json_here(
+        "estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B"
+    )
     assert (
         "Qwen/NoSuch-9B" in document["notes"][-1]
         and "Closest known: Qwen/" in document["notes"][-1]
     )
     assert all(cost["hours"] is None for cost in document["costs"]), "its size is unknown"
-    large = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model",
+    large = as_json_here("estimate", "--examples", 5, "--mean-tokens", 9, "--model",
                     "together/llama-3.3-70b")  # fmt: skip
     assert all(cost["hours"] is None for cost in large["costs"]), (
         "the article's rule is for 8B models"
     )
-    done = run("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
+    done = run_here("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
                "--gpu", "RTX 9999")  # fmt: skip
     assert done.returncode == 2 and "Known are" in done.stderr
 
@@ -327,12 +329,12 @@ def test_unknown_models_sizes_and_gpus_are_explained(tmp_path: Path, home: Path)
 def test_estimate_warns_about_risks_that_training_refuses(tmp_path: Path, home: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     plan = plan_of(tmp_path, tiny, epochs=5, learning_rate=0.01)
-    document = as_json("estimate", plan)
+    document = as_json_here("estimate", plan)
     assert [warning["code"] for warning in document["warnings"]] == ["rate-too-high", "many-epochs"]
-    text = " ".join(ok("estimate", plan).split())
+    text = " ".join(ok_here("estimate", plan).split())
     assert "5 epochs usually lead to memorization" in text
     assert "Training needs --allow many-epochs." in text and "1e-2 is far above" in text
-    refused = run("train", plan)
+    refused = run_here("train", plan)
     assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr
 
 
@@ -340,30 +342,30 @@ def test_estimate_warns_about_risks_that_training_refuses(tmp_path: Path, home: 
 def test_missing_target_modules_are_found_in_the_configuration(tmp_path: Path, home: Path) -> None:
     for name in ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B"):
         plan = plan_of(tmp_path, Path(name), target_modules=["q_proj", "w1"])
-        (warning,) = as_json("estimate", plan)["warnings"]
+        (warning,) = as_json_here("estimate", plan)["warnings"]
         assert warning["code"] == "missing-modules" and "has no w1" in warning["message"]
-        assert "has no w1" in " ".join(ok("estimate", plan).split())
-        refused = run("estimate", plan_of(tmp_path, Path(name), target_modules=["w1"]))
+        assert "has no w1" in " ".join(ok_here("estimate", plan).split())
+        refused = run_here("estimate", plan_of(tmp_path, Path(name), target_modules=["w1"]))
         assert refused.returncode != 0 and "has no w1" in refused.stderr
         assert "It has: q_proj, k_proj" in " ".join(refused.stderr.split())
 
 
 def test_longest_rows_are_answered_for_this_gpu_and_common_ones(tmp_path: Path, home: Path) -> None:
     asked = ("estimate", "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "RTX 4090")
-    document = as_json(*asked, "--longest")
+    document = as_json_here(*asked, "--longest")
     own, *others = document["longest"]
     assert own["here"] and own["device"] == "GeForce RTX 4090" and not others[0]["here"]
     four, one = own["rows"]
     assert 0 < four["fits"] < four["may_fit"] < one["fits"] <= document["context"] == 131_072
     sizes = [item["rows"][1]["fits"] for item in others if item["device"] != "T4"]
     assert sizes == sorted(sizes) and len(sizes) >= 6
-    text = ok(*asked, "--longest")
+    text = ok_here(*asked, "--longest")
     assert f"{four['fits']:,}" in text and "may fit" in text and "GeForce RTX 4060" in text
     plan = plan_of(tmp_path, Path("Qwen/Qwen3-0.6B"), batch_size=1)
-    (device, *_) = as_json("estimate", plan, "--longest", "--gpu", "8 GB")["longest"]
+    (device, *_) = as_json_here("estimate", plan, "--longest", "--gpu", "8 GB")["longest"]
     assert [rows["batch_size"] for rows in device["rows"]] == [1] and device["memory"] == 8 * 10**9
     for arguments, reason in (((), "a plan or a model"), (("--model", "gpt-4.1"), "an open model")):
-        done = run("estimate", "--longest", *arguments)
+        done = run_here("estimate", "--longest", *arguments)
         assert done.returncode == 2 and reason in done.stderr
 
 
@@ -373,7 +375,7 @@ def test_settings_that_a_gpu_does_not_support_are_refused_or_warned_about(
 ) -> None:
     def estimate(gpu: str, **recipe: Any) -> dict[str, Any]:
         plan = plan_of(tmp_path, Path("Qwen/Qwen3-0.6B"), **recipe)
-        document: dict[str, Any] = as_json("estimate", plan, "--gpu", gpu)
+        document: dict[str, Any] = as_json_here("estimate", plan, "--gpu", gpu)
         return document
 
     flash = estimate("T4", attention="flash_attention_2")
