@@ -1,0 +1,308 @@
+"""The real command at each platform: from a file of rows to a tuned model, whatever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan.schema import HostedProvider
+from ftwizard.runs import remote
+from ftwizard.runs.verdict import ShipVerdict
+from tests.doubles.together_service import QWEN
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.helpers.followed_jobs import write_plan
+from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double_process
+from tests.helpers.jobs import command_pid, events, keeper_pid, until_ended
+from tests.paths import TICKETS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+EVALUATED: dict[str, Any] = {
+    "finish": {"compare": True, "max_new_tokens": 24},
+    "evaluate": {"general": False, "safety": False, "shots": 0},
+}
+"""Settings of a plan whose tuned model is compared with its base on the test rows only."""
+KILLS: dict[str, tuple[tuple[str, str], ...]] = {
+    "openai": (
+        ("upload", "hold"), ("upload", "hold_reply"), ("check file", "hold"), ("create", "hold"),
+        ("look up", "hold"), ("events", "hold"), ("results", "hold"), ("checkpoints", "hold"),
+        ("ask", "hold_reply"),
+    ),
+    "foundry": (("upload", "hold"), ("create", "hold_reply"), ("events", "hold_reply")),
+    "together": (
+        ("upload", "hold"), ("store", "hold_reply"), ("preprocess", "hold"), ("price", "hold"),
+        ("create", "hold_reply"), ("look up", "hold"), ("metrics", "hold"), ("checkpoints", "hold"),
+    ),
+}  # fmt: skip
+"""Calls in which a follower is killed, one after the other."""
+
+
+@pytest.fixture(params=PLATFORMS)
+def double(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HostedDouble]:
+    provider: HostedProvider = request.param
+    scenario = {"serves_tuned": True} if provider == "together" else {}
+    with serve_double_process(provider, **scenario) as service:
+        monkeypatch.setenv("FTWIZARD_POLL_S", "0.1")
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        yield service
+
+
+def get_folder(home: Path, run_id: str) -> JobFolder:
+    return JobFolder(home / "runs" / run_id)
+
+
+def start(plan: Path, home: Path, *more: object) -> JobFolder:
+    """Start a hosted plan; assert that stdout has the id of the run only."""
+    lines = ok("train", plan, "--yes", *more).splitlines()
+    assert len(lines) == 1, lines
+    return get_folder(home, lines[0])
+
+
+def require_finished(double: HostedDouble, folder: JobFolder) -> dict[str, Any]:
+    """Assert that a run has finished with the only job; return its ``result.json``."""
+    assert until_ended(folder, 60).end_reason == "finished", folder.events.read_text()[-2000:]
+    (job,) = double.list_jobs()
+    status = as_json("status", folder.id)
+    assert status["remote"]["provider"] == double.provider
+    assert status["remote"]["job_id"] == job["id"]
+    result: dict[str, Any] = json.loads(folder.result.read_text())
+    assert result["remote"]["model"] == status["remote"]["model"]
+    assert result["remote"]["trained_tokens"] > 0
+    for name in ("predicted_cost", "actual_cost") if double.provider != "foundry" else ():
+        assert result["remote"][name]["value"] >= 0
+    steps = [event["step"] for event in events(folder, "log")]
+    assert steps and steps == sorted(set(steps))
+    return result
+
+
+def require_no_key(double: HostedDouble, root: Path) -> None:
+    """Assert that the key is in no file under ``root``."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            assert double.key.encode() not in path.read_bytes(), path
+
+
+def test_rows_become_a_tuned_model_that_is_compared(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    plan = write_plan(
+        tmp_path, double.provider, rows=60, model=QWEN if double.provider == "together" else "",
+        data={"files": {"train": "rows.jsonl"}, "split": {"validation": 0.1, "test": 0.1}},
+        **EVALUATED,
+    )  # fmt: skip
+    folder = start(plan, home)
+    with list_arguments() as arguments:
+        result = require_finished(double, folder)
+    assert arguments and not any(double.key in each for each in arguments)
+    if double.provider != "foundry":  # there it must be deployed first
+        assert result["ship"] in get_args(ShipVerdict) and result["compare"]["rows"] > 0
+    assert (folder.path / "card.md").read_text().count(result["remote"]["job_id"])
+    for words in (("status",), ("show",), ("card",), ("diagnose",), ("watch",), ("eval",)):
+        done = run(*words, folder.id)
+        assert double.key not in done.stdout + done.stderr
+    require_no_key(double, home)
+
+
+@contextlib.contextmanager
+def list_arguments() -> Iterator[list[str]]:
+    """Collect the arguments of all processes until the block ends."""
+    script = (
+        "import pathlib, time\n"
+        "while True:\n"
+        "    for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+        "        try: print(path.read_bytes().replace(b'\\0', b' '))\n"
+        "        except OSError: pass\n"
+        "    time.sleep(0.5)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    arguments: list[str] = []
+    try:
+        yield arguments
+    finally:
+        process.terminate()
+        arguments += process.communicate()[0].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("double", "form"), [("openai", "csv"), ("together", "alpaca")], indirect=["double"]
+)
+def test_rows_of_another_form_are_converted(
+    double: HostedDouble, tmp_path: Path, home: Path, form: str
+) -> None:
+    plan = write_plan(tmp_path, double.provider)
+    rows = [json.loads(line)["messages"] for line in (TICKETS / "train.jsonl").open()][:40]
+    pairs = [(row[-2]["content"], row[-1]["content"]) for row in rows]
+    path = tmp_path / ("rows.csv" if form == "csv" else "alpaca.json")
+    if form == "csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("prompt", "completion"), *pairs])
+    else:
+        path.write_text(
+            json.dumps([{"instruction": a, "input": "", "output": b} for a, b in pairs])
+        )
+    plan.write_text(plan.read_text().replace("rows.jsonl", path.name))
+    folder = start(plan, home)
+    require_finished(double, folder)
+    sent = (folder.path / "upload" / "train.jsonl").read_text("utf-8-sig").splitlines()
+    assert json.loads(sent[0])["messages"][-1]["role"] == "assistant"
+
+
+def test_a_follower_killed_at_each_call_makes_one_job(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    """One run is killed again and again, each time in its next call, before or after it took effect."""
+    split: dict[str, Any] = {"validation": 0.1, "test": 0.1}
+    plan = write_plan(
+        tmp_path, double.provider, rows=60,
+        data={"files": {"train": "rows.jsonl"}, "split": split}, **EVALUATED,
+    )  # fmt: skip
+    folder: JobFolder | None = None
+    for call, trouble in KILLS[double.provider]:
+        double.disturb(call, trouble)  # type: ignore[arg-type]
+        if folder is None:
+            folder = start(plan, home)
+        else:
+            ok("resume", folder.id)
+        double.wait_for_held()
+        os.kill(command_pid(folder), signal.SIGKILL)
+        double.release()
+    assert folder is not None
+    ok("resume", folder.id)
+    result = require_finished(double, folder)
+    assert result["attempt"] == 1 + len(KILLS[double.provider])
+    ids = [event["id"] for kind in ("remote", "log") for event in events(folder, kind)]
+    assert len(ids) == len(set(ids))
+    assert len(double.list_files()) == 2
+    require_no_key(double, home)
+
+
+@pytest.mark.parametrize("double", ["openai"], indirect=True)
+def test_keeper_and_follower_killed_together(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    double.disturb("create", "hold_reply")
+    folder = start(write_plan(tmp_path), home)
+    double.wait_for_held()
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    double.release()
+    ok("resume", folder.id)
+    require_finished(double, folder)
+
+
+@pytest.mark.parametrize("double", ["openai"], indirect=True)
+def test_the_terminal_that_started_it_may_go(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    plan = write_plan(tmp_path)
+    double.take_longer()
+    terminal = subprocess.Popen(
+        [str(FTWIZARD), "train", str(plan), "--yes", "--name", "one", "--watch"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    folder = get_folder(home, "one")
+    wait_until_running(folder)
+    os.killpg(terminal.pid, signal.SIGHUP)
+    terminal.wait()
+    double.go_on()
+    require_finished(double, folder)
+
+
+def wait_until_running(folder: JobFolder) -> None:
+    end = time.monotonic() + 60
+    while (record := remote.read(folder)) is None or record.state != "running":
+        assert time.monotonic() < end, record
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
+@pytest.mark.parametrize("killed", [False, True])
+def test_stop_asks_whether_the_job_or_only_its_follower_ends(
+    double: HostedDouble, tmp_path: Path, home: Path, killed: bool
+) -> None:
+    double.take_longer()
+    folder = start(write_plan(tmp_path, double.provider), home)
+    wait_until_running(folder)
+    if killed:
+        os.kill(command_pid(folder), signal.SIGKILL)
+    undecided = run("stop", folder.id)
+    assert undecided.returncode == 2
+    assert "--cancel" in undecided.stderr and "--detach" in undecided.stderr
+    ok("stop", folder.id, "--detach")
+    if not killed:
+        assert until_ended(folder).end_reason == "stopped"
+    assert double.list_jobs()[0]["status"] not in ("cancelled", "cancel_requested")
+    ok("stop", folder.id, "--cancel")
+    assert until_ended(folder).end_reason == "cancelled"
+    assert [job["status"] for job in double.list_jobs()] == ["cancelled"]
+    assert as_json("status", folder.id)["remote"]["status"] == "cancelled"
+    ok("stop", folder.id, "--cancel")
+
+
+@pytest.mark.parametrize("double", ["openai"], indirect=True)
+def test_a_job_is_paused_and_resumed(double: HostedDouble, tmp_path: Path, home: Path) -> None:
+    double.take_longer()
+    folder = start(write_plan(tmp_path), home)
+    wait_until_running(folder)
+    ok("stop", folder.id, "--pause")
+    record = remote.read(folder)
+    assert record and record.state == "paused"
+    ok("resume", folder.id)
+    double.go_on()
+    require_finished(double, folder)
+
+
+@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
+def test_a_job_from_elsewhere_is_adopted_once(
+    double: HostedDouble, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "other"))
+    double.take_longer()
+    first = start(write_plan(tmp_path, double.provider), tmp_path / "other")
+    wait_until_running(first)
+    ok("stop", first.id, "--detach")
+    monkeypatch.setenv("FTWIZARD_HOME", str(home))
+    double.go_on()
+    (job,) = double.list_jobs()
+    run("watch", job["id"], "--provider", double.provider)
+    run("watch", job["id"], "--provider", double.provider)
+    (folder,) = [JobFolder(path) for path in (home / "runs").iterdir() if path.is_dir()]
+    assert until_ended(folder).end_reason == "finished"
+    status = as_json("status", folder.id)["remote"]
+    assert status["job_id"] == job["id"] and status["model"]
+    assert len(double.list_jobs()) == 1
+    unknown = run("watch", "ftjob-none", "--provider", double.provider)
+    assert unknown.returncode == 1 and unknown.stdout == ""
+
+
+@pytest.mark.parametrize("double", ["openai"], indirect=True)
+def test_secrets_leave_only_where_they_are_allowed(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    plan = write_plan(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    secret = "gh" + "p_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
+    first, *others = rows.read_text().splitlines()
+    message = json.loads(first)
+    message["messages"][-1]["content"] += f" The token is {secret}."
+    rows.write_text("\n".join([json.dumps(message), *others]) + "\n")
+    refused = run("train", plan, "--yes")
+    assert refused.returncode == 3 and "--allow secrets" in refused.stderr
+    assert secret not in refused.stderr and double.list_files() == []
+    assert not any((home / "runs").iterdir())
+    require_finished(double, start(plan, home, "--allow", "secrets"))
