@@ -31,7 +31,12 @@ def check_address(address: str, variable: str) -> None:
     try:
         parts = urlsplit(address)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_valid = is_valid and (parts.port is None or parts.port > 0) and address.isprintable()
+        is_valid = (
+            is_valid
+            and (parts.port is None or parts.port > 0)
+            and address.isprintable()
+            and " " not in address
+        )
     except ValueError:
         is_valid = False
     if not is_valid:

@@ -22,6 +22,7 @@ from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Pla
 from ftwizard.providers import cost, platforms, upload
 from ftwizard.providers.base import JobStatus, Platform
 from ftwizard.providers.departure import describe_departure
+from ftwizard.providers.session import read_poll_s
 from ftwizard.quantity import Figure
 from ftwizard.runs import remote, store
 from ftwizard.runs.remote import RemoteFile, RemoteJob
@@ -98,7 +99,14 @@ def get_platform(plan: Plan) -> Platform:
     """Return the platform of a plan, by the keys of this environment."""
     if plan.provider == "local":
         raise ValueError("a plan of this machine has no platform")
-    return platforms.get_platform(plan.provider)
+    return _get_platform(plan.provider)
+
+
+def _get_platform(provider: HostedProvider) -> Platform:
+    """Return a platform; raise FtwizardError for an environment that its follower would refuse."""
+    platform = platforms.get_platform(provider)
+    read_poll_s(platform.poll_s)
+    return platform
 
 
 def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
@@ -170,7 +178,7 @@ def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> J
 
     A job that a run here follows already is not adopted again.
     """
-    platform = platforms.get_platform(provider)
+    platform = _get_platform(provider)
     for folder in store.list_runs():
         record = remote.read(folder)
         if record and record.provider == provider and record.job_id == job_id:

@@ -9,13 +9,14 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs import requests
-from ftwizard.jobs.worker import EarlyEnd, Worker
+from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Platform, ProviderError
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
-from ftwizard.text import format_duration
+from ftwizard.text import format_duration, make_visible
 
 POLL_VARIABLE = "FTWIZARD_POLL_S"
 LOOK_S = 0.2
@@ -123,7 +124,7 @@ class Session:
 def read_poll_s(advised_s: float) -> float:
     """Return the seconds between two looks at a job: ``FTWIZARD_POLL_S``, else what is advised.
 
-    Raises EarlyEnd for a value that is not a number above 0.
+    Raises FtwizardError (``USAGE``) for a value that is not a number above 0.
     """
     text = os.environ.get(POLL_VARIABLE, "").strip()
     if not text:
@@ -133,9 +134,9 @@ def read_poll_s(advised_s: float) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 86_400:
-        raise EarlyEnd(
-            "refused",
-            f"{POLL_VARIABLE} is “{text[:40]}”.",
-            "Set it to seconds above 0, or remove it.",
+        raise FtwizardError(
+            f"{POLL_VARIABLE} is “{make_visible(text, 40)}”, which is not a number of seconds above 0.",
+            f"Set it to seconds, such as 10, or remove it: unset {POLL_VARIABLE}",
+            USAGE,
         )
     return seconds

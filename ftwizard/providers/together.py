@@ -321,7 +321,14 @@ class TogetherPlatform:
         arguments |= self._read_wandb_secrets(request)
         try:
             requests.check_by_sdk(arguments, limits)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (TypeError, AttributeError):
+            raise ProviderError(
+                "unreachable",
+                f"{self.endpoint} names incomplete limits for {make_visible(source, 80)}.",
+                "Check TOGETHER_BASE_URL and the proxies between here and there.",
+                code="bad_answer",
+            ) from None
+        except ValueError as error:
             raise ProviderError(
                 "rejected", f"Together's SDK refuses the job: {make_visible(str(error), 300)}.",
                 "Change the plan as it says.", code="refused_by_sdk",

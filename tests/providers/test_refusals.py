@@ -1,0 +1,166 @@
+"""What a platform would refuse is refused before anything is created: cause, next step, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai._base_client
+import pytest
+import together._base_client
+
+from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
+from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.plan.schema import HostedProvider
+from tests.doubles.openai_service import REASONING_MODEL
+from tests.helpers.followed_jobs import create_run, run_follower
+from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double
+
+pytestmark = pytest.mark.timeout(60)
+KEYS = {
+    "openai": "OPENAI_API_KEY", "foundry": "AZURE_OPENAI_API_KEY", "together": "TOGETHER_API_KEY",
+}  # fmt: skip
+ADDRESSES = {
+    "openai": "OPENAI_BASE_URL", "foundry": "AZURE_OPENAI_ENDPOINT", "together": "TOGETHER_BASE_URL",
+}  # fmt: skip
+Refuse = Callable[..., FtwizardError]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
+    monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.01))
+    for sdk in (openai._base_client, together._base_client):
+        for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
+            monkeypatch.setattr(sdk, name, 0.001)
+
+
+@pytest.fixture(params=PLATFORMS)
+def provider(request: pytest.FixtureRequest) -> HostedProvider:
+    chosen: HostedProvider = request.param
+    return chosen
+
+
+@pytest.fixture
+def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """Start a plan, assert that it is refused and that nothing was created; return the error."""
+
+    def start(
+        provider: HostedProvider,
+        environment: dict[str, str] | None = None,
+        scenario: dict[str, Any] | None = None,
+        **plan: Any,
+    ) -> FtwizardError:
+        with serve_double(provider, **(scenario or {})) as double:
+            for name, value in {**double.environment, **(environment or {})}.items():
+                monkeypatch.setenv(name, value)
+            with pytest.raises(FtwizardError) as error:
+                create_run(tmp_path, provider, **plan)
+            assert double.list_jobs() == double.list_files() == []
+        runs = tmp_path / "home" / "runs"
+        assert not runs.exists() or not list(runs.iterdir())
+        assert error.value.message.endswith(".") and error.value.hint
+        assert double.key not in error.value.text
+        return error.value
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("", "is not set"),
+        ("wrong-000000000000", ""),
+        ("has a space", "spaces or line breaks"),
+        ("two\nlines", "spaces or line breaks"),
+        ("sk-schlüssel", "spaces or line breaks"),
+    ],
+)
+def test_a_key_that_cannot_be_used(
+    refuse: Refuse, provider: HostedProvider, key: str, words: str
+) -> None:
+    error = refuse(provider, {KEYS[provider]: key})
+    assert error.exit_code == FAILED
+    assert KEYS[provider] in error.message and words in error.message
+    assert not key or key not in error.text
+
+
+def test_an_address_where_nobody_answers(refuse: Refuse, provider: HostedProvider) -> None:
+    error = refuse(provider, {ADDRESSES[provider]: "http://127.0.0.1:9"})
+    assert "reached" in error.message and ADDRESSES[provider] in error.hint
+
+
+def test_an_address_that_is_none(refuse: Refuse, provider: HostedProvider) -> None:
+    error = refuse(provider, {ADDRESSES[provider]: "no address"})
+    assert ADDRESSES[provider] in error.message
+
+
+def test_a_model_that_the_platform_does_not_have(refuse: Refuse, provider: HostedProvider) -> None:
+    error = refuse(provider, model="nobody/no-such-model")
+    assert "nobody/no-such-model" in error.message and "fine-tune" in error.hint
+
+
+def test_a_polling_interval_that_is_no_number(
+    refuse: Refuse, provider: HostedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = refuse(provider, {"FTWIZARD_POLL_S": "abc"})
+    assert error.exit_code == USAGE and "abc" in error.message
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"rows": 6}, "at least 10"),
+        ({"model": "gpt-5.4"}, "cannot be fine-tuned"),
+        ({"together": {"n_epochs": 2}}, "together is set"),
+        ({"openai": {"n_epochs": 99}}, "openai.n_epochs is 99"),
+        ({"openai": {"suffix": "x" * 100}}, "100 characters"),
+        ({"openai": {"method": "reinforcement"}, "model": REASONING_MODEL.id}, "grader is missing"),
+    ],
+)
+def test_a_plan_that_openai_would_refuse(refuse: Refuse, plan: dict[str, Any], words: str) -> None:
+    error = refuse("openai", **plan)
+    assert words in error.message and error.exit_code == FAILED
+
+
+def test_too_many_epochs(refuse: Refuse) -> None:
+    assert refuse("together", together={"n_epochs": 99}).exit_code == DECLINED
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "training_not_available", "closing"),
+        (429, "insufficient_quota", "quota"),
+        (403, "forbidden", "may not"),
+        (400, "model_not_available", "could not create the job"),
+    ],
+)
+def test_a_creation_that_is_refused_creates_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, words: str
+) -> None:
+    with serve_double("openai") as double:
+        end = create_and_follow(double, tmp_path, monkeypatch, status, code)
+        assert words in end.message and end.message.endswith("No job was created.") and end.hint
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, "insufficient_balance"), (403, "forbidden")])
+def test_a_creation_that_together_refuses_creates_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    with serve_double("together") as double:
+        end = create_and_follow(double, tmp_path, monkeypatch, status, code)
+        assert "Too bad" in end.message and end.message.endswith("No job was created.")
+
+
+def create_and_follow(
+    double: HostedDouble, root: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> EarlyEnd:
+    for name, value in double.environment.items():
+        monkeypatch.setenv(name, value)
+    double.answer("create", status, code, "Too bad")
+    end = run_follower(create_run(root, double.provider))
+    assert isinstance(end, EarlyEnd) and end.end_reason == "refused"
+    assert double.list_jobs() == []
+    return end
