@@ -13,6 +13,8 @@ def describe_state(report: RunStatus) -> tuple[str, str]:
     if report.state == "ended":
         style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
         text = make_visible(describe.describe_state(report), 40)
+        if report.remote and report.remote.billed:
+            return f"{text} · billed", palette.WARNING
         return text, style.get(report.end_reason or "lost", palette.BAD)
     if halt := describe.describe_halt(report):
         return halt, palette.WARNING

@@ -47,8 +47,8 @@ def chat(arguments: argparse.Namespace) -> int:
     if arguments.prompt is not None:
         return _answer_once(folder, arguments)
     if arguments.json:
-        return _serve(folder, arguments.base)
-    if output.wants_screens(arguments):
+        return _serve(folder, arguments)
+    if output.wants_screens(arguments) and arguments.checkpoint is None:
         route = ("chat", str(folder.path))
         return int(arguments.open_screens(route, arguments.ascii, slow=arguments.slow))
     if not (output.has_terminal() or arguments.plain):
@@ -59,7 +59,7 @@ def chat(arguments: argparse.Namespace) -> int:
             USAGE,
         )
     with _own_stdout(), progress.reporter() as say:
-        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
+        models = _load(folder, arguments, lambda part: say("loading", what=part))
     return LineChat(folder, models, arguments).run()
 
 
@@ -69,7 +69,7 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
         raise FtwizardError("The prompt is empty.", "Pass a text: --prompt TEXT", USAGE)
     answers: dict[Side, ChatAnswer] = {}
     with _own_stdout(), progress.reporter() as say:
-        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
+        models = _load(folder, arguments, lambda part: say("loading", what=part))
         conversation = begin_conversation(models.ready, arguments)
         conversation.add(prompt, list_sides(models.ready))
         for request in conversation.build_requests(arguments.max_tokens or MAX_NEW_TOKENS):
@@ -88,11 +88,20 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(folder: JobFolder, base: bool, say: Callable[[str], None]) -> ChatModels | HostedModels:
+def _load(
+    folder: JobFolder, arguments: argparse.Namespace, say: Callable[[str], None]
+) -> ChatModels | HostedModels:
+    base, checkpoint = arguments.base, arguments.checkpoint
     if hosted.read_served(folder):
         from ftwizard.evaluate import hosted_chat
 
-        return hosted_chat.load(folder, base=base, say=say)
+        return hosted_chat.load(folder, base=base, say=say, checkpoint=checkpoint)
+    if checkpoint is not None:
+        raise FtwizardError(
+            f"The model of run {folder.id} is on this machine.",
+            f"Evaluate the checkpoint instead: ftwizard eval {folder.id} --checkpoint {checkpoint}",
+            USAGE,
+        )
     try:
         from ftwizard.evaluate.chat import load
     except ImportError as error:
@@ -120,7 +129,7 @@ def _own_stdout() -> Iterator[IO[bytes]]:
 # --------------------------------------------------------------------- requests by line
 
 
-def _serve(folder: JobFolder, base: bool) -> int:
+def _serve(folder: JobFolder, arguments: argparse.Namespace) -> int:
     """Answer the requests on standard input until it ends; write events to standard output."""
     with _own_stdout() as out:
 
@@ -128,7 +137,7 @@ def _serve(folder: JobFolder, base: bool) -> int:
             out.write(msgspec.json.encode(event) + b"\n")
 
         requests = _RequestReader(sys.stdin.buffer)  # from now on: the caller may end meanwhile
-        models = _load(folder, base, lambda part: send(LoadingEvent(part=part)))
+        models = _load(folder, arguments, lambda part: send(LoadingEvent(part=part)))
         send(models.ready)
         for request in requests:
             _answer(models, request, requests, send)

@@ -249,10 +249,12 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("runs", "RUN", "run ids", nargs="+"),
         _switch("--yes", "ask nothing"),
         _switch("--checkpoints", "delete only the checkpoints; keep the results"),
+        _switch("--remote-files", "of hosted runs: also delete the files that were uploaded"),
     )),
     ("chat", "talk to a run's model, next to its base model", "chat:chat", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
         _switch("--base", "answer with the base model, too (the screen always does)"),
+        _value("--checkpoint", "N", "of a hosted run: the checkpoint of step N", type=int),
         _value("--prompt", "TEXT", "answer this prompt and exit; - reads it from standard input"),
         _switch("--no-system", "without the system prompt of the training data"),
         _value("--system", "TEXT", "with this system prompt instead"),
@@ -352,6 +354,24 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--model", "NAME", "name of the model on that server"),
         _value("--key-variable", "NAME", "environment variable with the key of that server"),
         _value("--gguf", "FILE", "check this GGUF file (default: those that were exported)"),
+    )),
+    ("deploy", "deploy the model of a hosted run, where that is billed by the hour",
+     "deployments:deploy", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _switch("--yes", "ask nothing"),
+    )),
+    ("teardown", "list what is billed by the hour at the platforms, and delete it",
+     "deployments:teardown", (
+        _value("run", "RUN", "run id (default: everything of the accounts whose keys are set)",
+               nargs="?"),
+        _choice("--provider", "P", "everything of the account at: ", HOSTED),
+        _switch("--yes", "ask nothing; delete only what runs here made"),
+    )),
+    ("download", "download the adapter of a hosted run, or of a checkpoint that its platform keeps",
+     "download:download", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--checkpoint", "N", "the checkpoint of step N, to checkpoints/checkpoint-N",
+               type=int),
     )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (

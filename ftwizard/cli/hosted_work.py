@@ -45,6 +45,9 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     )
     remote.write(worker.folder, record)
     _download(worker, plan, platform, record)
+    if lowest := hosted.describe_lowest(worker.folder.id, record):
+        text, command = lowest
+        worker.events.write_finding("better_checkpoint", text, action=command)
     evaluation, compared = _evaluate(worker, plan, base, tuned)
     merged = _merge(worker, plan, record)
     result = RunResult(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import cast
 
 from ftwizard.cli import output
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import delete, store
+from ftwizard.plan.schema import HostedProvider
+from ftwizard.runs import delete, hosted, remote, store
 from ftwizard.runs.delete import RemovalReport, RemovedRun
 from ftwizard.text import format_bytes, format_count, make_visible
 
@@ -17,6 +19,11 @@ def remove(arguments: argparse.Namespace) -> int:
     folders = list({folder.path: folder for folder in map(store.find, arguments.runs)}.values())
     for folder in folders:
         delete.refuse_living(folder)
+        hosted.refuse_billed(folder)
+    if arguments.remote_files and arguments.checkpoints:
+        raise FtwizardError(
+            "--remote-files and --checkpoints exclude each other.", "Remove one of them.", USAGE
+        )
     counted = {folder.id: delete.measure_sizes(folder) for folder in folders}
     only = arguments.checkpoints
     if not arguments.yes:
@@ -26,16 +33,21 @@ def remove(arguments: argparse.Namespace) -> int:
                 "To skip it, pass --yes.",
                 USAGE,
             )
-        if not _confirm(folders, counted, only):
+        if not _confirm(folders, counted, only, remote_files=arguments.remote_files):
             print("Nothing was deleted.")
             return DECLINED
+    deleted_files = _delete_uploaded(folders) if arguments.remote_files else 0
     for folder in folders:
         (delete.remove_checkpoints if only else delete.remove)(folder)
     freed = _sum_freed(counted, only)
     removed = [RemovedRun(id=id, bytes=sizes) for id, sizes in counted.items()]
-    report = RemovalReport(removed=removed, checkpoints_only=only, freed_bytes=freed)
+    report = RemovalReport(
+        removed=removed, checkpoints_only=only, freed_bytes=freed, remote_files=deleted_files
+    )
     scope = _name_scope(format_count(len(folders), "run"), only)
     lines = [f"Deleted {scope} and freed {format_bytes(freed)}."]
+    if deleted_files:
+        lines.append(f"Deleted {format_count(deleted_files, 'uploaded file')} at the platform.")
     output.print_report(arguments, report, lines)
     return 0
 
@@ -48,7 +60,43 @@ def _sum_freed(counted: dict[str, dict[str, int]], only_checkpoints: bool) -> in
     return sum(sizes["checkpoints" if only_checkpoints else "total"] for sizes in counted.values())
 
 
-def _confirm(folders: list[JobFolder], counted: dict[str, dict[str, int]], only: bool) -> bool:
+def _delete_uploaded(folders: list[JobFolder]) -> int:
+    """Delete the uploaded files of hosted runs at their platforms; return how many.
+
+    A file that a run here which stays has, too, is left. Raises ProviderError, before any run is deleted.
+    """
+    from ftwizard.providers import platforms
+
+    doomed = {folder.path for folder in folders}
+    others = [folder for folder in store.list_runs() if folder.path not in doomed]
+    shared = {pair for folder in others for pair in hosted.list_uploaded(folder)}
+    own = {pair for folder in folders for pair in hosted.list_uploaded(folder)} - shared
+    for provider, file_id in sorted(own):
+        platforms.get_platform(cast(HostedProvider, provider)).delete_file(file_id)
+    return len(own)
+
+
+def _describe_uploaded(folder: JobFolder, *, are_deleted: bool) -> str:
+    """Describe what a hosted run has at its platform, and whether it stays there; empty if nothing."""
+    record, files = remote.read(folder), hosted.list_uploaded(folder)
+    if record is None or not files:
+        return ""
+    count, platform = (
+        format_count(len(files), "uploaded file"),
+        hosted.name_platform(record.provider),
+    )
+    if are_deleted:
+        return f"  {count} at {platform}: deleted there, too. Job and model stay."
+    return f"  {count}, job and model stay at {platform}. To delete the files there: --remote-files"
+
+
+def _confirm(
+    folders: list[JobFolder],
+    counted: dict[str, dict[str, int]],
+    only: bool,
+    *,
+    remote_files: bool = False,
+) -> bool:
     out = output.make_console()
     for folder in folders:
         sizes = delete.format_sizes(counted[folder.id])
@@ -56,6 +104,8 @@ def _confirm(folders: list[JobFolder], counted: dict[str, dict[str, int]], only:
         if not only and (children := delete.list_children(folder)):
             names = make_visible(", ".join(children), 200)
             output.print_lines(out, f"  Child runs, which are kept: {names}")
+        if not only and (text := _describe_uploaded(folder, are_deleted=remote_files)):
+            output.print_lines(out, text)
     total = format_bytes(_sum_freed(counted, only))
     several = f"these {len(folders)} runs"
     count = f"run {make_visible(folders[0].id)}" if len(folders) == 1 else several

@@ -158,23 +158,27 @@ class HostedModels:
         return FtwizardError(f"{self._platform} did not answer as {model}: {reason}.", hint)
 
 
-def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> HostedModels:
+def load(
+    folder: JobFolder, *, base: bool, say: Callable[[str], None], checkpoint: int | None = None
+) -> HostedModels:
     """Return the models of a hosted run, which only have to be located.
 
-    Raises FtwizardError if there is no tuned model, if it is not deployed, or without the key.
+    ``checkpoint``: step of the checkpoint to ask instead of the result. Raises FtwizardError if there
+    is no such model, if it is not deployed, or without the key.
     """
     record = hosted.read_served(folder)
     assert record is not None
     platform = hosted.name_platform(record.provider)
     say(f"models at {platform}")
-    endpoints = find_endpoints(folder, record, plan_file.read_run(folder))
+    served = hosted.find_checkpoint(folder.id, record, checkpoint) if checkpoint else ""
+    endpoints = find_endpoints(folder, record, plan_file.read_run(folder), tuned=served)
     notes = []
     if base and endpoints.base is None:
         notes.append(f"The base model is not deployed at {platform}: only the tuned model answers.")
     ready = ReadyEvent(
         run=folder.id,
         base_name=make_visible(record.model, hosted.MAX_ID),
-        step=_find_step(record),
+        step=checkpoint or _find_step(record),
         device=platform,
         has_base=base and endpoints.base is not None,
         has_template=True,

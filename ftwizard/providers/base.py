@@ -253,9 +253,16 @@ class Platform(Protocol):
         """Return where a model can be asked; None if it must be deployed first."""
         ...
 
-    def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
+    def download(
+        self,
+        remote: RemoteJob,
+        folder: Path,
+        report: Callable[[int, int], None],
+        step: int | None = None,
+    ) -> bool:
         """Download the adapter or the weights into ``folder``; return False where there are none.
 
+        ``step``: those of a checkpoint that the platform keeps, instead of the result.
         ``folder`` is replaced by a complete one or not at all. Raises FtwizardError for an archive
         that is damaged or unsafe, and where the disk does not take it.
         """
@@ -267,4 +274,16 @@ class Platform(Protocol):
 
     def delete_billed(self, resource: BilledResource) -> None:
         """Delete what is billed by the hour; what is gone already is no error."""
+        ...
+
+
+class DeployingPlatform(Platform, Protocol):
+    """A platform where ftwizard itself can deploy a tuned model."""
+
+    def quote_endpoint(self, model: str) -> BilledResource:
+        """Return the endpoint that would be made for a model, with its price; nothing is created."""
+        ...
+
+    def create_endpoint(self, model: str) -> BilledResource:
+        """Deploy a model under the name of its quote, unless that was done; it is billed from then on."""
         ...

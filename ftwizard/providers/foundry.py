@@ -156,8 +156,7 @@ class FoundryPlatform(OpenAIPlatform):
         Deployments are made with the Azure CLI: the key of the API may not make or list them.
         """
         name = plan.foundry.deployment or "ftwizard-tuned"
-        account = f"--resource-group RESOURCE_GROUP --name {shlex.quote(self._get_resource())}"
-        chosen = f"{account} --deployment-name {shlex.quote(name)}"
+        chosen = f"{self._get_account()} --deployment-name {shlex.quote(name)}"
         model = shlex.quote(make_visible(tuned_model, 200))
         create = (
             f"{_DEPLOYMENT} create {chosen} --model-name {model} --model-version 1"
@@ -177,11 +176,21 @@ class FoundryPlatform(OpenAIPlatform):
         return [
             *makes,
             f"Then set foundry.deployment to {make_visible(name)}.",
+            *self.describe_teardown(name),
+        ]
+
+    def describe_teardown(self, name: str = "NAME") -> list[str]:
+        """Return lines with the commands that list deployments and delete the one of that name."""
+        chosen = f"{self._get_account()} --deployment-name {shlex.quote(name)}"
+        return [
             "See what is deployed, and billed:",
-            f"{_DEPLOYMENT} list {account} --output table",
+            f"{_DEPLOYMENT} list {self._get_account()} --output table",
             "Delete it, which ends the bill:",
             f"{_DEPLOYMENT} delete {chosen}",
         ]
+
+    def _get_account(self) -> str:
+        return f"--resource-group RESOURCE_GROUP --name {shlex.quote(self._get_resource())}"
 
     def _get_resource(self) -> str:
         """Return the name of the resource, by the host of its endpoint."""

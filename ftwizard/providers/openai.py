@@ -652,7 +652,13 @@ class OpenAIPlatform:
             address=self.endpoint, served_name=model, key_variable=ACCESS[self.id].key_variable
         )
 
-    def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
+    def download(
+        self,
+        remote: RemoteJob,
+        folder: Path,
+        report: Callable[[int, int], None],
+        step: int | None = None,
+    ) -> bool:
         """Return False: the weights cannot be had."""
         return False
 

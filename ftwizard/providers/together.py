@@ -464,6 +464,12 @@ class TogetherPlatform:
         supported = self._client.models.list_supported(search=model)
         return [str(item.id) for item in supported if getattr(item, "name", None) == model]
 
+    def quote_endpoint(self, model: str) -> BilledResource:
+        """Return the endpoint that would be made for a model, with its price; nothing is created."""
+        with translate_errors(self._secrets):
+            client = endpoints.connect_project(self._client)
+            return endpoints.quote(client, model, self._list_registry_ids(model))
+
     def create_endpoint(
         self, model: str, idle_minutes: int = endpoints.IDLE_MINUTES
     ) -> BilledResource:
@@ -485,7 +491,13 @@ class TogetherPlatform:
             client = endpoints.connect_project(self._client)
             endpoints.delete_endpoint(client, resource.id)
 
-    def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
+    def download(
+        self,
+        remote: RemoteJob,
+        folder: Path,
+        report: Callable[[int, int], None],
+        step: int | None = None,
+    ) -> bool:
         if remote.job_id is None:
             return False
         job = self._read_job(remote.job_id)
@@ -494,7 +506,7 @@ class TogetherPlatform:
         kind = job.get("training_type")
         is_full = isinstance(kind, Mapping) and kind.get("type") == "Full"
         try:
-            self._download_and_unpack(remote.job_id, folder, report, is_full=is_full)
+            self._download_and_unpack(remote.job_id, folder, report, is_full=is_full, step=step)
         except ProviderError as error:
             if error.kind != "missing":
                 raise
@@ -507,17 +519,24 @@ class TogetherPlatform:
         return True
 
     def _download_and_unpack(
-        self, job_id: str, folder: Path, report: Callable[[int, int], None], *, is_full: bool
+        self,
+        job_id: str,
+        folder: Path,
+        report: Callable[[int, int], None],
+        *,
+        is_full: bool,
+        step: int | None,
     ) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
             archive = Path(temporary) / "archive"
-            selector = "model_output_path" if is_full else "adapter"
+            selector: dict[str, Any] = {"checkpoint": "model_output_path" if is_full else "adapter"}
+            selector |= {} if step is None else {"checkpoint_step": step}
             self._download_archive(job_id, selector, archive, report)
             unpack(archive, folder, MODEL_FILES if is_full else ADAPTER_FILES)
 
     def _download_archive(
-        self, job_id: str, selector: Any, path: Path, report: Callable[[int, int], None]
+        self, job_id: str, selector: dict[str, Any], path: Path, report: Callable[[int, int], None]
     ) -> None:
         """Download an archive; a connection that breaks is continued where it broke."""
         for attempt in range(_MAX_RESUMES + 1):
@@ -528,8 +547,7 @@ class TogetherPlatform:
                     if done:
                         headers["Range"] = f"bytes={done}-"
                     stream = self._client.fine_tuning.with_streaming_response.content(
-                        ft_id=job_id, checkpoint=selector, extra_headers=headers,
-                        timeout=_DOWNLOAD_TIMEOUT_S,
+                        ft_id=job_id, extra_headers=headers, timeout=_DOWNLOAD_TIMEOUT_S, **selector
                     )  # fmt: skip
                     with stream as response:
                         _copy_body(response.http_response, file, report)

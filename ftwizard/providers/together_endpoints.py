@@ -158,7 +158,7 @@ def create_endpoint(
     """
     creator = client.with_options(max_retries=0)
     model_id, config, usd = _choose_config(client, model, model_ids)
-    name = _make_name(model)
+    name = make_name(model)
     endpoint = _find_by_name(client, name)
     if endpoint is None:
         endpoint = creator.endpoints.create(name=name).to_dict(mode="json", warnings=False)
@@ -190,6 +190,14 @@ def create_endpoint(
     )  # fmt: skip
 
 
+def quote(client: Together, model: str, model_ids: Iterable[str]) -> BilledResource:
+    """Return the endpoint that ``create_endpoint`` would make, with its price; nothing is created."""
+    _, _, usd = _choose_config(client, model, model_ids)
+    return BilledResource(
+        kind="endpoint", name=make_name(model), price=None if usd is None else _to_figure(usd)
+    )
+
+
 def _find_by_name(client: Together, name: str) -> Mapping[str, Any] | None:
     """Return an endpoint that an earlier attempt made."""
     for endpoint in list_endpoints(client):
@@ -210,7 +218,7 @@ def _undo(client: Together, endpoint_id: str) -> None:
         ) from None  # fmt: skip
 
 
-def _make_name(model: str) -> str:
+def make_name(model: str) -> str:
     """Return a name for the endpoint of a model: its last words, which differ between jobs."""
     words = re.findall(r"[a-z0-9]+", model.rpartition("/")[2].lower())
     while len(words) > 1 and len("-".join(words)) > _MAX_NAME:

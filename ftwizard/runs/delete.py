@@ -39,6 +39,8 @@ class RemovalReport(msgspec.Struct, frozen=True, kw_only=True):
     removed: list[RemovedRun]
     checkpoints_only: bool
     freed_bytes: int
+    remote_files: int = 0
+    """Uploaded files that were deleted at platforms."""
 
 
 def measure_sizes(folder: JobFolder) -> dict[str, int]:

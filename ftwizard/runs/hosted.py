@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from ftwizard.errors import FtwizardError
@@ -10,7 +11,13 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure, today
 from ftwizard.runs import prediction, remote
 from ftwizard.runs.prediction import PredictionResult, RunFigures
-from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob, RemoteResult, RemoteSummary
+from ftwizard.runs.remote import (
+    BilledResource,
+    RemoteCheckpoint,
+    RemoteJob,
+    RemoteResult,
+    RemoteSummary,
+)
 from ftwizard.text import format_count, format_dollars, make_visible
 
 NAMES = {"openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"}
@@ -91,6 +98,24 @@ def require_local(folder: JobFolder, done: str) -> None:
     )
 
 
+def refuse_billed(folder: JobFolder) -> None:
+    """Raise FtwizardError for a run that has something at a platform that is billed by the hour."""
+    record = remote.read(folder)
+    if record and record.billed:
+        run = make_visible(folder.id, 64)
+        raise FtwizardError(
+            f"Run {run} has {describe_billed(record.billed[0])}. Nothing was deleted.",
+            f"Delete that first: ftwizard teardown {run}",
+        )
+
+
+def list_uploaded(folder: JobFolder) -> list[tuple[str, str]]:
+    """Return platform and id of each file that a run uploaded."""
+    record = remote.read(folder)
+    files = record.files.values() if record else ()
+    return [(record.provider, file.id) for file in files if record and file.id]
+
+
 def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
     """Raise FtwizardError for a run that was trained at a platform, and what follows from that."""
     if record := remote.read(folder):
@@ -105,7 +130,8 @@ def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
 def describe_state(summary: RemoteSummary) -> str:
     """Describe a job in a few words: ``OpenAI: validating_files``."""
     status = make_visible(summary.status, 40) if summary.status else "no job yet"
-    return f"{name_platform(summary.provider)}: {status}"
+    billed = " · billed by the hour" if summary.billed else ""
+    return f"{name_platform(summary.provider)}: {status}{billed}"
 
 
 def describe_next(run_id: str, record: RemoteJob, reason: str) -> str | None:
@@ -137,11 +163,30 @@ def list_facts(folder: JobFolder, record: RemoteJob) -> Iterator[tuple[str, str]
     if better := find_better_checkpoint(record.checkpoints):
         yield "best", describe_better(record.checkpoints, better)
     for resource in record.billed:
-        price = f", {format_dollars(resource.price.value)} per hour" if resource.price else ""
-        kind, name = make_visible(resource.kind, 40), make_visible(resource.id, MAX_ID)
-        yield "! costs", f"{kind} {name}{price}, for as long as it exists"
+        yield "! billed", f"{describe_billed(resource)}; to end that: ftwizard teardown {folder.id}"
+    if record.provider == "foundry" and record.tuned_endpoint:
+        name = make_visible(record.tuned_endpoint.served_name, MAX_ID)
+        text = f"deployment {name} may be billed by the hour until it is deleted"
+        yield "! billed", f"{text}: ftwizard teardown {folder.id}"
     if record.url:
         yield "page", make_visible(record.url, 300)
+
+
+def describe_billed(resource: BilledResource) -> str:
+    """Describe what is billed by the hour: ``endpoint ep-1, $3.99 per hour since 2026-11-28 10:00``."""
+    name = make_visible(resource.id or resource.name or "of unknown name", MAX_ID)
+    price = f"{format_dollars(resource.price.value)} per hour" if resource.price else "by the hour"
+    since = ""
+    if resource.created:
+        since = time.strftime(" since %Y-%m-%d %H:%M", time.localtime(resource.created))
+    return f"{make_visible(resource.kind, 40)} {name}, {price}{since}"
+
+
+def find_cost_so_far(resource: BilledResource) -> float | None:
+    """Return what a resource cost until now at its price, in US dollars; None if that is unknown."""
+    if resource.price is None or resource.created is None:
+        return None
+    return resource.price.value * max(0.0, time.time() - resource.created) / 3600
 
 
 def describe_cost(folder: JobFolder, record: RemoteJob) -> str:
@@ -185,6 +230,15 @@ def find_better_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoi
 
     None as well where the platform reports no losses, or the checkpoint cannot be asked.
     """
+    lowest = find_lowest_checkpoint(kept)
+    return lowest if lowest and lowest.model else None
+
+
+def find_lowest_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoint | None:
+    """Return the checkpoint with the lowest validation loss, whether or not it can be asked.
+
+    None if that is the last one, or where the platform reports no losses.
+    """
     by_step = sorted(kept, key=lambda checkpoint: checkpoint.step)
     last = by_step[-1] if by_step else None
     losses = {
@@ -195,8 +249,39 @@ def find_better_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoi
     if last is None or last.step not in losses:
         return None
     best = min(losses, key=lambda step: (losses[step], step))
-    better = next(checkpoint for checkpoint in by_step if checkpoint.step == best)
-    return better if losses[best] < losses[last.step] and better.model else None
+    lowest = next(checkpoint for checkpoint in by_step if checkpoint.step == best)
+    return lowest if losses[best] < losses[last.step] else None
+
+
+def find_checkpoint(run_id: str, record: RemoteJob, step: int) -> str:
+    """Return the name of the model of a checkpoint; raise FtwizardError if it cannot be asked."""
+    kept = {c.step: c.model for c in record.checkpoints if c.model}
+    if model := kept.get(step):
+        return model
+    raise FtwizardError(
+        f"{name_platform(record.provider)} has no checkpoint {step} of run {run_id} that can be asked.",
+        f"It keeps: {', '.join(map(str, sorted(kept)))}." if kept else "",
+    )
+
+
+def describe_lowest(run_id: str, record: RemoteJob) -> tuple[str, str] | None:
+    """Describe the checkpoint to stop at, and the command that takes it; None if it is the last."""
+    lowest = find_lowest_checkpoint(record.checkpoints)
+    if lowest is None:
+        return None
+    last = max(record.checkpoints, key=lambda checkpoint: checkpoint.step)
+    text = (
+        f"The validation loss was lower at step {lowest.step:,} ({lowest.eval_loss:.4g}) than at the end "
+        f"({last.eval_loss:.4g}). {name_platform(record.provider)} keeps that checkpoint"
+    )
+    if lowest.model:
+        command = f"ftwizard eval {run_id} --checkpoint {lowest.step}"
+        return (
+            f"{text} as {make_visible(lowest.model, 2 * MAX_ID)}. Evaluate it: {command}",
+            command,
+        )
+    command = f"ftwizard download {run_id} --checkpoint {lowest.step}"
+    return f"{text}. Download it: {command}", command
 
 
 def compare_with_prediction(folder: JobFolder, record: RemoteJob) -> PredictionResult:

@@ -43,16 +43,33 @@ class RemoteCheckpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class BilledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something of this run that costs money for as long as it exists."""
+    """Something that costs money for as long as it exists."""
 
-    id: str
+    id: str = ""
+    """Id at the platform; empty before its creation is confirmed."""
     kind: str
     """``deployment`` or ``endpoint``."""
+    name: str | None = None
+    """Name that ftwizard gave it, which nothing else has: it can be looked up by that."""
     model: str | None = None
+    """Name under which it answers."""
     price: Figure | None = None
     """US dollars per hour."""
     created: float | None = None
     """Unix seconds."""
+
+
+class BilledItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an account is billed for by the hour, with who made it."""
+
+    provider: str
+    resource: BilledResource
+    run: str | None
+    """Run that made it; None for what was made elsewhere."""
+    is_billed: bool
+    """Whether the platform lists it now; else it stopped by itself, or was never made."""
+    cost: float | None
+    """US dollars so far, at its price."""
 
 
 class RemoteEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,6 +143,8 @@ class RemoteSummary(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     """The tuned model."""
     url: str | None
+    billed: tuple[BilledResource, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What is billed by the hour, if anything is."""
 
 
 class RemoteResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -162,5 +181,5 @@ def summarize(record: RemoteJob) -> RemoteSummary:
     """Return what ``status --json`` says of a hosted job."""
     return RemoteSummary(
         provider=record.provider, job_id=record.job_id, status=record.status,
-        model=record.tuned_model, url=record.url,
+        model=record.tuned_model, url=record.url, billed=record.billed or msgspec.UNSET,
     )  # fmt: skip

@@ -160,3 +160,29 @@ def test_a_merged_run_is_asked_here_unless_it_is_served(home: Path) -> None:
     assert isinstance(hosted.read_served(folder), RemoteJob)
     folder.trained.write_text("{}")
     assert hosted.read_served(folder) is None and hosted.list_keys(folder) == ()
+
+
+@pytest.mark.slow
+def test_a_merged_adapter_is_verified_evaluated_and_asked_like_a_local_one(
+    service: TogetherService, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(
+        tmp_path, finish={"compare": True}, data={
+            "files": {"train": "rows.jsonl"}, "split": {"validation": 0.1, "test": 0.2}
+        },
+    )  # fmt: skip
+    (finding,) = find(folder, "tuned_not_asked")
+    assert f"ftwizard deploy {folder.id}" in finding["message"]
+    assert main(["merge", folder.id, "--base", str(base), "--json"]) == 0
+    behavior = json.loads(capsys.readouterr().out)["proof"]["behavior"]
+    assert behavior["rows"] == 8
+    assert main(["verify", folder.id, "--json"]) == 4
+    (hop,) = json.loads(capsys.readouterr().out)["hops"]
+    assert hop["cause"] == "no_canary", "random weights answer like their base"
+    assert hop["token_ids_equal"] and hop["nmse"] < 1e-6
+    assert main(["eval", folder.id, "--max-items", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["sets"]["target"]["arms"]["tuned"]
+    assert main(["chat", folder.id, "--prompt", "Hello", "--max-tokens", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tuned"]["tokens"] == 4
+    assert main(["card", folder.id]) == 0

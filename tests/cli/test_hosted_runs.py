@@ -204,6 +204,18 @@ def test_prompt_is_answered_by_both_models(
     assert [request["model"] for request in server.requests] == [TUNED, BASE]
 
 
+def test_checkpoint_answers_a_prompt(
+    home: Path, server: ChatEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_ended(home / "runs" / "one")
+    prompt = ["--prompt", "What is the code of ticket 7?"]
+    assert main(["chat", "one", "--checkpoint", "10", *prompt]) == 0
+    assert capsys.readouterr().out.strip() == "code 7"
+    assert [request["model"] for request in server.requests] == [CHECKPOINT]
+    assert main(["chat", "one", "--checkpoint", "15", *prompt]) == 1
+    assert "It keeps: 10, 20." in capsys.readouterr().err
+
+
 def test_chat_names_platform_and_step(home: Path, server: ChatEndpoint) -> None:
     folder = make_ended(home / "runs" / "one")
     models = hosted_chat.load(folder, base=True, say=lambda part: None)

@@ -1,0 +1,317 @@
+"""``deploy`` and ``teardown``: a tuned model at an endpoint that is billed by the hour, and its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from ftwizard.cli import output, progress, run_argument
+from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError, MissingExtra
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import HOSTED_PROVIDERS, HostedProvider, Plan
+from ftwizard.runs import default_run, hosted, remote, store
+from ftwizard.runs.remote import BilledItem, BilledResource, RemoteEndpoint, RemoteJob
+from ftwizard.text import format_dollars, make_visible
+
+if TYPE_CHECKING:
+    from ftwizard.providers.base import Endpoint, Platform
+    from ftwizard.providers.foundry import FoundryPlatform
+
+CONFIRMATION = "deploy"
+"""The word that a person types before something that is billed by the hour is made."""
+DELETED = "deleted"
+"""The word that a person types after they deleted a deployment themselves."""
+
+
+class DeployReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``deploy --json``."""
+
+    run: str
+    provider: str
+    model: str
+    endpoint: RemoteEndpoint | None
+    """Where it answers; None if it is not deployed by this command."""
+    billed: BilledResource | None
+    commands: list[str]
+    """What to run instead, where ftwizard cannot deploy it."""
+
+
+class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``teardown --json``."""
+
+    items: list[BilledItem]
+    deleted: list[str]
+    """Ids."""
+    failed: dict[str, str]
+    """Why the others could not be deleted, by id."""
+    commands: list[str]
+    """What to run for what this command can neither list nor delete."""
+
+
+def deploy(arguments: argparse.Namespace) -> int:
+    """Deploy the tuned model of a run, after a confirmation; wait until it answers."""
+    folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    record = remote.read(folder)
+    if record is None:
+        raise FtwizardError(
+            f"Run {folder.id} trained on this machine.",
+            f"Serve it here: ftwizard serve {folder.id}",
+            USAGE,
+        )
+    if record.tuned_model is None or observe(folder).state != "ended":
+        raise FtwizardError(
+            f"Run {folder.id} has not ended with a model yet.",
+            f"Its state: ftwizard status {folder.id}",
+        )
+    if record.provider == "openai":
+        return _explain_openai(arguments, folder, record)
+    if record.provider == "foundry":
+        return _explain_foundry(arguments, folder, record)
+    return _deploy(arguments, folder, record)
+
+
+def _explain_openai(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
+    report = _make_report(folder, record, endpoint=record.tuned_endpoint)
+    line = f"OpenAI serves {report.model} without a deployment; only tokens are billed."
+    output.print_report(arguments, report, [line, f"Ask it: ftwizard chat {folder.id}"])
+    return 0
+
+
+def _explain_foundry(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
+    platform = _get_foundry()
+    lines = platform.describe_deployment(plan_file.read_run(folder), record.tuned_model or "")
+    report = _make_report(folder, record, commands=lines)
+    named = f"Or name it for this run only: ftwizard eval {folder.id} --served-model NAME"
+    output.print_report(arguments, report, [*lines, named])
+    return 0
+
+
+def _get_foundry() -> FoundryPlatform:
+    from ftwizard.providers.platforms import get_platform
+
+    return cast("FoundryPlatform", get_platform("foundry"))
+
+
+def _make_report(
+    folder: JobFolder,
+    record: RemoteJob,
+    *,
+    endpoint: RemoteEndpoint | None = None,
+    billed: BilledResource | None = None,
+    commands: list[str] | None = None,
+) -> DeployReport:
+    return DeployReport(
+        run=folder.id, provider=record.provider, model=make_visible(record.tuned_model or "", 200),
+        endpoint=endpoint, billed=billed, commands=commands or [],
+    )  # fmt: skip
+
+
+def _deploy(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
+    from ftwizard.providers import deployments
+    from ftwizard.providers.endpoints import record_endpoint
+
+    platform, model = deployments.get_deployer(), record.tuned_model or ""
+    endpoint = platform.get_endpoint(model, plan_file.read_run(folder))
+    if endpoint is None:
+        quoted = platform.quote_endpoint(model)
+        if not arguments.yes and not _confirm_price(platform.name, model, quoted):
+            print("Nothing was deployed.", file=sys.stderr)
+            return DECLINED
+        resource = deployments.deploy(folder, quoted, platform)
+        endpoint = _wait(folder, resource, platform)
+    record = remote.read(folder) or record
+    recorded = record_endpoint(endpoint)
+    remote.write(folder, msgspec.structs.replace(record, tuned_endpoint=recorded))
+    billed = next(iter(record.billed), None)
+    report = _make_report(folder, record, endpoint=recorded, billed=billed)
+    output.print_report(arguments, report, _describe_endpoint(folder, report))
+    return 0
+
+
+def _wait(folder: JobFolder, resource: BilledResource, platform: Platform) -> Endpoint:
+    """Wait until a deployment answers; if the user stops waiting, it stays, and is billed."""
+    from ftwizard.providers import deployments
+
+    with progress.reporter() as say:
+        try:
+            return deployments.wait_until_it_answers(
+                folder, resource, platform, lambda seconds: say("deploying", what=resource.model)
+            )
+        except KeyboardInterrupt:
+            raise FtwizardError(
+                f"Not waiting. {hosted.describe_billed(resource)} is billed.",
+                f"Wait for it: ftwizard deploy {folder.id}. Delete it: ftwizard teardown {folder.id}",
+                DECLINED,
+            ) from None
+
+
+def _describe_endpoint(folder: JobFolder, report: DeployReport) -> list[str]:
+    assert report.endpoint is not None
+    name = make_visible(report.endpoint.served_name, 200)
+    lines = [
+        f"✓ {report.model} answers as {name}",
+        f"  at {make_visible(report.endpoint.address, 200)} (key: {report.endpoint.key_variable})",
+        f"  Evaluate it: ftwizard eval {folder.id}",
+    ]
+    if report.billed is None:
+        return [*lines, "  It needs no deployment: only tokens are billed."]
+    billed = hosted.describe_billed(report.billed)
+    return [*lines, f"! Billed: {billed}. Delete it: ftwizard teardown {folder.id}"]
+
+
+def _confirm_price(platform: str, model: str, quoted: BilledResource) -> bool:
+    """Show what a deployment costs, and let the user type the confirmation."""
+    price = f"{format_dollars(quoted.price.value)} per hour" if quoted.price else "an unknown price"
+    day = f", {format_dollars(quoted.price.value * 24)} per day" if quoted.price else ""
+    output.print_lines(
+        output.make_console(stderr=True),
+        f"{platform} deploys {make_visible(model, 200)} on hardware of its own: {price}{day}, also "
+        + "while nobody asks it.",
+        "It is billed until it is deleted: ftwizard teardown. Without requests for 60 minutes, it "
+        + "stops by itself.",
+    )
+    if not sys.stdin.isatty():
+        raise FtwizardError(
+            "deploy asks for confirmation, which needs a terminal.",
+            "To deploy without a question: --yes",
+            USAGE,
+        )
+    try:
+        answer = input(f"Type {CONFIRMATION} to start it, anything else to leave: ")
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    return answer.strip().lower() == CONFIRMATION
+
+
+def teardown(arguments: argparse.Namespace) -> int:
+    """List what is billed by the hour, and delete what the user confirms.
+
+    Return 1 if something could not be deleted, 3 if nobody could be asked and something is billed.
+    """
+    folder = store.find(arguments.run) if arguments.run else None
+    items, commands = _list_items(folder, arguments.provider)
+    can_ask = not arguments.json and not arguments.yes and sys.stdin.isatty()
+    console = output.make_console()
+    if not arguments.json:
+        output.print_lines(console, *_describe_items(items), *commands)
+    deleted: list[str] = []
+    failed: dict[str, str] = {}
+    for item in items:
+        # What somebody else made is never deleted without a question.
+        is_chosen = item.run is not None and arguments.yes
+        if is_chosen or (can_ask and output.confirm(f"Delete {_name(item)}?", default=False)):
+            _delete(item, deleted, failed)
+    if folder and commands and can_ask:
+        _forget(folder)
+    if arguments.json:
+        report = TeardownReport(items=items, deleted=deleted, failed=failed, commands=commands)
+        output.print_json(report)
+    else:
+        output.print_lines(console, *(f"✓ Deleted: {name}" for name in deleted))
+        output.print_lines(console, *(f"✗ {name}: {text}" for name, text in failed.items()))
+    return _choose_exit(arguments, items, deleted, failed, can_ask=can_ask)
+
+
+def _choose_exit(
+    arguments: argparse.Namespace, items: list[BilledItem], deleted: list[str],
+    failed: dict[str, str], *, can_ask: bool,
+) -> int:  # fmt: skip
+    if failed:
+        return FAILED
+    left = [item for item in items if item.run and _name(item) not in deleted]
+    if not left or can_ask or arguments.json:
+        return 0
+    print("Nothing was deleted. To delete what runs here made: --yes", file=sys.stderr)
+    return DECLINED
+
+
+def _list_items(
+    folder: JobFolder | None, provider: HostedProvider | None
+) -> tuple[list[BilledItem], list[str]]:
+    """Return what is billed, and commands for what can neither be listed nor deleted here."""
+    from ftwizard.providers import deployments, platforms
+    from ftwizard.providers.base import ProviderError
+
+    if folder is not None:
+        record = remote.read(folder)
+        if record is None:
+            raise FtwizardError(
+                f"Run {folder.id} trained on this machine: nothing of it is billed.", "", USAGE
+            )
+        if record.provider != "together":
+            return [], _list_commands(record, plan_file.read_run(folder))
+        return deployments.list_of_run(folder, platforms.get_platform("together")), []
+    items: list[BilledItem] = []
+    commands: list[str] = []
+    for name in (provider,) if provider else tuple(HOSTED_PROVIDERS):
+        try:
+            platform = platforms.get_platform(name)
+        except (ProviderError, MissingExtra):
+            if provider:
+                raise
+            continue  # an account that was never set up here
+        items += deployments.list_of_account(platform)
+        commands += _get_foundry().describe_teardown() if name == "foundry" else []
+    return items, commands
+
+
+def _list_commands(record: RemoteJob, plan: Plan) -> list[str]:
+    if record.provider != "foundry":
+        return []
+    served = record.tuned_endpoint.served_name if record.tuned_endpoint else None
+    return _get_foundry().describe_teardown(served or plan.foundry.deployment or "NAME")
+
+
+def _describe_items(items: list[BilledItem]) -> list[str]:
+    if not items:
+        return ["Nothing that ftwizard can list is billed by the hour."]
+    lines = []
+    for item in items:
+        maker = f"run {item.run}" if item.run else "not made by a run here"
+        cost = f", about {format_dollars(item.cost)} so far" if item.cost is not None else ""
+        if not item.is_billed:
+            cost = ", not billed now: it stopped by itself, or was never made"
+        model = f"  {make_visible(item.resource.model, 200)}" if item.resource.model else ""
+        lines.append(f"{hosted.describe_billed(item.resource)}{cost} ({maker}){model}")
+    return lines
+
+
+def _name(item: BilledItem) -> str:
+    resource = item.resource
+    return f"{resource.kind} {make_visible(resource.id or resource.name or '', hosted.MAX_ID)}"
+
+
+def _delete(item: BilledItem, deleted: list[str], failed: dict[str, str]) -> None:
+    from ftwizard.providers import deployments, platforms
+    from ftwizard.providers.base import ProviderError
+
+    platform = platforms.get_platform(cast(HostedProvider, item.provider))
+    folder = store.find(item.run) if item.run else None
+    try:
+        with progress.reporter() as say:
+            say("deleting", what=_name(item))
+            deployments.remove(platform, item.resource, folder)
+    except ProviderError as error:
+        failed[_name(item)] = error.text
+    else:
+        deleted.append(_name(item))
+
+
+def _forget(folder: JobFolder) -> None:
+    """Strike a deployment that only the user can delete off the record, once they did."""
+    from ftwizard.providers import deployments
+
+    record = remote.read(folder)
+    if record is None or record.tuned_endpoint is None:
+        return
+    try:
+        answer = input(f"Type {DELETED} once you deleted it, anything else to leave: ")
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    if answer.strip().lower() == DELETED:
+        deployments.forget_endpoint(folder)

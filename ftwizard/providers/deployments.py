@@ -1,0 +1,190 @@
+"""What is billed by the hour: deployments of tuned models, their list, and their end.
+
+A run's record names what it is about to deploy before the request is sent, so that nothing that is
+billed is ever without a record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import plan_file
+from ftwizard.providers.base import DeployingPlatform, Endpoint, Platform, ProviderError
+from ftwizard.providers.endpoints import record_endpoint
+from ftwizard.providers.platforms import get_platform
+from ftwizard.runs import hosted, remote, store
+from ftwizard.runs.remote import BilledItem, BilledResource, RemoteJob
+from ftwizard.text import make_visible
+
+POLL_S = 5.0
+"""Between two looks at a deployment that starts."""
+MAX_START_S = 1800.0
+"""Longest wait for a deployment to answer; it is billed meanwhile."""
+MAX_MISSES = 3
+"""Looks in which a new deployment is not listed, after which it counts as failed."""
+
+
+def get_deployer() -> DeployingPlatform:
+    """Return the platform where ftwizard deploys models itself."""
+    return cast(DeployingPlatform, get_platform("together"))
+
+
+def deploy(
+    folder: JobFolder, quoted: BilledResource, platform: DeployingPlatform
+) -> BilledResource:
+    """Deploy the tuned model of a run, as quoted, and record it before and after.
+
+    Raises ProviderError. Then the record names what may exist, unless the request did nothing.
+    """
+    record = _read(folder)
+    assert record.tuned_model is not None
+    intent = msgspec.structs.replace(quoted, created=time.time())
+    _save(folder, [*_without(record.billed, intent), intent])
+    try:
+        created = platform.create_endpoint(record.tuned_model)
+    except ProviderError as error:
+        if not error.may_have_acted:
+            _save(folder, _without(_read(folder).billed, intent))
+        raise
+    resource = msgspec.structs.replace(
+        created, name=intent.name, price=created.price or intent.price
+    )
+    _save(folder, [*_without(_read(folder).billed, intent), resource])
+    return resource
+
+
+def wait_until_it_answers(
+    folder: JobFolder,
+    resource: BilledResource,
+    platform: Platform,
+    report: Callable[[float], None] = lambda seconds: None,
+) -> Endpoint:
+    """Wait until a deployment answers, and record where. ``report`` gets the seconds waited.
+
+    One that fails is deleted. Raises ProviderError for that, and if it does not answer in time.
+    """
+    record, plan = _read(folder), plan_file.read_run(folder)
+    assert record.tuned_model is not None
+    start, misses = time.monotonic(), 0
+    while (waited_s := time.monotonic() - start) < MAX_START_S:
+        report(waited_s)
+        if endpoint := platform.get_endpoint(record.tuned_model, plan):
+            record = msgspec.structs.replace(
+                _read(folder), tuned_endpoint=record_endpoint(endpoint)
+            )
+            remote.write(folder, record)
+            return endpoint
+        listed = {item.id for item in platform.list_billed()}
+        misses = 0 if resource.id in listed else misses + 1
+        if misses == MAX_MISSES:
+            remove(platform, resource, folder)
+            raise ProviderError(
+                "rejected", f"The deployment of {make_visible(folder.id)} failed at {platform.name}, "
+                "and was deleted.", "Deploy it again later, or merge its adapter and "
+                "serve it yourself.", code="deployment_failed",
+            )  # fmt: skip
+        time.sleep(POLL_S)
+    raise ProviderError(
+        "unreachable",
+        f"{hosted.describe_billed(resource)} does not answer yet. It is billed.",
+        f"Wait for it: ftwizard deploy {folder.id}. Delete it: ftwizard teardown {folder.id}",
+        code="not_ready",
+    )
+
+
+def list_of_run(folder: JobFolder, platform: Platform) -> list[BilledItem]:
+    """Return what a run's record says it deployed, with what the account has by the same names.
+
+    What only the record has may have stopped by itself; it is listed, to be deleted for good.
+    """
+    listed = platform.list_billed()
+    return [_make_item(platform.id, item, listed, folder) for item in _read(folder).billed]
+
+
+def list_of_account(platform: Platform) -> list[BilledItem]:
+    """Return what an account has that is billed, with the runs that made it, and what only the records
+    of runs here have."""
+    listed = platform.list_billed()
+    recorded = _list_recorded(platform.id)
+    items = [_make_item(platform.id, resource, listed, folder) for folder, resource in recorded]
+    own = {item.resource.id for item in items}
+    others = [live for live in listed if live.id not in own]
+    return [*items, *(_make_item(platform.id, live, listed, None) for live in others)]
+
+
+def remove(platform: Platform, resource: BilledResource, folder: JobFolder | None) -> None:
+    """Delete what is billed, and strike it off the record of its run.
+
+    What was never created, by the list of the account, is only struck off. Raises ProviderError if it
+    could not be deleted.
+    """
+    if not resource.id:
+        live = _find_live(resource, platform.list_billed())
+        resource = live or resource
+    if resource.id:
+        platform.delete_billed(resource)
+    if folder is None:
+        return
+    record = _read(folder)
+    endpoint = record.tuned_endpoint
+    if endpoint and resource.model and endpoint.served_name == resource.model:
+        endpoint = None
+    billed = tuple(
+        kept for kept in record.billed
+        if not (_find_live(kept, [resource]) or (not resource.id and kept.name == resource.name))
+    )  # fmt: skip
+    remote.write(folder, msgspec.structs.replace(record, billed=billed, tuned_endpoint=endpoint))
+
+
+def forget_endpoint(folder: JobFolder) -> None:
+    """Strike the deployment that the user made and deleted off a run's record."""
+    remote.write(folder, msgspec.structs.replace(_read(folder), tuned_endpoint=None))
+
+
+def _find_live(resource: BilledResource, listed: Iterable[BilledResource]) -> BilledResource | None:
+    """Return the listed resource with the id of a recorded one, or with its name without an id."""
+    for live in listed:
+        name = (live.model or "").rpartition("/")[2]
+        if live.id == resource.id if resource.id else resource.name in (name, live.name):
+            return msgspec.structs.replace(
+                live, name=resource.name, created=live.created or resource.created
+            )
+    return None
+
+
+def _list_recorded(provider: str) -> list[tuple[JobFolder, BilledResource]]:
+    recorded = []
+    for folder in store.list_runs():
+        record = remote.read(folder)
+        if record and record.provider == provider:
+            recorded += [(folder, resource) for resource in record.billed]
+    return recorded
+
+
+def _make_item(
+    provider: str, resource: BilledResource, listed: list[BilledResource], run: JobFolder | None
+) -> BilledItem:
+    live = _find_live(resource, listed)
+    return BilledItem(
+        provider=provider, resource=live or resource, run=run.id if run else None,
+        is_billed=live is not None, cost=hosted.find_cost_so_far(live) if live else None,
+    )  # fmt: skip
+
+
+def _without(billed: Iterable[BilledResource], intent: BilledResource) -> list[BilledResource]:
+    return [resource for resource in billed if resource.name != intent.name]
+
+
+def _read(folder: JobFolder) -> RemoteJob:
+    record = remote.read(folder)
+    assert record is not None
+    return record
+
+
+def _save(folder: JobFolder, billed: Iterable[BilledResource]) -> None:
+    remote.write(folder, msgspec.structs.replace(_read(folder), billed=tuple(billed)))
