@@ -21,6 +21,10 @@ MAX_CREATES = 4
 """Requests to create the job, each after it was looked up in vain."""
 LOOK_PAUSES_S = (0.0, 0.5, 1.5, 3.0)
 """Pauses before each look for a job that may exist: a listing can lag behind what was created."""
+LATE_PAUSES_S = (5.0, 5.0)
+"""More of them after a crash: a request that was cut off may take effect after that."""
+LATE_S = 120.0
+"""Time in which a request that was cut off may take effect."""
 MAX_UPLOADS = 5
 
 
@@ -134,7 +138,7 @@ def _create(session: Session) -> JobStatus:
     platform = session.platform
     if session.record.requested is None:
         session.save(request=platform.build_request(session.plan, session.record))
-    elif job := _look_up(session):
+    elif job := _look_up(session, is_late=True):
         return job
     assert session.record.request is not None
     _require_price(session)
@@ -158,16 +162,17 @@ def find_submitted(session: Session) -> JobStatus | None:
     """Return the job of this run if it was created, whether or not its reply arrived."""
     if session.record.job_id is not None:
         return session.read(session.platform.get_job, session.record.job_id)
-    return None if session.record.requested is None else _look_up(session)
+    return None if session.record.requested is None else _look_up(session, is_late=True)
 
 
-def _look_up(session: Session) -> JobStatus | None:
-    """Return the job of this run, if the platform has one.
+def _look_up(session: Session, *, is_late: bool = False) -> JobStatus | None:
+    """Return the job of this run, if the platform has one; ``is_late``: requested before a crash.
 
     Raises EarlyEnd if the platform does not list jobs: then nobody can tell whether one exists.
     """
     session.phase("submitting", "looking for the job")
-    for pause_s in LOOK_PAUSES_S:
+    age_s = time.time() - (session.record.requested or 0.0)
+    for pause_s in (*LOOK_PAUSES_S, *(LATE_PAUSES_S if is_late and age_s < LATE_S else ())):
         session.wait(pause_s, cancels=False)
         try:
             job = session.read(session.platform.find_job, session.record)

@@ -103,6 +103,26 @@ def test_a_follower_continues_by_its_record(openai_service: RunningService, tmp_
     assert count_jobs(openai_service) == 1
 
 
+def test_a_job_that_appears_late_after_a_crash_is_no_second_one(
+    openai_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that was cut off by a crash may take effect while the job is looked up."""
+    monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", (0.02, 0.02))
+    folder = create_run(tmp_path)
+    openai_service.control.add_fault(Fault(on=CREATE, action="drop_reply"))
+    openai_service.control.add_fault(Fault(on="GET /fine_tuning/jobs", status=403, times=None))
+    assert isinstance(run_follower(folder), EarlyEnd)
+    openai_service.control.clear_faults()
+    nothing = {"object": "list", "data": [], "has_more": False}
+    looks = 2 * 4  # by its tag and in the whole list, one time more than without a crash
+    openai_service.control.add_fault(
+        Fault(on="GET /fine_tuning/jobs", status=200, body=nothing, times=looks)
+    )
+    add_attempt(folder)
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert count_jobs(openai_service) == 1
+
+
 def test_a_follower_that_was_stopped_continues(
     openai_service: RunningService, tmp_path: Path
 ) -> None:
