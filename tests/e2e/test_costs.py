@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json_here, ok_here, run_here
 from tests.helpers.models import make_tiny
 
 EXAMPLE = ("estimate", "--examples", 5000, "--mean-tokens", 300, "--epochs", 3)
@@ -63,7 +63,7 @@ def test_article_example_matches_to_the_cent_offline() -> None:
 @pytest.mark.parametrize("more", [(), ("--edition", "2026-04")])
 def test_cost_table_fits_80_columns_and_marks_unknown_prices(more: tuple[str, ...]) -> None:
     month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
-    text = ok(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
+    text = ok_here(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
     table = text.split("\n· ")[0].splitlines()
     assert all(
         len(line) <= 80 for line in table if "Price unknown" not in line and "longer" not in line
@@ -76,7 +76,7 @@ def test_cost_table_fits_80_columns_and_marks_unknown_prices(more: tuple[str, ..
 
 def test_notes_are_shortened_unless_all_are_requested() -> None:
     def notes(*more: object) -> list[str]:
-        return [line for line in ok(*EXAMPLE, *more).splitlines() if line.startswith("· ")]
+        return [line for line in ok_here(*EXAMPLE, *more).splitlines() if line.startswith("· ")]
 
     few, every = notes(), notes("--notes")
     assert "more notes: use --notes" in few[-1] and few[:7] == every[:7]
@@ -87,21 +87,21 @@ def test_notes_are_shortened_unless_all_are_requested() -> None:
 
 def test_custom_gpu_price_adds_the_gpu_to_the_costs() -> None:
     price = ("--price", "me/L4/gpu-on-demand=0.7")
-    document = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
+    document = as_json_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
     (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
     assert own["rate"]["value"] == 0.7 and own["hours"]["value"] > 0 and not own["too_small"]
     assert own["training"]["value"] > 0 and own["name"] == "L4 on demand"
-    document = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    document = as_json_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
     (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
     assert own["too_small"] and own["training"] is None
-    text = ok(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    text = ok_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
     assert "does not fit" in text and "hours unknown" not in text
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])
 def test_same_job_costs_the_same_with_and_without_a_model(edition: str) -> None:
     def costs(*more: str) -> dict[tuple[str, str], Any]:
-        document = as_json(*EXAMPLE, "--edition", edition, *more)
+        document = as_json_here(*EXAMPLE, "--edition", edition, *more)
         fields = ("training", "hours", "too_small", "setup", "monthly", "serves")
         return {
             (cost["platform"], cost["name"]): [cost[field] for field in fields]
@@ -115,16 +115,16 @@ def test_same_job_costs_the_same_with_and_without_a_model(edition: str) -> None:
 
 
 def test_wide_range_of_a_price_is_shown_next_to_the_older_price() -> None:
-    text = " ".join(ok(*EXAMPLE, environment={"COLUMNS": "100"}).split())
+    text = " ".join(ok_here(*EXAMPLE, environment={"COLUMNS": "100"}).split())
     assert re.search(r"Llama 4 Scout \$40\.50 .{0,40}\(\$13\.05–450\.00\) 2026-04!: \$20\.25", text)
 
 
 def test_inference_only_and_misspelled_models_are_refused() -> None:
     for arguments in (EXAMPLE, ("estimate", "rows.jsonl")):
-        done = run(*arguments, "--model", "gpt-5.4")
+        done = run_here(*arguments, "--model", "gpt-5.4")
         assert done.returncode == 1 and done.stdout == ""
         assert "inference only" in done.stderr
-    assert "gpt-4.1-mini" in run(*EXAMPLE, "--model", "gpt-4.1-mni").stderr
+    assert "gpt-4.1-mini" in run_here(*EXAMPLE, "--model", "gpt-4.1-mni").stderr
 
 
 @pytest.mark.parametrize(
@@ -154,26 +154,28 @@ def test_inference_only_and_misspelled_models_are_refused() -> None:
 def test_invalid_arguments_get_a_specific_error(
     arguments: tuple[object, ...], code: int, words: str
 ) -> None:
-    done = run("estimate", *arguments)
+    done = run_here("estimate", *arguments)
     assert done.returncode == code and done.stdout == ""
     assert words in done.stderr
 
 
 def test_serve_on_accepts_a_gpu_display_name() -> None:
     month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
-    named = as_json(*EXAMPLE, *month, "--serve-on", "A100 80 GB")
+    named = as_json_here(*EXAMPLE, *month, "--serve-on", "A100 80 GB")
     assert named["monthly"]["gpu"] == "a100-80gb"
 
 
 def test_subcent_costs_are_shown_without_monthly_figures() -> None:
-    text = ok("estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5)
+    text = ok_here(
+        "estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5
+    )
     assert "$0.0002" in text and not re.search(r"\$0\.00(?!\d)", text)
     assert "GPU cheaper above" in text and "per month" not in text.split("GPU: ")[0]
 
 
 @pytest.mark.parametrize("columns", [40, 60])
 def test_narrow_terminal_hides_columns_but_keeps_names(columns: int) -> None:
-    text = ok(*EXAMPLE, environment={"COLUMNS": str(columns)})
+    text = ok_here(*EXAMPLE, environment={"COLUMNS": str(columns)})
     table = text.split("\nHidden columns")[0].splitlines()
     assert all(len(line) <= columns for line in table[1:])
     assert "A100 40 GB" in text and "Hidden columns: " in text
@@ -186,18 +188,18 @@ def test_custom_prices_override_and_typos_are_reported(tmp_path: Path) -> None:
     own = config / "prices.toml"
     own.write_text('[[prices]]\nprovider = "vertex"\nmodel = "gemini-3.5-flash"\n'
                    'kind = "training"\nusd = 2.00\n')  # fmt: skip
-    costs = training(as_json(*EXAMPLE, "--price", "openai/gpt-4.1/training=4"))
+    costs = training(as_json_here(*EXAMPLE, "--price", "openai/gpt-4.1/training=4"))
     assert costs["Vertex Gemini 3.5 Flash"] == 9 and costs["OpenAI GPT-4.1"] == 18
     own.write_text(own.read_text().replace("usd", "uds"))
-    done = run(*EXAMPLE)
+    done = run_here(*EXAMPLE)
     assert done.returncode == 1
     assert "prices.toml, row 1, line 5" in done.stderr and "usd" in done.stderr
 
 
 def test_rows_are_counted_with_each_model_tokenizer(tmp_path: Path) -> None:
     file = chat(tmp_path / "rows.jsonl", 20)
-    document = as_json("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
-    report = as_json("check", file, "--target", "openai-sft")
+    document = as_json_here("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
+    report = as_json_here("check", file, "--target", "openai-sft")
     assert document["tokens"] == 2 * report["tokens"]["total"]
     assert document["counted"]["examples"]["value"] == 20
     rates = {"OpenAI GPT-4.1-mini": 5.0, "OpenAI GPT-4o": 25.0}
@@ -210,9 +212,9 @@ def test_rows_are_counted_with_each_model_tokenizer(tmp_path: Path) -> None:
     assert month["tokens_out"]["value"] == round(trained_mean) and month["requests"] is None
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
-    assert run("estimate", empty, "--model", "gpt-4.1").returncode == 1
+    assert run_here("estimate", empty, "--model", "gpt-4.1").returncode == 1
     empty.write_text('{"foo": 1}\n')
-    done = run("estimate", empty, "--model", "gpt-4.1")
+    done = run_here("estimate", empty, "--model", "gpt-4.1")
     assert done.returncode == 1 and "ftwizard check" in done.stderr
 
 
@@ -224,7 +226,10 @@ def test_plan_and_its_rows_give_equal_estimates(tmp_path: Path) -> None:
     plan.write_text(json.dumps({
         "data": {"files": {"train": str(file)}}, "model": {"name": str(tiny)},
     }))  # fmt: skip
-    of_plan, of_rows = as_json("estimate", plan), as_json("estimate", file, "--model", tiny)
+    of_plan, of_rows = (
+        as_json_here("estimate", plan),
+        as_json_here("estimate", file, "--model", tiny),
+    )
     for result in (of_plan, of_rows):
         assert {"parts", "steps", "parameters", "disk", "time", "memory"} <= set(result)
         assert result["counted"]["total"]["value"] == result["tokens"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json_here, ok, ok_here, run_here
 from tests.helpers.models import make_tiny
 
 
@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_summary_comes_before_the_rows_with_findings(tiny: Path, data: Path) -> None:
-    text = ok("mask", data, "--model", tiny, "--max-length", 200)
+    text = ok_here("mask", data, "--model", tiny, "--max-length", 200)
     assert text.startswith("! 1 of 3 rows will have no trainable tokens with this template")
     words = " ".join(text.split())
     assert (
@@ -45,14 +45,14 @@ def test_summary_comes_before_the_rows_with_findings(tiny: Path, data: Path) -> 
     assert "line 1: " in text and "‹Hello<|im_end|>›" in text
     assert "line 2: " in text and "; left out" in text
     assert "So long" not in text
-    asked = ok("mask", data, "--model", tiny, "--row", 3)
+    asked = ok_here("mask", data, "--model", tiny, "--row", 3)
     assert asked.startswith("✓ All 3 rows have trainable tokens")
     assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
 
 
 @pytest.mark.slow
 def test_json_contains_row_spans_and_file_summary(tiny: Path, data: Path) -> None:
-    document: dict[str, Any] = as_json(
+    document: dict[str, Any] = as_json_here(
         "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
     )
     assert document["summary"].startswith("1 of 3 rows will have no trainable tokens")
@@ -67,24 +67,24 @@ def test_json_contains_row_spans_and_file_summary(tiny: Path, data: Path) -> Non
     assert document["tokens"]["exact"] and document["tokens"]["limit"] == 200
     assert document["packing"]["sequences"] == 1
     assert sorted(document["packing"]["lines"][0]) == [1, 3]
-    assert as_json("mask", data, "--model", tiny)["row"] is None
+    assert as_json_here("mask", data, "--model", tiny)["row"] is None
 
 
 @pytest.mark.slow
 def test_exit_codes_distinguish_errors(tiny: Path, data: Path, tmp_path: Path) -> None:
-    nothing = run("mask", data, "--model", tiny, "--max-length", 8)
+    nothing = run_here("mask", data, "--model", tiny, "--max-length", 8)
     assert nothing.returncode == 3 and nothing.stdout.startswith("! 3 of 3 rows")
     with data.open("a") as file:
         file.write('{"messages": []}\n')
-    half = run("mask", data, "--model", tiny)
+    half = run_here("mask", data, "--model", tiny)
     assert half.returncode == 1
     assert "1 row; see ftwizard check" in " ".join(half.stdout.split())
     for row, words in (("4", "messages"), ("40", "has no row at line 40")):
-        done = run("mask", data, "--model", tiny, "--row", row)
+        done = run_here("mask", data, "--model", tiny, "--row", row)
         assert done.returncode == 1 and words in done.stderr
-    assert run("mask", data, "--model", tiny, "--max-length", 1).returncode == 2
-    assert run("mask", data).returncode == 2
-    missing = run("mask", data, "--model", tmp_path / "nowhere")
+    assert run_here("mask", data, "--model", tiny, "--max-length", 1).returncode == 2
+    assert run_here("mask", data).returncode == 2
+    missing = run_here("mask", data, "--model", tmp_path / "nowhere")
     assert missing.returncode == 1 and "does not exist" in missing.stderr
 
 
@@ -100,8 +100,8 @@ def test_control_characters_in_rows_are_escaped(tiny: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_check_with_a_model_counts_tokens_like_mask(tiny: Path, data: Path) -> None:
-    document: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
-    masked = as_json("mask", data, "--model", tiny, "--max-length", 200)
+    document: dict[str, Any] = as_json_here("check", data, "--model", tiny, "--max-length", 200)
+    masked = as_json_here("mask", data, "--model", tiny, "--max-length", 200)
     assert document["tokens"]["exact"] and document["trained_tokens"]["exact"]
     assert document["trained_tokens"]["total"] == masked["trained_tokens"]["total"]
     lines = {finding["code"]: finding["lines"] for finding in document["findings"]}

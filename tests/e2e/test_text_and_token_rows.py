@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json_here, ok, ok_here, run_here
 from tests.helpers.models import make_tiny, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def train(plan: Path, home: Path, *more: str) -> dict[str, Any]:
 
 def test_plain_text_rows_are_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:
     rows = [{"text": f"Story {n}: once upon a time."} for n in range(30)]
-    text = ok("estimate", plan_of(tmp_path, tiny, rows))
+    text = ok_here("estimate", plan_of(tmp_path, tiny, rows))
     assert "trained on" in text
     plan = plan_of(tmp_path, tiny, [*rows, {"text": "  "}])
     result = train(plan, home, "--allow", "skip-bad-rows")
@@ -65,12 +65,12 @@ def test_pretokenized_rows_are_trained_with_their_labels(
     for number in range(30):
         ids = tokenizer(f"Question {number}? Answer.")["input_ids"]
         rows.append({"input_ids": ids, "labels": [-100] * 10 + ids[10:]})
-    masked = as_json("mask", write(tmp_path, rows), "--model", tiny, "--row", 1)
+    masked = as_json_here("mask", write(tmp_path, rows), "--model", tiny, "--row", 1)
     assert masked["route"] == "tokens"
     assert masked["row"]["trained"] == len(rows[0]["input_ids"]) - 10
     trained = train(plan_of(tmp_path, tiny, rows), home)["training"]
     assert trained["rows"]["train_used"] == trained["rows"]["train_given"]
     rows[3]["input_ids"][2] = 9_999
-    refused = run("mask", write(tmp_path, rows), "--model", tiny)
+    refused = run_here("mask", write(tmp_path, rows), "--model", tiny)
     assert refused.returncode == 1
     assert "model_mismatch: 1 row, at line 4" in refused.stdout
