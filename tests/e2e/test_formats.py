@@ -34,16 +34,20 @@ def without_template(model: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("base_model", [False, True])
-def test_alpaca_file_is_trained_merged_and_compared(workspace: Workspace, base_model: bool) -> None:
+def test_alpaca_file_is_trained_merged_and_compared(
+    small_workspace: Workspace, base_model: bool
+) -> None:
     lines = (SAMPLE / "train.jsonl").read_text().splitlines()[:30]
-    source = workspace.root / "alpaca.jsonl"
+    source = small_workspace.root / "alpaca.jsonl"
     source.write_text("\n".join(map(as_alpaca, lines)))
     if base_model:
-        workspace.model = without_template(workspace.model, workspace.root / "base")
-    plan = workspace.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
+        small_workspace.model = without_template(
+            small_workspace.model, small_workspace.root / "base"
+        )
+    plan = small_workspace.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
     done = run("train", plan, "--name", "alpaca", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
-    folder = workspace.folder("alpaca")
+    folder = small_workspace.folder("alpaca")
     (reading,) = [e for e in events(folder, "phase") if e.get("part") == "train"]
     assert (reading["format"], reading["rows"]) == ("alpaca", 30)
     data = {e["part"]: e for e in events(folder, "data")}

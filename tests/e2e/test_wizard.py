@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.screens.wizard.review import MIN_READ_S
 from tests.e2e import tmux
-from tests.e2e.cli import FTWIZARD, as_json
+from tests.e2e.cli import FTWIZARD, as_json, as_json_here
 from tests.e2e.tmux import Tmux
 from tests.helpers.jobs import end_all, events, until_ended
 
@@ -146,7 +146,7 @@ def test_estimate_matches_the_steps_and_data_of_the_run(
             "recipe": {"method": method, "packing": packing, "epochs": 0.5, "max_length": 128},
             "finish": {"merge": False, "compare": False},
         }))  # fmt: skip
-        document = as_json("estimate", plan)
+        document = as_json_here("estimate", plan)
         name = f"run-{method}-{packing}"
         as_json("train", plan, "--name", name)
         folder = JobFolder(home / "runs" / name)
