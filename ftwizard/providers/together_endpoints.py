@@ -160,12 +160,14 @@ def create_endpoint(
     model_id, config, usd = _choose_config(client, model, model_ids)
     name = make_name(model)
     endpoint = _find_by_name(client, name)
+    if endpoint is not None:
+        if billed := _read_resource(endpoint, read_hardware(client)):
+            return billed
+        if get_list(endpoint, "deployments"):  # stopped by itself, and holds their names
+            delete_endpoint(client, str(endpoint["id"]))
+            endpoint = None
     if endpoint is None:
         endpoint = creator.endpoints.create(name=name).to_dict(mode="json", warnings=False)
-    else:
-        billed = _read_resource(endpoint, read_hardware(client))
-        if billed is not None:
-            return billed
     endpoint_id = str(endpoint["id"])
     try:
         deployment = creator.endpoints.deployments.create(

@@ -128,6 +128,8 @@ def _find_next(folder: JobFolder) -> Step:
 def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
     """Return the best next step with a model that is at a platform."""
     if newest is None:
+        if step := _find_way_to_ask(folder):
+            return step
         return Step("evaluate it: compare it with its base on three sets", "eval")
     if newest.evaluation.verdict == "ship":
         missing = next(iter(list_missing(folder)), None)
@@ -149,6 +151,22 @@ def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
         if action != "checkpoint" or int(step.options[-1]) not in judged:
             return step
     return _CHAT
+
+
+def _find_way_to_ask(folder: JobFolder) -> Step | None:
+    """Return what must come before the evaluation of a model that its platform does not serve by
+    itself; None if it can be asked."""
+    record = remote.read(folder)
+    if (
+        record is None
+        or record.provider == "openai"
+        or record.tuned_endpoint
+        or not record.tuned_model
+    ):
+        return None
+    if folder.adapter.is_dir():
+        return STEPS["merge"]._replace(text="merge its adapter, to evaluate and serve it here")
+    return Step("deploy it, which is billed by the hour, to evaluate it", "deploy")
 
 
 def _stop_at(kept: RemoteCheckpoint) -> Step:

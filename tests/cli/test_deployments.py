@@ -19,7 +19,7 @@ from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.plan.schema import Foundry
 from ftwizard.providers import deployments
-from ftwizard.runs import hosted, remote, store
+from ftwizard.runs import hosted, next_steps, remote, store
 from ftwizard.runs.remote import RemoteCheckpoint, RemoteEndpoint, RemoteJob
 from ftwizard.runs.summary import read_progress
 from ftwizard.screens.run_state import describe_state
@@ -184,6 +184,26 @@ def test_a_deployment_that_fails_is_deleted(
     assert service.registry.endpoints == {} and read(run).billed == ()
 
 
+def test_an_endpoint_that_stopped_by_itself_is_not_billed_and_starts_again(
+    run: JobFolder, service: TogetherService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["deploy", run.id, "--yes"]) == 0
+    (endpoint,) = service.registry.endpoints.values()
+    (deployment,) = endpoint.deployments.values()
+    deployment.scale(0)
+    for _ in range(3):
+        service.registry.look()
+    (item,) = run_json(capsys, "teardown", run.id)["items"]
+    assert item["is_billed"] is False and item["cost"] is None
+    assert main(["deploy", run.id, "--yes"]) == 0
+    (endpoint,) = service.registry.endpoints.values()
+    assert [new.id for new in endpoint.deployments.values()] != [deployment.id]
+    assert count_deployments(service) == 1
+    assert len(deployments.get_deployer().list_billed()) == len(read(run).billed) == 1
+    assert main(["teardown", run.id, "--yes"]) == 0
+    assert service.registry.endpoints == {}
+
+
 def test_what_others_made_is_never_deleted_without_a_question(
     run: JobFolder, service: TogetherService, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,3 +312,13 @@ def test_the_best_checkpoint_is_named_with_its_command() -> None:
         "ftwizard download one --checkpoint 4"
     )
     assert hosted.describe_lowest("one", make_remote(checkpoints=kept[:1])) is None
+
+
+def test_the_next_step_makes_a_model_that_is_not_served_answer(home: Path) -> None:
+    folder = make_ended(home / "runs" / "one", make_remote(provider="together"))
+    assert next_steps.find_next(folder).format_command("one") == "ftwizard deploy one"
+    folder.adapter.mkdir()
+    assert next_steps.find_next(folder).format_command("one") == "ftwizard merge one"
+    served = RemoteEndpoint(address="https://x", served_name="x", key_variable="X")
+    remote.write(folder, make_remote(provider="together", tuned_endpoint=served))
+    assert next_steps.find_next(folder).format_command("one") == "ftwizard eval one"
