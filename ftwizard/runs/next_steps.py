@@ -165,7 +165,9 @@ def _find_way_to_ask(folder: JobFolder) -> Step | None:
     ):
         return None
     if folder.adapter.is_dir():
-        return STEPS["merge"]._replace(text="merge its adapter, to evaluate and serve it here")
+        return STEPS["merge"]._replace(
+            text="merge its adapter, to evaluate and serve it here (downloads its base model if needed)"
+        )
     return Step("deploy it, which is billed by the hour, to evaluate it", "deploy")
 
 

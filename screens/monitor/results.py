@@ -238,6 +238,9 @@ class ResultsPage(Page[str]):
             self.app.notify(f"{self._next.describe()}. Then come back here.", markup=False)
         elif self._next.command == "chat":
             self.action_chat()
+        elif self._next.command == "deploy":  # which shows its price and asks, in a terminal
+            command = self._next.format_command(self._folder.id)
+            self.app.notify(f"In a terminal: {command}. Then come back here.", markup=False)
         else:
             await self._take(self._next)
 

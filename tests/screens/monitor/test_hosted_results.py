@@ -9,9 +9,10 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.runs import remote
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
-from tests.helpers.hosted import TUNED, make_ended
+from tests.helpers.hosted import TUNED, make_ended, make_remote
 from tests.screens.frames import drive, until
 from tests.screens.monitor.test_evaluated_results import Calls, calls, evaluate
 
@@ -86,3 +87,16 @@ def test_model_that_may_be_shipped_needs_only_its_card(run: JobFolder) -> None:
     shown = drive(FtwizardApp(("run", "one")), SIZE, open_results)
     assert "Everything is there" in shown and f"{TUNED}, at OpenAI" in shown
     assert "merged" not in shown and "serve" not in shown
+
+
+def test_enter_names_the_command_that_deploys(run: JobFolder, calls: Calls) -> None:
+    remote.write(run, make_remote(provider="together"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert any("ftwizard deploy one" in note.message for note in pilot.app._notifications)
+
+    drive(FtwizardApp(("run", "one")), SIZE, play)
+    assert not calls, "a price is confirmed in a terminal"
