@@ -108,7 +108,7 @@ def _translate_status(
     text = account.redact(_read_message(error))
     kind = _classify(status, code, text)
     message, hint = _describe(kind, status, code, text, account, action, model)
-    lost = creates and (status >= 500 or status == 408)
+    lost = creates and kind == "unreachable" and (status >= 500 or status == 408)
     if param := account.redact(error.param or ""):
         message = f"{message} (parameter: {param})" if kind == "rejected" else message
     translated = ProviderError(
@@ -132,6 +132,8 @@ def _classify(status: int, code: str, text: str) -> ErrorKind:
     if code in _QUOTA_CODES:
         return "quota"
     if code in _MODEL_CODES or _NO_TUNING.search(text):
+        return "missing"
+    if status == 501:  # a service without this part of the API
         return "missing"
     if status == 401:
         return "permission" if _NO_RIGHT.search(text) else "key"

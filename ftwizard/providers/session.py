@@ -24,6 +24,8 @@ LOOK_S = 0.2
 FIRST_RETRY_S = 2.0
 MAX_RETRY_S = 120.0
 """Wait before another try of a platform that does not answer, doubled for each further one."""
+BRIEF_TRIES = 6
+"""Tries of what a job can do without, about two minutes."""
 ALIVE_S = 120.0
 """Longest silence of the follower while it waits: without events, views report a stall."""
 _P = ParamSpec("_P")
@@ -88,12 +90,22 @@ class Session:
         A job goes on at the platform without a network here, so its follower waits for one. Raises
         ProviderError for every other error, Stopped and CancelRequested as ``wait``.
         """
+        return self._read(None, call, *args, **kwargs)
+
+    def read_briefly(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call as ``read``, but raise ProviderError if the platform does not answer ``BRIEF_TRIES``
+        times: for what a job can do without."""
+        return self._read(BRIEF_TRIES, call, *args, **kwargs)
+
+    def _read(
+        self, tries: int | None, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
         attempt = 0
         while True:
             try:
                 result = call(*args, **kwargs)
             except ProviderError as error:
-                if error.kind != "unreachable":
+                if error.kind != "unreachable" or attempt + 1 == tries:
                     raise
                 self._report_outage(error)
                 wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**attempt, 8 * self.poll_s)

@@ -197,7 +197,24 @@ class TogetherPlatform:
             if item.get("processing_status") != "PENDING" or records.get_count(item, "bytes")
         ]  # fmt: skip
         files.sort(key=_rank_file)
-        return records.get_text(files[0], "id") if files else None
+        file_id = records.get_text(files[0], "id") if files else None
+        if file_id and files[0].get("processing_status") == "PENDING":
+            return file_id if self._start_validation(file_id) else None
+        return file_id
+
+    def _start_validation(self, file_id: str) -> bool:
+        """Ask for the validation of a file, which an upload that broke after its bytes did not do.
+
+        Return False if the service has not all of it.
+        """
+        try:
+            with translate_errors(self._secrets):
+                self._client.post(f"/v1/files/{file_id}/preprocess", cast_to=object)
+        except ProviderError as error:
+            if error.kind not in ("rejected", "missing"):
+                raise
+            return False
+        return True
 
     def upload(self, path: Path, name: str, report: Callable[[int, int], None]) -> str:
         def progress(event: FileUploadProgress) -> None:
@@ -217,7 +234,11 @@ class TogetherPlatform:
                     raise
                 # So the SDK reports a part of a large file, and an answer that is not a file.
                 raise httpx.RemoteProtocolError(str(error)) from error
-        return self._require_id(uploaded, "The upload")
+        file_id = self._require_id(uploaded, "The upload")
+        is_older = getattr(uploaded, "filename", name) != name
+        if is_older and getattr(uploaded, "processing_status", "") == "PENDING":
+            self._start_validation(file_id)
+        return file_id
 
     def _require_id(self, answer: object, action: str, *, may_have_acted: bool = False) -> str:
         identity = getattr(answer, "id", None)

@@ -54,6 +54,10 @@ _BY_STATUS = {
     ),
     408: _Meaning("unreachable", "Together took too long to answer", _RETRY_HINT),
     410: _Meaning("closed", "Together does not offer this any more", "See https://docs.together.ai."),
+    501: _Meaning(
+        "missing", "This service does not have what was asked for",
+        "Check that TOGETHER_BASE_URL is the address of Together's API.",
+    ),
     429: _Meaning("unreachable", "Together limits the requests of this account", _RETRY_HINT),
 }  # fmt: skip
 _REJECTED = _Meaning(
@@ -121,7 +125,7 @@ def _translate_status(
         f"{meaning.cause} (HTTP {status}{': ' if reason else ''}{reason}).",
         meaning.hint,
         code=make_visible(code, 60) or f"http_{status}",
-        may_have_acted=acts and (status >= 500 or status == 408 or status < 400),
+        may_have_acted=acts and status != 501 and (status >= 500 or status == 408 or status < 400),
         retry_after_s=_read_retry_after(error.response),
     )
 

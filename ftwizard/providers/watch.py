@@ -44,6 +44,7 @@ class Watcher:
         """Whether a pause was reported, and goes on."""
         self._began: float | None = None
         """When the training began, as this machine saw it (Unix seconds)."""
+        self._is_without_events = False
         self._cancel_reason = ""
         """Why the job is canceled by us; empty while it is not."""
         self._diagnosis = DiagnosisWriter(session.worker.events)
@@ -60,9 +61,7 @@ class Watcher:
         while True:
             record_status(session, status)
             self._show(status)
-            self._copy(
-                session.read(session.platform.list_events, status.id, frozenset(self._known))
-            )
+            self._copy_events(status)
             if session.record.has_ended:
                 return status
             self._diagnose()
@@ -78,12 +77,12 @@ class Watcher:
         """Add what is only there at the end: results, checkpoints and the last verdict."""
         session = self.session
         with contextlib.suppress(ProviderError):
-            rows = session.read(session.platform.read_results, status)
+            rows = session.read_briefly(session.platform.read_results, status)
             self._write_results(rows)
             if not self.progress.losses:
                 self._copy(rows)
         with contextlib.suppress(ProviderError):
-            kept = session.read(session.platform.list_checkpoints, status.id)
+            kept = session.read_briefly(session.platform.list_checkpoints, status.id)
             session.save(checkpoints=tuple(kept))
         self._write_checkpoints()
         self._diagnose(is_last=True)
@@ -106,7 +105,7 @@ class Watcher:
         """Report the phase that the status means."""
         session, word = self.session, make_visible(status.status, 40)
         self._is_paused = self._is_paused and status.state == "paused"
-        self._total = status.total_steps or self._total
+        self._total = status.total_steps or self._total or self._compute_total(status)
         epochs = status.settings.get("n_epochs")
         self._epochs = float(epochs) if isinstance(epochs, int | float) else self._epochs
         if status.state == "pending":
@@ -130,12 +129,47 @@ class Watcher:
             action=f"To let it continue: ftwizard resume {session.worker.folder.id}",
         )
 
+    def _compute_total(self, status: JobStatus) -> int | None:
+        """Return the steps of a job whose platform only confirms epochs and batch size."""
+        train = self.session.record.files.get("train")
+        epochs, batch_size = (status.settings.get(name) for name in ("n_epochs", "batch_size"))
+        numbers = (epochs, batch_size)
+        if train is None or not all(isinstance(each, int) and each > 0 for each in numbers):
+            return None
+        return math.ceil(train.rows / batch_size) * epochs  # type: ignore[operator]
+
     def _start_training(self) -> None:
         """Write the phase of training, which carries the steps so far and in total."""
         step = max(self._last_step.values())
         self._began = self._began or time.time()
         self._write("phase", phase="training", step=step, total=self._total)
         self._started = True
+
+    def _copy_events(self, status: JobStatus) -> None:
+        """Copy what is new; a job is followed to its end also where its events cannot be read.
+
+        Raises ProviderError where the key is refused.
+        """
+        session, known = self.session, frozenset(self._known)
+        list_events = session.platform.list_events
+        try:
+            if session.record.has_ended:
+                self._copy(session.read_briefly(list_events, status.id, known))
+            else:
+                self._copy(list_events(status.id, known))
+        except ProviderError as error:
+            if error.kind == "key":
+                raise
+            if error.kind != "unreachable" or session.record.has_ended:
+                self._report_without_events(error)
+
+    def _report_without_events(self, error: ProviderError) -> None:
+        if not self._is_without_events:
+            self._is_without_events = True
+            message = (
+                f"The events of the job could not be read, so its curve has gaps: {error.message}"
+            )
+            self.session.worker.events.write_finding("events_unavailable", message, "warning")
 
     def _copy(self, events: Iterable[JobEvent]) -> None:
         """Write new events of the job as ours, by step and never back."""

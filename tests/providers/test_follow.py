@@ -26,13 +26,6 @@ from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.timeout(60)
 CREATE = "POST /fine_tuning/jobs"
-ROUTES = (
-    "GET /files", "POST /files", "GET /files/{file_id}", CREATE,
-    "GET /fine_tuning/jobs/{fine_tuning_job_id}",
-    "GET /fine_tuning/jobs/{fine_tuning_job_id}/events",
-    "GET /fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", "GET /files/{file_id}/content",
-)  # fmt: skip
-"""All calls of a follower."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,21 +55,6 @@ def test_a_job_is_followed_to_its_model(openai_service: RunningService, tmp_path
     assert (folder.path / "results.csv").read_text().startswith("step,")
     ids = [e["id"] for kind in ("remote", "log") for e in events(folder, kind)]
     assert len(ids) == len(set(ids))
-
-
-@pytest.mark.parametrize("action", ["drop_request", "drop_reply", "reply", "reply_after"])
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_call_that_fails_makes_no_second_job(
-    openai_service: RunningService, tmp_path: Path, route: str, action: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.02)
-    folder = create_run(tmp_path)
-    openai_service.control.add_fault(Fault(on=route, action=action, times=1))  # type: ignore[arg-type]
-    record = run_follower(folder)
-    assert isinstance(record, RemoteJob), record
-    assert record.state == "succeeded"
-    assert count_jobs(openai_service) == 1
 
 
 def test_a_rate_limit_at_the_creation_is_waited_for(

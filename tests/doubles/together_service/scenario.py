@@ -48,6 +48,10 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Matching requests that pass first."""
     status: int | None = None
     """Answer with this instead of acting."""
+    acts: bool = False
+    """Act first, then answer with ``status``."""
+    hold: Literal["", "before", "after"] = ""
+    """Wait, before or after acting, until the control route lets requests go on."""
     body: Any = None
     retry_after: float | None = None
     drop: Literal["", "before", "after", "half"] = ""

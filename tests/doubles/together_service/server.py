@@ -2,7 +2,8 @@
 
 Control: ``GET /_control/requests``, ``GET /_control/jobs``, ``GET /_control/endpoints``,
 ``POST /_control/scenario`` with fields to change, ``POST /_control/faults`` with one or more faults,
-``POST /_control/jobs/ID`` with ``{"status": …}``.
+``POST /_control/jobs/ID`` with ``{"status": …}``, ``DELETE /_control/faults``,
+``GET /_control/waiting`` (requests held back), ``POST /_control/release``.
 """
 
 from __future__ import annotations
@@ -54,16 +55,23 @@ def serve_together(scenario: Scenario | None = None, port: int = 0) -> Iterator[
                         "authorization": authorization,
                     }
                 )  # fmt: skip
-                fault = _take_fault(service.scenario, self.command, split.path)
-                if fault is not None and fault.drop == "before":
-                    return self._drop()
-                if fault is not None and fault.status is not None:
-                    return self._reply(_fail(fault))
+                fault = _take_fault(service.scenario, self.command, split.path) or Fault()
+            if fault.hold == "before":
+                service.wait_for_release()
+            if fault.drop == "before":
+                return self._drop()
+            if fault.status is not None and not fault.acts:
+                return self._reply(_fail(fault))
+            with service.lock:
                 content = data if split.path.startswith("/_storage/") else body
                 reply = service.answer(self.command, split.path, query, content, authorization)
-            if fault is not None and fault.drop == "after":
+            if fault.hold == "after":
+                service.wait_for_release()
+            if fault.drop == "after":
                 return self._drop()
-            return self._reply(reply, half=fault is not None and fault.drop == "half")
+            if fault.status is not None:
+                return self._reply(_fail(fault))
+            return self._reply(reply, half=fault.drop == "half")
 
         def _drop(self) -> None:
             self.close_connection = True
@@ -96,7 +104,10 @@ def serve_together(scenario: Scenario | None = None, port: int = 0) -> Iterator[
 
     with serve(Handler, port) as bound:
         service.address = f"http://127.0.0.1:{bound}"
-        yield service
+        try:
+            yield service
+        finally:
+            service.release()
 
 
 def _read_body(data: bytes, content_type: str) -> Any:
@@ -158,6 +169,16 @@ def _control(service: TogetherService, method: str, path: str, body: Any) -> Ans
             case ("POST", ["faults"]):
                 faults = body if isinstance(body, list) else [body]
                 service.scenario.faults += msgspec.convert(faults, list[Fault])
+                return Answer(body={})
+            case ("DELETE", ["faults"]):
+                service.scenario.faults.clear()
+                return Answer(body={})
+            case ("GET", ["files"]):
+                return Answer(body=[file.to_json() for file in service.files.values()])
+            case ("GET", ["waiting"]):
+                return Answer(body=service.waiting)
+            case ("POST", ["release"]):
+                service.release()
                 return Answer(body={})
             case ("POST", ["jobs", job_id]) if job_id in service.jobs:
                 service.jobs[job_id].forced = body["status"]

@@ -64,11 +64,29 @@ class TogetherService:
     def __init__(self, scenario: Scenario | None = None) -> None:
         self.scenario = scenario or Scenario()
         self.lock = threading.RLock()
+        self.waiting = 0
+        """Requests that faults hold back."""
+        self._released = threading.Condition(self.lock)
+        self._releases = 0
         self.address = ""
         self.requests: list[dict[str, Any]] = []
         self.files: dict[str, File] = {}
         self.jobs: dict[str, Job] = {}
         self.registry = endpoints.Registry(self.scenario)
+
+    def wait_for_release(self) -> None:
+        """Wait until the control route lets requests go on."""
+        with self.lock:
+            count = self._releases
+            self.waiting += 1
+            self._released.wait_for(lambda: self._releases > count)
+            self.waiting -= 1
+
+    def release(self) -> None:
+        """Let all requests that wait go on."""
+        with self.lock:
+            self._releases += 1
+            self._released.notify_all()
 
     def count(self, method: str, path: str) -> int:
         """Return how many requests had this method, and a path that matches whole."""

@@ -1,0 +1,236 @@
+"""The doubles of all platforms under one interface: calls by our names, and what goes wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+from ftwizard.plan.schema import HostedProvider
+from tests.doubles import openai_service, together_service
+from tests.doubles.openai_service import Control, Pace
+from tests.doubles.together_service.control import TogetherControl, serve_together_process
+
+Trouble = Literal[
+    "drop_request", "drop_reply", "error", "error_after", "rate_limit", "hold", "hold_reply"
+]
+"""``error``: 500 and nothing is done; ``error_after``: it is done, then 500."""
+PLATFORMS: tuple[HostedProvider, ...] = ("openai", "foundry", "together")
+_OPENAI = {
+    "find file": "GET /files",
+    "upload": "POST /files",
+    "check file": "GET /files/{file_id}",
+    "create": "POST /fine_tuning/jobs",
+    "list jobs": "GET /fine_tuning/jobs",
+    "look up": "GET /fine_tuning/jobs/{fine_tuning_job_id}",
+    "events": "GET /fine_tuning/jobs/{fine_tuning_job_id}/events",
+    "checkpoints": "GET /fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
+    "results": "GET /files/{file_id}/content",
+    "cancel": "POST /fine_tuning/jobs/{fine_tuning_job_id}/cancel",
+    "ask": "POST /chat/completions",
+}
+_TOGETHER = {
+    "find file": ("GET", r"^/v1/files$"),
+    "upload": ("POST", r"^/v1/files$"),
+    "store": ("PUT", r"^/_storage/"),
+    "preprocess": ("POST", r"^/v1/files/[^/]+/preprocess$"),
+    "check file": ("GET", r"^/v1/files/[^/]+$"),
+    "price": ("POST", r"^/v1/fine-tunes/estimate-price$"),
+    "limits": ("GET", r"^/v1/fine-tunes/models/limits$"),
+    "create": ("POST", r"^/v1/fine-tunes$"),
+    "list jobs": ("GET", r"^/v1/fine-tunes$"),
+    "look up": ("GET", r"^/v1/fine-tunes/ft-[^/]+$"),
+    "events": ("GET", r"^/v1/fine-tunes/[^/]+/events$"),
+    "metrics": ("GET", r"^/v1/fine-tunes/[^/]+/metrics$"),
+    "checkpoints": ("GET", r"^/v1/fine-tunes/[^/]+/checkpoints$"),
+    "cancel": ("POST", r"^/v1/fine-tunes/[^/]+/cancel$"),
+    "ask": ("POST", r"^/v1/chat/completions$"),
+}
+
+
+class HostedDouble(Protocol):
+    """A running double of a platform."""
+
+    provider: HostedProvider
+    environment: dict[str, str]
+    key: str
+    calls: tuple[str, ...]
+    """What a follower asks for, by our names, whatever is lost."""
+
+    def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
+        """Let something go wrong with the next calls."""
+
+    def answer(self, call: str, status: int, code: str, message: str, times: int = 1000) -> None:
+        """Answer the next calls with an error, without doing anything."""
+
+    def calm(self) -> None:
+        """Let nothing go wrong any more."""
+
+    def list_jobs(self) -> list[dict[str, Any]]: ...
+
+    def list_files(self) -> list[dict[str, Any]]: ...
+
+    def change(self, **fields: Any) -> None: ...
+
+    def take_longer(self) -> None:
+        """Let jobs stand still in the middle of their training."""
+
+    def go_on(self) -> None:
+        """Let the newest job that stands still continue, and jobs be as usual."""
+
+    def cancel(self) -> None:
+        """Cancel the newest job, as somebody else would."""
+
+    def wait_for_held(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class OpenAIDouble:
+    """OpenAI or Foundry."""
+
+    calls: tuple[str, ...] = (
+        "find file", "upload", "check file", "create", "list jobs", "look up", "events",
+        "checkpoints", "results",
+    )  # fmt: skip
+
+    def __init__(self, service: openai_service.RunningService) -> None:
+        self.provider: HostedProvider = "foundry" if service.is_foundry else "openai"
+        self.environment, self.key = service.environment, service.key
+        self.control: Control = service.control
+
+    def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
+        fields: dict[Trouble, dict[str, Any]] = {
+            "error": {"action": "reply"},
+            "error_after": {"action": "reply_after"},
+            "rate_limit": {"action": "reply", "status": 429, "headers": {"Retry-After": "0.05"}},
+        }
+        fault: dict[str, Any] = {"on": _OPENAI[call], "times": times, "skip": skip}
+        fault |= fields.get(trouble, {"action": trouble})
+        self.control.add_fault(openai_service.Fault(**fault))
+
+    def answer(self, call: str, status: int, code: str, message: str, times: int = 1000) -> None:
+        error = {"message": message, "type": "invalid_request_error", "code": code, "param": None}
+        self.control.add_fault(
+            openai_service.Fault(
+                on=_OPENAI[call], times=times, status=status, body={"error": error}
+            )
+        )
+
+    def calm(self) -> None:
+        self.control.clear_faults()
+
+    def list_jobs(self) -> list[dict[str, Any]]:
+        return self.control.list_jobs()
+
+    def list_files(self) -> list[dict[str, Any]]:
+        return [file for file in self.control.list_files() if file["purpose"] == "fine-tune"]
+
+    def change(self, **fields: Any) -> None:
+        self.control.change(**fields)
+
+    def take_longer(self) -> None:
+        self.control.change(pace=Pace(clock="polls", hold_at=4))
+
+    def go_on(self) -> None:
+        self.control.change(pace=Pace())
+        self.control.continue_job()
+
+    def cancel(self) -> None:
+        self.control.cancel()
+
+    def wait_for_held(self) -> None:
+        self.control.wait_for_held()
+
+    def release(self) -> None:
+        self.control.release()
+
+
+class TogetherDouble:
+    provider: HostedProvider = "together"
+    key = together_service.KEY
+    calls: tuple[str, ...] = (
+        "find file", "upload", "store", "preprocess", "check file", "price", "limits", "create",
+        "list jobs", "look up", "events", "metrics", "checkpoints",
+    )  # fmt: skip
+
+    def __init__(self, address: str) -> None:
+        self.environment = {"TOGETHER_API_KEY": self.key, "TOGETHER_BASE_URL": address}
+        self.control = TogetherControl(address)
+
+    def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
+        method, path = _TOGETHER[call]
+        fields: dict[Trouble, dict[str, Any]] = {
+            "drop_request": {"drop": "before"},
+            "drop_reply": {"drop": "after"},
+            "error": {"status": 500},
+            "error_after": {"status": 500, "acts": True},
+            "rate_limit": {"status": 429, "retry_after": 0.05},
+            "hold": {"hold": "before"},
+            "hold_reply": {"hold": "after"},
+        }
+        self.control.add_fault(
+            together_service.Fault(
+                method=method, path=path, times=times, skip=skip, **fields[trouble]
+            )
+        )
+
+    def answer(self, call: str, status: int, code: str, message: str, times: int = 1000) -> None:
+        method, path = _TOGETHER[call]
+        body = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
+        self.control.add_fault(
+            together_service.Fault(method=method, path=path, times=times, status=status, body=body)
+        )
+
+    def calm(self) -> None:
+        self.control.clear_faults()
+
+    def list_jobs(self) -> list[dict[str, Any]]:
+        return self.control.list_jobs()
+
+    def list_files(self) -> list[dict[str, Any]]:
+        return [file for file in self.control.list_files() if file["bytes"]]
+
+    def change(self, **fields: Any) -> None:
+        self.control.change(**fields)
+
+    def take_longer(self) -> None:
+        self.control.change(running_states=1_000_000)
+
+    def go_on(self) -> None:
+        self.control.change(running_states=3)
+
+    def cancel(self) -> None:
+        self.control.set_status(self.list_jobs()[-1]["id"], "cancelled")
+
+    def wait_for_held(self) -> None:
+        self.control.wait_for_held()
+
+    def release(self) -> None:
+        self.control.release()
+
+
+@contextmanager
+def serve_double(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDouble]:
+    """Serve a platform in a thread until the block ends."""
+    if provider == "together":
+        with together_service.serve_together(together_service.Scenario(**scenario)) as service:
+            yield TogetherDouble(service.address)
+        return
+    is_foundry = provider == "foundry"
+    with openai_service.serve(openai_service.Scenario(**scenario), foundry=is_foundry) as running:
+        yield OpenAIDouble(running)
+
+
+@contextmanager
+def serve_double_process(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDouble]:
+    """Serve a platform as a process until the block ends."""
+    if provider == "together":
+        with serve_together_process(together_service.Scenario(**scenario)) as address:
+            yield TogetherDouble(address)
+        return
+    is_foundry = provider == "foundry"
+    with openai_service.serve_process(
+        openai_service.Scenario(**scenario), foundry=is_foundry
+    ) as running:
+        yield OpenAIDouble(running)
