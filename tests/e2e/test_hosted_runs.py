@@ -115,6 +115,16 @@ def test_rows_become_a_tuned_model_that_is_compared(
         done = run(*words, folder.id)
         assert double.key not in done.stdout + done.stderr
     require_no_key(double, home)
+    require_light_status(folder)
+
+
+def require_light_status(folder: JobFolder) -> None:
+    """Assert that ``status`` loads neither an SDK nor torch."""
+    command = [sys.executable, "-X", "importtime", "-m", "ftwizard", "status", folder.id]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "ftwizard.runs.hosted" in modules
+    assert modules.isdisjoint({"openai", "together", "torch", "httpx", "httpx2", "textual"})
 
 
 @contextlib.contextmanager
