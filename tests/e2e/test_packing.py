@@ -22,7 +22,7 @@ from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import events, until_ended, until_step
 
 pytestmark = pytest.mark.slow
-EPOCHS = 8
+EPOCHS = 4
 
 
 def collator() -> Any:
