@@ -17,10 +17,14 @@ UNCHECKED_EXTRAS = ("all", "dev")
 
 
 def run_checks() -> Iterator[Check]:
-    """Check each package of each extra."""
+    """Check each package of each extra, a shared one once unless another extra needs a newer one."""
+    checked = set()
     for extra, requirements in read_extras().items():
-        if extra not in UNCHECKED_EXTRAS:
-            yield from (check_package(requirement, extra) for requirement in requirements)
+        for requirement in requirements if extra not in UNCHECKED_EXTRAS else ():
+            check = check_package(requirement, extra)
+            if requirement.name not in checked or check.status != "ok":
+                yield check
+            checked.add(requirement.name)
 
 
 def check_package(requirement: Requirement, extra: str) -> Check:

@@ -128,7 +128,9 @@ def test_printed_command_names_what_the_child_needs(
     arguments = parser.parser().parse_args([*shlex.split(command), "--name", "kid"])
     request = Request(edited=arguments.edited, settings=arguments.set, allow=arguments.allow)
     plan, differences = child_plan.build(run, request)
-    assert differences.keys() >= {changes._find_name(text.partition("=")[0]) for text in edits}
+    assert differences.keys() >= {
+        changes._find_name(text.partition("=")[0], "local") for text in edits
+    }
     assert plan.test_share == 0.1
 
 
