@@ -72,6 +72,16 @@ def _imports_slow(path: Path) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Undo what a test's code sets in the environment: a chat in the test's process picks a GPU."""
+    before = dict(os.environ)
+    yield
+    if before != os.environ:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give each test its own home folder, and end the jobs that it leaves running."""
     folder = tmp_path / "home"
