@@ -24,7 +24,6 @@ ErrorKind = Literal["key", "permission", "quota", "missing", "rejected", "unreac
 jobs; ``missing``: what was asked for does not exist; ``rejected``: the request is wrong; ``closed``: the
 service does not offer this any more; ``unreachable``: no answer, too many requests,
 or an error of the service, which may pass."""
-MAX_TAG_BYTES = 64
 
 
 class ProviderError(FtwizardError):
