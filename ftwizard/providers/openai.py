@@ -141,7 +141,7 @@ class OpenAIPlatform:
             raise openai_errors.translate(
                 error, self._account, action, creates=creates, model=model
             ) from None
-        except (ValueError, AttributeError):  # an answer that is not JSON, or not an object
+        except (ValueError, AttributeError, RecursionError):  # not JSON, or not an object
             raise openai_errors.unreadable(self._account, action, creates=creates) from None
         if answer is None or isinstance(answer, str | list | int | float):
             raise openai_errors.unreadable(self._account, action, creates=creates)
@@ -152,8 +152,7 @@ class OpenAIPlatform:
         page = self._call(action, request)
         cursors = set()
         for _ in range(MAX_PAGES):
-            data = getattr(page, "data", None)
-            items = [item for item in data if item is not None] if isinstance(data, list) else []
+            items = [item for item in self._read_items(action, page) if item is not None]
             cursor = getattr(items[-1], "id", None) if items else None
             if not items or cursor in cursors:
                 return
@@ -162,6 +161,15 @@ class OpenAIPlatform:
             if not page.has_next_page():
                 return
             page = self._call(action, page.get_next_page)
+
+    def _read_items(self, action: str, page: Any) -> list[Any]:
+        """Return the items of a page. An answer without a list is not an empty one: a job that may
+        exist is looked up by it."""
+        data = getattr(page, "data", None)
+        is_null = data is None and "data" in getattr(page, "model_fields_set", ())
+        if not isinstance(data, list) and not is_null:
+            raise openai_errors.unreadable(self._account, action)
+        return data or []
 
     def _iterate(self, action: str, request: Callable[[], Any]) -> Iterator[Any]:
         for items in self._iterate_pages(action, request):
@@ -520,7 +528,8 @@ class OpenAIPlatform:
             tag = metadata.get(TAG_NAME) if isinstance(metadata, Mapping) else None
             if tag:
                 return bool(tag == remote.tag)
-            return training_file is not None and job.training_file == training_file
+            file_id = getattr(job, "training_file", None)
+            return training_file is not None and bool(file_id == training_file)
 
         jobs = [job for job in self._iterate_own_jobs(remote.tag) if is_ours(job)]
         if not jobs:
@@ -574,7 +583,7 @@ class OpenAIPlatform:
     def _get_url(self, job_id: str) -> str | None:
         host = urlsplit(self.endpoint).hostname or ""
         if host.endswith(".openai.com") or is_loopback(host):
-            return f"https://platform.openai.com/finetune/{job_id}"
+            return f"https://platform.openai.com/finetune/{make_visible(job_id, 200)}"
         return None
 
     def list_events(self, job_id: str, known: frozenset[str]) -> list[JobEvent]:

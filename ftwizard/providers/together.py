@@ -280,7 +280,7 @@ class TogetherPlatform:
             answer = self._client.fine_tuning.estimate_price(
                 **requests.build_price_parameters(request)
             )
-        estimate = answer.to_dict(mode="json", warnings=False)
+            estimate = answer.to_dict(mode="json", warnings=False)
         reason = records.get_text(estimate, "unavailable_reason")
         if reason in _PRICE_UNKNOWN_AS_INVALID:
             part = "training" if reason.startswith("train") else "validation"

@@ -98,9 +98,10 @@ def translate_errors(
             code="bad_answer",
             may_have_acted=acts(error),
         ) from None
-    except json.JSONDecodeError:
+    # Not JSON, as the page of a proxy, or JSON of another form, where the SDK returns what it got.
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise ProviderError(
-            "unreachable", "The answer of Together is not JSON.",
+            "unreachable", "The answer is not from the API of Together.",
             "Check TOGETHER_BASE_URL and the proxies between here and there.",
             code="bad_answer", may_have_acted=acts is not _acts_never,
         ) from None  # fmt: skip
@@ -164,7 +165,7 @@ def _read_body(response: httpx.Response) -> tuple[str, str]:
     """Return message and code of an error, in any of the shapes that the service uses."""
     try:
         body: Any = json.loads(response.content or b"null")
-    except (ValueError, httpx.HTTPError):
+    except (ValueError, RecursionError, httpx.HTTPError):
         return "", ""
     if not isinstance(body, dict):
         return "", ""

@@ -618,6 +618,29 @@ def test_a_job_of_another_run_with_the_same_file_is_not_ours(
     assert platform.find_job(make_remote()) is None
 
 
+@pytest.mark.parametrize("body", [{}, {"data": {}}, b"[" * 3_000 + b"]" * 3_000])
+def test_an_answer_without_a_list_is_not_an_empty_list(
+    service: ScriptedService, platform: OpenAIPlatform, body: Any
+) -> None:
+    service.on("GET /fine_tuning/jobs", Reply(body=body))
+
+    with pytest.raises(ProviderError) as caught:
+        platform.find_job(make_remote())
+
+    assert caught.value.code == "not_json"
+
+
+def test_items_that_are_not_jobs_are_ignored(
+    service: ScriptedService, platform: OpenAIPlatform
+) -> None:
+    service.on("GET /fine_tuning/jobs", make_page([1, "a", [], {}, JOB | {"metadata": None}]))
+
+    job = platform.find_job(make_remote())
+
+    assert job is not None
+    assert job.id == "ftjob-1"
+
+
 def test_a_page_that_is_repeated_ends_the_listing(
     service: ScriptedService, platform: OpenAIPlatform
 ) -> None:

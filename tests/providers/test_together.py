@@ -368,6 +368,25 @@ def test_an_answer_from_something_else_is_not_a_job(make_world: MakeWorld) -> No
     assert caught.value.may_have_acted
 
 
+@pytest.mark.parametrize("body", ["<html>proxy</html>", 1])
+def test_a_page_of_a_proxy_is_an_outage(make_world: MakeWorld, body: Any) -> None:
+    world = make_world()
+    remote = world.make_remote()
+    request = world.platform.build_request(world.make_plan(), remote)
+    job = world.create(remote)
+    for call, *arguments in (
+        (world.platform.get_job, job.id),
+        (world.platform.find_job, remote),
+        (world.platform.list_checkpoints, job.id),
+        (world.platform.check_file, "file-1"),
+        (world.platform.estimate_price, request),
+    ):
+        world.fail_next(status=200, body=body, times=9)
+        with refused("unreachable", "not from the API of Together"):
+            call(*arguments)
+        world.service.scenario.faults.clear()
+
+
 @pytest.mark.parametrize("has_suffix", [True, False])
 def test_two_runs_with_the_same_rows_have_their_own_jobs(
     make_world: MakeWorld, has_suffix: bool
