@@ -12,7 +12,7 @@ from ftwizard.catalog import prices
 from ftwizard.catalog.hosted_models import find_model
 from ftwizard.plan.schema import Foundry, HostedProvider, Plan
 from ftwizard.providers.base import Endpoint, LiveModel, ProviderError
-from ftwizard.providers.openai import OpenAIPlatform, to_day
+from ftwizard.providers.openai.platform import OpenAIPlatform, to_day
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_dollars, make_visible

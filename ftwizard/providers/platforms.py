@@ -41,7 +41,7 @@ ACCESS: dict[HostedProvider, PlatformAccess] = {
     "openai": PlatformAccess(
         name="OpenAI", package="openai", variables=VARIABLES["openai"],
         address_variable="OPENAI_BASE_URL", key_page="https://platform.openai.com/api-keys",
-        module="ftwizard.providers.openai", class_name="OpenAIPlatform",
+        module="ftwizard.providers.openai.platform", class_name="OpenAIPlatform",
     ),
     "foundry": PlatformAccess(
         name="Microsoft Foundry", package="openai",
@@ -53,7 +53,7 @@ ACCESS: dict[HostedProvider, PlatformAccess] = {
         name="Together", package="together", variables=VARIABLES["together"],
         address_variable="TOGETHER_BASE_URL",
         key_page="https://api.together.ai/settings/api-keys",
-        module="ftwizard.providers.together", class_name="TogetherPlatform",
+        module="ftwizard.providers.together.platform", class_name="TogetherPlatform",
     ),
 }  # fmt: skip
 

@@ -35,7 +35,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Togethe
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
     monkeypatch.setattr(together._base_client, "INITIAL_RETRY_DELAY", 0.001)
     monkeypatch.setattr(together._base_client, "MAX_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("ftwizard.providers.together_endpoints.STOP_POLL_S", 0.001)
+    monkeypatch.setattr("ftwizard.providers.together.endpoints.STOP_POLL_S", 0.001)
     monkeypatch.setattr(deployments, "POLL_S", 0.001)
     for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ftwizard.providers import openai_errors
 from ftwizard.providers.base import JobStatus
-from ftwizard.providers.openai_errors import Account
-from ftwizard.providers.openai_events import convert_metrics, get_state, to_number
+from ftwizard.providers.openai import errors
+from ftwizard.providers.openai.errors import Account
+from ftwizard.providers.openai.events import convert_metrics, get_state, to_number
 from ftwizard.runs.remote import RemoteCheckpoint
 from ftwizard.text import make_visible
 
@@ -60,8 +60,8 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
 def _explain_failure(code: str, message: str, job: Any, account: Account) -> str:
     """Return what to do about a job that failed."""
     text = f"{code} {message}".lower()
-    if code == openai_errors.NOT_TRAINABLE:
-        return openai_errors.format_alternatives(str(getattr(job, "model", "")), account.provider)
+    if code == errors.NOT_TRAINABLE:
+        return errors.format_alternatives(str(getattr(job, "model", "")), account.provider)
     if "quota" in text or "billing" in text:
         return "Add credit to the account, then train again."
     if any(word in text for word in _UNSAFE_WORDS):

@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.plan.schema import Data, Files, Model, OpenAI, Plan, Wandb
-from ftwizard.providers import openai as module
-from ftwizard.providers import openai_errors
 from ftwizard.providers.base import Platform, ProviderError
-from ftwizard.providers.openai import OpenAIPlatform
-from ftwizard.providers.openai_events import (
+from ftwizard.providers.openai import errors
+from ftwizard.providers.openai import platform as module
+from ftwizard.providers.openai.events import (
     arrange_events,
     convert_metrics,
     get_state,
     parse_results,
 )
+from ftwizard.providers.openai.platform import OpenAIPlatform
 from ftwizard.providers.platforms import get_platform
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from ftwizard.text import make_visible
@@ -240,7 +240,7 @@ def test_a_wrong_clock_is_named(
     connection = openai.APIConnectionError(request=cast(Any, None))
     connection.__cause__ = cause
 
-    error = openai_errors.translate(connection, platform._account, "list the models")
+    error = errors.translate(connection, platform._account, "list the models")
 
     assert phrase in error.message
     assert "clock" in error.hint
@@ -354,7 +354,7 @@ def test_a_wrong_clock_of_this_machine_is_a_caution(
 
 @pytest.mark.parametrize("header", [None, "", "yesterday", email.utils.formatdate(1_000)])
 def test_a_clock_is_compared_only_with_a_date(header: str | None) -> None:
-    assert openai_errors.describe_clock(header, 1_100) == ""
+    assert errors.describe_clock(header, 1_100) == ""
 
 
 GRADER = {

@@ -26,9 +26,6 @@ from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import get_free_bytes
 from ftwizard.plan.schema import HostedProvider, Plan
-from ftwizard.providers import together_endpoints as endpoints
-from ftwizard.providers import together_records as records
-from ftwizard.providers import together_request as requests
 from ftwizard.providers.access import check_address, check_key, hide_secrets
 from ftwizard.providers.archives import MIN_FREE_BYTES, unpack
 from ftwizard.providers.base import (
@@ -40,7 +37,9 @@ from ftwizard.providers.base import (
     Price,
     ProviderError,
 )  # fmt: skip
-from ftwizard.providers.together_errors import KEYS_PAGE, translate_errors
+from ftwizard.providers.together import endpoints, records
+from ftwizard.providers.together import request as requests
+from ftwizard.providers.together.errors import KEYS_PAGE, translate_errors
 from ftwizard.quantity import Figure, today
 from ftwizard.runs.remote import BilledResource, RemoteCheckpoint, RemoteJob
 from ftwizard.text import format_bytes, make_visible

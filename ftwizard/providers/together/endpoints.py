@@ -15,7 +15,7 @@ from typing import Any
 from together import APIError, NotFoundError, Together
 
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.together_records import (
+from ftwizard.providers.together.records import (
     get_count,
     get_list,
     get_text,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.providers import together_records as records
-from ftwizard.providers.together_request import build_suffix, make_mark
+from ftwizard.providers.together import records
+from ftwizard.providers.together.request import build_suffix, make_mark
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -21,7 +21,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Data, Files, Model, Plan, Split, Together, Wandb
 from ftwizard.providers.base import JobStatus, Platform, ProviderError
 from ftwizard.providers.platforms import get_platform
-from ftwizard.providers.together import TogetherPlatform
+from ftwizard.providers.together.platform import TogetherPlatform
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from tests.doubles.together_service import (
     KEY,
@@ -56,8 +56,8 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the SDK and the platform repeat requests without a pause."""
     monkeypatch.setattr(together._base_client, "INITIAL_RETRY_DELAY", 0.001)
     monkeypatch.setattr(together._base_client, "MAX_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("ftwizard.providers.together._FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("ftwizard.providers.together_endpoints.STOP_POLL_S", 0.001)
+    monkeypatch.setattr("ftwizard.providers.together.platform._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("ftwizard.providers.together.endpoints.STOP_POLL_S", 0.001)
 
 
 class World:
@@ -974,7 +974,9 @@ def test_a_download_does_not_fill_the_disk(
 ) -> None:
     world = make_world(adapter=str(small_adapter))
     remote, _ = world.finish()
-    monkeypatch.setattr("ftwizard.providers.together.get_free_bytes", lambda path: 100_000_100)
+    monkeypatch.setattr(
+        "ftwizard.providers.together.platform.get_free_bytes", lambda path: 100_000_100
+    )
     with pytest.raises(FtwizardError, match="does not fit on the disk"):
         download(world, remote)
     assert not (world.folder / "downloaded").exists()

@@ -18,7 +18,6 @@ import openai
 from ftwizard.catalog.hosted_models import Tuning, check_deprecation, find_model
 from ftwizard.data.format_names import TargetName
 from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
-from ftwizard.providers import openai_errors, openai_events, openai_jobs, openai_settings
 from ftwizard.providers.access import check_address, check_key, hide_secrets, is_loopback
 from ftwizard.providers.base import (
     Endpoint,
@@ -29,15 +28,17 @@ from ftwizard.providers.base import (
     Price,
     ProviderError,
 )
-from ftwizard.providers.graders import (
+from ftwizard.providers.openai import errors
+from ftwizard.providers.openai.events import arrange_events, parse_results, to_number
+from ftwizard.providers.openai.graders import (
     TRIAL_ROWS,
     GraderTrial,
     find_item_fields,
     find_reference,
     read_first_rows,
 )
-from ftwizard.providers.openai_events import to_number
-from ftwizard.providers.openai_jobs import TAG_NAME
+from ftwizard.providers.openai.jobs import TAG_NAME, convert_checkpoint, convert_job, dump_fields
+from ftwizard.providers.openai.settings import build_method, build_wandb, get_grader
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import TERMINAL, BilledResource, RemoteCheckpoint, RemoteJob
 from ftwizard.text import format_bytes, format_count, make_visible
@@ -89,7 +90,7 @@ class OpenAIPlatform:
         address = self._get_address(environment)
         check_key(key, access.key_variable, access.key_page)
         check_address(address, access.address_variable)
-        self._account = openai_errors.Account(self.id, self.name, address, key)
+        self._account = errors.Account(self.id, self.name, address, key)
         self.endpoint = self.chat_address = hide_secrets(address)
         self._reader = openai.OpenAI(
             api_key=key,
@@ -138,13 +139,13 @@ class OpenAIPlatform:
         try:
             answer = request()
         except openai.OpenAIError as error:
-            raise openai_errors.translate(
+            raise errors.translate(
                 error, self._account, action, creates=creates, model=model
             ) from None
         except (ValueError, AttributeError, RecursionError):  # not JSON, or not an object
-            raise openai_errors.unreadable(self._account, action, creates=creates) from None
+            raise errors.unreadable(self._account, action, creates=creates) from None
         if answer is None or isinstance(answer, str | list | int | float):
-            raise openai_errors.unreadable(self._account, action, creates=creates)
+            raise errors.unreadable(self._account, action, creates=creates)
         return answer
 
     def _iterate_pages(self, action: str, request: Callable[[], Any]) -> Iterator[list[Any]]:
@@ -168,7 +169,7 @@ class OpenAIPlatform:
         data = getattr(page, "data", None)
         is_null = data is None and "data" in getattr(page, "model_fields_set", ())
         if not isinstance(data, list) and not is_null:
-            raise openai_errors.unreadable(self._account, action)
+            raise errors.unreadable(self._account, action)
         return data or []
 
     def _iterate(self, action: str, request: Callable[[], Any]) -> Iterator[Any]:
@@ -278,8 +279,7 @@ class OpenAIPlatform:
         raise ProviderError(
             "missing",
             f"This account at {self.name} has no model {shown}.",
-            f"{openai_errors.hint_models(self.id)}"
-            f" {openai_errors.format_alternatives(plan.model.name, self.id)}",
+            f"{errors.hint_models(self.id)} {errors.format_alternatives(plan.model.name, self.id)}",
             code="model_not_found",
         )
 
@@ -293,7 +293,7 @@ class OpenAIPlatform:
             raise ProviderError(
                 "closed",
                 f"{self.name} shut down {model.id} on {day}.",
-                openai_errors.format_alternatives(plan.model.name, self.id),
+                errors.format_alternatives(plan.model.name, self.id),
                 code="model_shut_down",
             )
         if days * 86_400 > NEAR_S:
@@ -311,14 +311,14 @@ class OpenAIPlatform:
             action, functools.partial(jobs.list, limit=1), model=self.get_model_id(plan)
         )
         self._call(action, answer.parse)
-        caution = openai_errors.describe_clock(answer.headers.get("date"), time.time())
+        caution = errors.describe_clock(answer.headers.get("date"), time.time())
         return [caution] if caution else []
 
     def _check_grader(self, settings: OpenAI) -> list[str]:
         """Let the platform validate the grader; return cautions."""
         if settings.method != "reinforcement" or settings.grader is None:
             return []
-        grader: Any = openai_settings.get_grader(settings, self.id)
+        grader: Any = get_grader(settings, self.id)
         validate = functools.partial(self._writer.fine_tuning.alpha.graders.validate, grader=grader)
         try:
             self._call("validate the grader", validate)
@@ -344,10 +344,10 @@ class OpenAIPlatform:
         A grader that asks a model costs its tokens. Raises ProviderError if no row can be graded.
         """
         settings = self._get_settings(plan)
-        grader: Any = openai_settings.get_grader(settings, self.id)
+        grader: Any = get_grader(settings, self.id)
         fields = find_item_fields(grader)
         rows = read_first_rows(path, count)
-        rewards, errors, failed = [], [], 0
+        rewards, messages, failed = [], [], 0
         for row in rows:
             run = functools.partial(
                 self._writer.fine_tuning.alpha.graders.run,
@@ -355,7 +355,7 @@ class OpenAIPlatform:
             )  # fmt: skip
             answer = self._call("run the grader", run)
             problems = self._list_grader_errors(answer)
-            errors += problems
+            messages += problems
             failed += bool(problems)
             reward = to_number(getattr(answer, "reward", None))
             if not problems and reward is not None:
@@ -364,21 +364,21 @@ class OpenAIPlatform:
             raise ProviderError(
                 "rejected",
                 f"The grader failed on all of {format_count(failed, 'row')}:"
-                f" {'; '.join(dict.fromkeys(errors))}.",
+                f" {'; '.join(dict.fromkeys(messages))}.",
                 f"Correct {self.id}.grader.",
                 code="grader_failed",
             )
         return GraderTrial(
             rows=len(rows),
             rewards=tuple(rewards),
-            errors=tuple(dict.fromkeys(errors)),
+            errors=tuple(dict.fromkeys(messages)),
             failed=failed,
         )
 
     def _list_grader_errors(self, answer: Any) -> list[str]:
         """Return what went wrong in one run of a grader."""
         flags = getattr(getattr(answer, "metadata", None), "errors", None)
-        values = openai_jobs.dump_fields(flags)
+        values = dump_fields(flags)
         problems = []
         for name, value in values.items():
             if value is True:
@@ -466,7 +466,7 @@ class OpenAIPlatform:
         """Return the id of what was created; raise ProviderError if the answer has none."""
         answer_id = getattr(answer, "id", None)
         if not isinstance(answer_id, str) or not answer_id:
-            raise openai_errors.unreadable(self._account, action, creates=True)
+            raise errors.unreadable(self._account, action, creates=True)
         return make_visible(answer_id, 200)
 
     def check_file(self, file_id: str) -> FileStatus:
@@ -498,7 +498,7 @@ class OpenAIPlatform:
         request: dict[str, Any] = {
             "model": remote.model,
             "training_file": files["train"],
-            "method": openai_settings.build_method(settings, self.id),
+            "method": build_method(settings, self.id),
             "metadata": {**settings.metadata, TAG_NAME: remote.tag},
         }
         if "validation" in files:
@@ -507,7 +507,7 @@ class OpenAIPlatform:
             request["suffix"] = settings.suffix
         if settings.seed is not None:
             request["seed"] = settings.seed
-        if integration := openai_settings.build_wandb(plan, settings):
+        if integration := build_wandb(plan, settings):
             request["integrations"] = [integration]
         return request
 
@@ -573,12 +573,12 @@ class OpenAIPlatform:
         request = functools.partial(self._reader.fine_tuning.jobs.retrieve, job_id)
         job = self._call("look up the job", request)
         if not getattr(job, "status", None):
-            raise openai_errors.unreadable(self._account, "look up the job")
+            raise errors.unreadable(self._account, "look up the job")
         return self._convert_job(job, job_id)
 
     def _convert_job(self, job: Any, job_id: str = "") -> JobStatus:
         identity = str(getattr(job, "id", "") or job_id)
-        return openai_jobs.convert_job(job, identity, self._account, self._get_url(identity))
+        return convert_job(job, identity, self._account, self._get_url(identity))
 
     def _get_url(self, job_id: str) -> str | None:
         host = urlsplit(self.endpoint).hostname or ""
@@ -600,7 +600,7 @@ class OpenAIPlatform:
             is_newest_first = _get_time(page[0]) >= _get_time(page[-1])
             if is_newest_first and any(getattr(item, "id", None) in known for item in page):
                 break
-        return openai_events.arrange_events(items, known, self._account.redact)
+        return arrange_events(items, known, self._account.redact)
 
     def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:
         """Return the checkpoints that the platform keeps, by step."""
@@ -610,7 +610,7 @@ class OpenAIPlatform:
         checkpoints: dict[str, RemoteCheckpoint] = {}
         try:
             for item in self._iterate("list the checkpoints of the job", request):
-                checkpoint = openai_jobs.convert_checkpoint(item)
+                checkpoint = convert_checkpoint(item)
                 if checkpoint is not None:
                     checkpoints[checkpoint.id] = checkpoint
         except ProviderError as error:
@@ -629,7 +629,7 @@ class OpenAIPlatform:
                 if error.kind != "missing":
                     raise
                 continue
-            events |= {event.step or 0: event for event in openai_events.parse_results(content)}
+            events |= {event.step or 0: event for event in parse_results(content)}
         return [events[step] for step in sorted(events)]
 
     def cancel_job(self, job_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.graders import load_grader
+from ftwizard.providers.openai.graders import load_grader
 
 _COMMON = ("n_epochs", "batch_size", "learning_rate_multiplier")
 _HYPERPARAMETERS: dict[HostedMethod, tuple[str, ...]] = {
