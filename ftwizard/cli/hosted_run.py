@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from typing import Any
@@ -28,8 +29,11 @@ POLL_S = 0.2
 
 
 def is_hosted(folder: JobFolder) -> bool:
-    """Return whether a run's job is at a platform."""
-    return remote.read(folder) is not None
+    """Return whether a run's job is at a platform, also where the record of it is damaged or gone."""
+    plan: dict[str, Any] = {}
+    with contextlib.suppress(FtwizardError):
+        plan = folder.read_job().plan or {}
+    return folder.remote.exists() or plan.get("provider", "local") != "local"
 
 
 def start(plan: Plan, run_id: str, arguments: argparse.Namespace) -> JobFolder:
@@ -145,8 +149,7 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
         if getattr(arguments, name):
             return name
     record = remote.read(folder)
-    assert record is not None
-    name = hosted.name_platform(record.provider)
+    name = hosted.name_platform(plan_file.read_run(folder).provider)
     if not sys.stdin.isatty():
         raise FtwizardError(
             f"Run {folder.id} follows a job at {name}.",
@@ -154,8 +157,9 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
             f"ftwizard stop {folder.id} --detach",
             USAGE,
         )
+    job_id = record.job_id if record else None
     lines = [
-        f"The job {make_visible(record.job_id or 'is not created yet', 80)} is at {name}.",
+        f"The job{f' {make_visible(job_id, 80)}' if job_id else ', if there is one,'} is at {name}.",
         "  cancel: end the job. What was trained until then may be billed, and no model is made.",
         "  detach: only stop following it here. The job goes on and is billed.",
     ]
@@ -185,9 +189,23 @@ def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Na
         if status.state == "ended" or (record and record.state == wanted == "paused"):
             break
         time.sleep(POLL_S)
-    record = remote.read(folder)
-    word = record.status if record and record.status else "not known yet"
-    return _print_end(folder, arguments, f"Status of the job: {make_visible(word, 60)}.")
+    return _print_end(folder, arguments, _describe_request(folder, wanted))
+
+
+def _describe_request(folder: JobFolder, wanted: str) -> str:
+    """Describe what became of a request; raise FtwizardError if nobody carries it out any more."""
+    record, has_ended = remote.read(folder), observe(folder).state == "ended"
+    if record is None or record.job_id is None:
+        return "No job was created." if has_ended else "Whether a job was created is not known yet."
+    status = make_visible(record.status or "unknown", 60)
+    if record.has_ended or record.state == wanted:
+        return f"Status of the job: {status}."
+    if has_ended:
+        raise FtwizardError(
+            f"The follower of run {folder.id} ended before the job did, which is {status}.",
+            f"See why: ftwizard status {folder.id}   Then repeat the same command.",
+        )
+    return f"Asked for. Status of the job until now: {status}. See: ftwizard status {folder.id}"
 
 
 def _print_end(folder: JobFolder, arguments: argparse.Namespace, line: str) -> int:

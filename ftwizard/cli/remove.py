@@ -19,7 +19,7 @@ def remove(arguments: argparse.Namespace) -> int:
     folders = list({folder.path: folder for folder in map(store.find, arguments.runs)}.values())
     for folder in folders:
         delete.refuse_living(folder)
-        hosted.refuse_billed(folder)
+        hosted.refuse_removal(folder)
     if arguments.remote_files and arguments.checkpoints:
         raise FtwizardError(
             "--remote-files and --checkpoints exclude each other.", "Remove one of them.", USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 
@@ -98,14 +99,33 @@ def require_local(folder: JobFolder, done: str) -> None:
     )
 
 
-def refuse_billed(folder: JobFolder) -> None:
-    """Raise FtwizardError for a run that has something at a platform that is billed by the hour."""
-    record = remote.read(folder)
+def refuse_removal(folder: JobFolder) -> None:
+    """Raise FtwizardError for a run that is the only record of what may still cost money at a platform:
+    something that is billed by the hour, or a job that has not ended as far as is known here."""
+    record, run = remote.read(folder), make_visible(folder.id, 64)
     if record and record.billed:
-        run = make_visible(folder.id, 64)
         raise FtwizardError(
             f"Run {run} has {describe_billed(record.billed[0])}. Nothing was deleted.",
             f"Delete that first: ftwizard teardown {run}",
+        )
+    here_only = f"To delete the run here only: rm -r {shlex.quote(make_visible(str(folder.path)))}"
+    if record is None and folder.remote.exists():
+        raise FtwizardError(
+            f"{make_visible(str(folder.remote))} could not be read, so what run {run} has at its "
+            "platform is unknown. Nothing was deleted.",
+            f"Look there for a job and for what is billed. {here_only}",
+        )
+    if record and record.requested and not record.has_ended and not record.adopted:
+        platform = name_platform(record.provider)
+        job = (
+            f"job {make_visible(record.job_id, MAX_ID)}"
+            if record.job_id
+            else "job, if it was made,"
+        )
+        raise FtwizardError(
+            f"The {job} of run {run} may still run at {platform}, and be billed. Nothing was deleted.",
+            f"Cancel it: ftwizard stop {run} --cancel   Follow it to its end: ftwizard resume {run}   "
+            f"{here_only}",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftwizard.__main__ import main
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.quantity import Figure
@@ -239,3 +239,49 @@ def test_better_checkpoint_is_the_one_with_the_lowest_validation_loss() -> None:
 def test_status_document_is_read_as_written(run: JobFolder) -> None:
     status = store.read_status(run)
     assert status.remote and status.remote.model == TUNED
+
+
+@pytest.mark.parametrize("state", ["running", None])
+def test_run_whose_job_may_still_be_billed_is_not_deleted(
+    home: Path, capsys: pytest.CaptureFixture[str], state: Any
+) -> None:
+    record = make_remote(state=state, status=state, job_id="ftjob-1" if state else None)
+    folder = make_ended(home / "runs" / "one", record, reason="stopped")
+    assert main(["remove", "one", "--yes"]) == FAILED
+    shown = capsys.readouterr().err
+    assert "may still run at OpenAI" in shown and "ftwizard stop one --cancel" in shown
+    assert ("ftjob-1" in shown) is (state is not None)
+    assert folder.job.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "cancelled"},
+        {"state": "running", "adopted": True},
+        {"state": None, "requested": None},
+    ],
+)
+def test_run_without_a_job_of_its_own_is_deleted(home: Path, changes: dict[str, Any]) -> None:
+    folder = make_ended(home / "runs" / "one", make_remote(**changes), reason="stopped")
+    assert main(["remove", "one", "--yes"]) == 0
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"provider": "ope', None])
+def test_damaged_record_does_not_make_a_run_local(
+    home: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    folder = make_ended(home / "runs" / "one", reason="stopped")
+    if content is None:
+        folder.remote.unlink()
+    else:
+        folder.remote.write_bytes(content)
+    for words in (["resume", "one"], ["stop", "one", "--cancel"]):
+        assert main(words) == FAILED
+        shown = " ".join(capsys.readouterr().err.split())
+        assert "remote.json could not be read" in shown
+        assert "ftwizard watch JOB_ID --provider openai" in shown
+    if content is not None:
+        assert main(["remove", "one", "--yes"]) == FAILED
+        assert folder.job.exists()
