@@ -144,7 +144,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub"),
         NAME, FOLLOW, PRICE, *VIEW,
         _switch("--yes", "ask nothing before rows are uploaded (training here never asks)"),
-        _switch("--dry-run", "of a plan for a platform: show what would be uploaded and its cost"),
+        _switch("--dry-run", "for a hosted plan: show what would be uploaded and its cost"),
         ALLOW,
     )),
     ("check", "check a data set before training", "check:check", (
@@ -420,7 +420,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
         _switch("--kill", "kill it now, without saving; a second stop only waits"),
         _switch("--cancel", "of a hosted run: cancel the job"),
-        _switch("--detach", "of a hosted run: only stop following the job, which goes on"),
+        _switch("--detach", "of a hosted run: only stop following the job, which keeps running"),
         _switch("--pause", "of a hosted run: pause the job; resume lets it continue"),
     )),
 )  # fmt: skip

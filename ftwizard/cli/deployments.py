@@ -182,7 +182,7 @@ def _confirm_price(platform: str, model: str, quoted: BilledResource) -> bool:
             USAGE,
         )
     try:
-        answer = input(f"Type {CONFIRMATION} to start it, anything else to leave: ")
+        answer = input(f"Type {CONFIRMATION} to start it, anything else to cancel: ")
     except (EOFError, KeyboardInterrupt):
         answer = ""
     return answer.strip().lower() == CONFIRMATION
@@ -310,7 +310,9 @@ def _forget(folder: JobFolder) -> None:
     if record is None or record.tuned_endpoint is None:
         return
     try:
-        answer = input(f"Type {DELETED} once you deleted it, anything else to leave: ")
+        answer = input(
+            f"Type {DELETED} once you have deleted it, anything else to leave the record as it is: "
+        )
     except (EOFError, KeyboardInterrupt):
         answer = ""
     if answer.strip().lower() == DELETED:

@@ -89,7 +89,7 @@ def _inspect_account(arguments: argparse.Namespace) -> int:
 
 def _format_account(report: AccountReport) -> Iterator[str]:
     for ending in report.closing:
-        yield f"! {ending.when}: {ending.text} ({ending.source}, as of {ending.as_of})"
+        yield f"! {ending.when.capitalize()}: {ending.text.rstrip('.')} ({ending.source}, as of {ending.as_of})."
     key = report.key.describe() if report.key else "none"
     yield f"  key         {key}"
     if report.endpoint:

@@ -37,7 +37,7 @@ def _find_origin(arguments: argparse.Namespace) -> Origin:
     name = arguments.source
     if (plan_argument.is_plan(name) or plan_argument.is_data(name)) and not store.is_run(name):
         plan = plan_argument.load(name, arguments.allow, deferred=("many-epochs", "no-validation"))
-        plan_argument.require_local(plan, "there is no training script to write")
+        plan_argument.require_local(plan, "there is no training script to write", name)
         return Origin(f"plan {Path(name).name}", plan)
     run = store.find(name)
     hosted.refuse_elsewhere(run, "there is no training script to write")

@@ -96,7 +96,7 @@ def _print_longest(arguments: argparse.Namespace) -> int:
         chosen = _make_plan(arguments, "", arguments.model)
     elif arguments.plan:
         chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=DEFERRED_RISKS)
-        plan_argument.require_local(chosen, "no row has to fit on a GPU here")
+        plan_argument.require_local(chosen, "no row has to fit on a GPU here", arguments.plan)
         _refuse_hosted(chosen)
     else:
         raise FtwizardError(
@@ -165,7 +165,9 @@ def _refuse_hosted(chosen: Plan) -> None:
 
 
 def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
-    plan_argument.require_local(chosen, "there is no memory or time to estimate here")
+    plan_argument.require_local(
+        chosen, "there is no memory or time to estimate here", arguments.plan
+    )
     _refuse_hosted(chosen)
     command.check_installed(chosen)
     prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price

@@ -58,7 +58,7 @@ def start(plan: Plan, run_id: str, arguments: argparse.Namespace) -> JobFolder:
         if arguments.yes:
             return True
         try:
-            answer = input(f"Type {CONFIRMATION} to send them, anything else to leave: ")
+            answer = input(f"Type {CONFIRMATION} to send the rows, anything else to cancel: ")
         except (EOFError, KeyboardInterrupt):
             answer = ""
         return answer.strip().lower() == CONFIRMATION
@@ -149,6 +149,8 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
         if getattr(arguments, name):
             return name
     record = remote.read(folder)
+    if record and record.has_ended:  # only its evaluation here can be stopped
+        return "detach"
     name = hosted.name_platform(plan_file.read_run(folder).provider)
     if not sys.stdin.isatty():
         raise FtwizardError(
@@ -160,12 +162,12 @@ def _choose_end(folder: JobFolder, arguments: argparse.Namespace) -> str:
     job_id = record.job_id if record else None
     lines = [
         f"The job{f' {make_visible(job_id, 80)}' if job_id else ', if there is one,'} is at {name}.",
-        "  cancel: end the job. What was trained until then may be billed, and no model is made.",
-        "  detach: only stop following it here. The job goes on and is billed.",
+        "  cancel: end the job. Steps done by then may be billed, and no model is made.",
+        "  detach: only stop following it here. The job keeps running and is billed.",
     ]
     output.print_lines(output.make_console(stderr=True), *lines)
     try:
-        answer = input("Type cancel or detach, anything else to leave: ").strip().lower()
+        answer = input("Type cancel or detach, anything else to change nothing: ").strip().lower()
     except (EOFError, KeyboardInterrupt):
         answer = ""
     return answer if answer in ("cancel", "detach") else "leave"

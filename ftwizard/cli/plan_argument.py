@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import stat
 from collections.abc import Container, Iterable
 from pathlib import Path
@@ -23,12 +24,13 @@ PLAN_EXAMPLE = (
 )
 
 
-def require_local(plan: Plan, consequence: str) -> None:
-    """Raise FtwizardError for a plan that trains at a platform, and what follows from that."""
+def require_local(plan: Plan, consequence: str, name: str = "PLAN") -> None:
+    """Raise FtwizardError for a plan, of the file ``name``, that trains at a platform."""
     if plan.is_hosted:
         raise FtwizardError(
             f"This plan trains at {hosted.name_platform(plan.provider)}, so {consequence}.",
-            "For the cost there: ftwizard train PLAN --dry-run. To train on this machine: provider: local",
+            f"For the cost there: ftwizard train {shlex.quote(name)} --dry-run. To train on this machine: "
+            "provider: local",
             USAGE,
         )
 

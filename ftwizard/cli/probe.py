@@ -41,7 +41,7 @@ def probe(arguments: argparse.Namespace) -> int:
             USAGE,
         )
     chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
-    plan_argument.require_local(chosen, "there is nothing to measure here")
+    plan_argument.require_local(chosen, "there is nothing to measure here", arguments.plan)
     command.check_installed(chosen)
     out = user_paths.expand(arguments.write) if arguments.write else None
     if out:

@@ -65,7 +65,7 @@ def _describe_stop(folder: JobFolder, status: Status, *, kill: bool, is_repeated
     if kill:
         return f"Killing it{on}."
     if hosted_run.is_hosted(folder):
-        return f"It stops following the job{on}."
+        return f"Stopping the follower{on}. The job at the platform is not changed."
     left_s = stopping.read_seconds_left(folder, status.attempt)
     limit = f", up to {format_duration(left_s)}{' more' if is_repeated else ''}" if left_s else ""
     begin = "It is already stopping" if is_repeated else "Stopping"

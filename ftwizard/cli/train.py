@@ -122,6 +122,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _preview(arguments: argparse.Namespace) -> int:
+    if arguments.model or plan_argument.is_data(arguments.plan):
+        raise FtwizardError(
+            "--dry-run is for a plan that trains at a platform.",
+            "Write one with provider: openai, foundry or together. Or let the wizard ask: ftwizard "
+            + shlex.quote(arguments.plan),
+            USAGE,
+        )
     plan = _load_plan(arguments)
     if not plan.is_hosted:
         raise FtwizardError(

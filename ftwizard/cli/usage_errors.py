@@ -151,6 +151,10 @@ def _describe_setting(option: str, parser: Parser) -> str:
     from ftwizard.plan import schema
 
     name = {"lr": "learning_rate"}.get(key := option.lstrip("-").replace("-", "_"), key)
+    if name == "provider":
+        return (
+            "A plan names it, such as provider: openai. The wizard asks for it, too: ftwizard FILE"
+        )
     for group, kind in (
         ("recipe", schema.Recipe),
         ("data", schema.Data),

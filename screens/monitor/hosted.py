@@ -102,16 +102,16 @@ def format_plan(plan: Plan, width: int) -> Text:
 async def stop(app: App[object], follower: Follower, record: RemoteJob) -> bool:
     """Ask whether to cancel the job, to pause it, or only to stop following; return whether it did."""
     platform = hosted.name_platform(record.provider)
-    options = [("--cancel", "cancel the job: what is done is billed, no model is made")]
+    options = [("--cancel", "cancel the job: steps done by then may be billed, no model is made")]
     if record.provider in ("openai", "foundry") and record.state == "running":
         options.append(("--pause", "pause the job: checkpoints are kept, r continues"))
-    options.append(("--detach", "only stop following: the job goes on, and is billed"))
+    options.append(("--detach", "only stop following: the job keeps running and is billed"))
     job = make_visible(record.job_id, 80) if record.job_id else "not created yet"
     question = ChooseDialog(f"End the job at {platform}?", f"Job: {job}.", options)
     choice = await app.push_screen_wait(question)
     if choice is None:
         return False
     titles = {"--cancel": "Canceling the job", "--pause": "Pausing the job"}
-    title = titles.get(choice, "Stopping to follow the job")
+    title = titles.get(choice, "Ending the follower of the job")
     path = str(follower.folder.path)
     return await run_command(app, title, "stop", path, choice, lasting=True) is not None

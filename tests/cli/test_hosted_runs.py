@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ftwizard.__main__ import main
-from ftwizard.cli import evaluate, parser, run_job
+from ftwizard.cli import evaluate, hosted_run, parser, run_job
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import endpoint, hosted_chat
 from ftwizard.evaluate import job as evaluation_job
@@ -116,6 +116,16 @@ def test_checkpoints_that_the_platform_keeps_are_evaluated(
     scores = {one["name"]: one["scores"]["target"] for one in document["candidates"]}
     assert scores == {"checkpoint-10": 0.5, "checkpoint-20": 1.0}
     assert document["best"] == "checkpoint-20"
+
+
+def test_stop_asks_nothing_about_a_job_that_has_ended(run: JobFolder) -> None:
+    arguments = parser.parser().parse_args(["stop", "one"])
+    assert hosted_run.end(run, arguments) is None
+    record = remote.read(run)
+    assert record is not None
+    remote.write(run, msgspec.structs.replace(record, state="running", status="running"))
+    with pytest.raises(FtwizardError, match="follows a job at OpenAI"):
+        hosted_run.end(run, arguments)
 
 
 def test_checkpoint_that_is_not_kept_lists_the_others(run: JobFolder, server: ChatEndpoint) -> None:

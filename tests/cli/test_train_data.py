@@ -236,6 +236,7 @@ def test_unusable_data_models_and_options_are_refused(
         (USAGE, "is a plan, which names its model", (plan, "--model", model)),
         (USAGE, "--method is for a data file", (plan, "--method", "full")),
         (USAGE, "--minutes is for a data file", (plan, "--minutes", "10")),
+        (USAGE, "Write one with provider: openai", (ROWS, "--model", model, "--dry-run")),
         (USAGE, "--val is for a data file", (plan, "--val", ROWS)),
         (USAGE, "--columns is for a data file", (plan, "--columns", "prompt=a,completion=b")),
         (USAGE, f"those that fit: ftwizard models {ROWS}   Or choose", (ROWS,)),

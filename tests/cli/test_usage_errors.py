@@ -48,6 +48,7 @@ USAGE_ERRORS = {
         "ftwizard runs --limit …",
     ),
     "check -- a.jsonl --no-near": ("--no-near is not where", "ftwizard check --no-near …"),
+    "train a.jsonl --provider openai": ("has no option --provider.", "provider: openai"),
     "train a.jsonl --lr 3e-4": ("has no option --lr.", "recipe.learning_rate in a plan."),
     "train a.jsonl --method LoRa2": ("--method cannot be “lora2”.", "Did you mean lora?"),
     "train a.jsonl --epochs 101": (

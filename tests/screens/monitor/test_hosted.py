@@ -83,4 +83,4 @@ def test_stop_asks_what_to_do_with_the_job(hosted_story: Story) -> None:
 
     with living(hosted_story.folder, started=NOW - 800):
         watch((100, 30), play)
-    assert "what is done is billed" in frames[0] and "only stop following" in frames[0]
+    assert "steps done by then may be billed" in frames[0] and "only stop following" in frames[0]
