@@ -21,8 +21,9 @@ MAX_CREATES = 4
 """Requests to create the job, each after it was looked up in vain."""
 LOOK_PAUSES_S = (0.0, 0.5, 1.5, 3.0)
 """Pauses before each look for a job that may exist: a listing can lag behind what was created."""
-LATE_PAUSES_S = (5.0, 5.0)
-"""More of them after a crash: a request that was cut off may take effect after that."""
+LATE_PAUSES_S = (5.0, 10.0)
+"""More of them where a job may exist: a request that was cut off may take effect after that, and a
+listing may lag. A second job is paid, these seconds are not."""
 LATE_S = 120.0
 """Time in which a request that was cut off may take effect."""
 MAX_UPLOADS = 5
@@ -153,7 +154,7 @@ def _create(session: Session) -> JobStatus:
                 raise _refuse(error, "No job was created.") from None
             last = error
             session.wait(error.retry_after_s or min(60.0, session.poll_s * attempt))
-            if job := _look_up(session):
+            if job := _look_up(session, is_late=error.may_have_acted):
                 return job
     raise _refuse(last, "No job was created.")
 
@@ -166,7 +167,8 @@ def find_submitted(session: Session) -> JobStatus | None:
 
 
 def _look_up(session: Session, *, is_late: bool = False) -> JobStatus | None:
-    """Return the job of this run, if the platform has one; ``is_late``: requested before a crash.
+    """Return the job of this run, if the platform has one; ``is_late``: it may exist unlisted, after a
+    crash or a lost reply.
 
     Raises EarlyEnd if the platform does not list jobs: then nobody can tell whether one exists.
     """

@@ -96,8 +96,9 @@ class Watcher:
             for event in events:
                 if event["kind"] in RECORDED and isinstance(event.get("id"), str):
                     self._known.add(event["id"])
-                if event.get("phase") == "training" and self._began is None:
-                    self._began = get_time(event)
+                if event.get("phase") == "training":
+                    self._began = self._began or get_time(event)
+                    self._total = event.get("total") or self._total
         for kind, series in (("log", self.progress.losses), ("eval", self.progress.evaluations)):
             self._last_step[kind] = int(series.last_x or 0)
 
@@ -177,6 +178,8 @@ class Watcher:
         self._known.update(event.id for event in fresh)
         metrics = [event for event in fresh if event.step is not None and event.metrics]
         for event in fresh:
+            if event.total_steps and event.total_steps != self._total:
+                self._total, self._started = event.total_steps, False
             if not event.metrics or event.step is None:
                 self._write_message(event)
         for event in sorted(metrics, key=lambda event: event.step or 0):
@@ -191,8 +194,6 @@ class Watcher:
 
     def _write_metrics(self, event: JobEvent) -> None:
         assert event.step is not None
-        if event.total_steps and event.total_steps != self._total:
-            self._total, self._started = event.total_steps, False
         if not self._started:
             self._start_training()
         evaluated = {n: v for n, v in event.metrics.items() if n.startswith("eval_")}

@@ -33,6 +33,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.02")
     monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.02, 0.02))
+    monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", (0.02, 0.02))
 
 
 def count_jobs(service: RunningService) -> int:
@@ -82,10 +83,9 @@ def test_a_follower_continues_by_its_record(openai_service: RunningService, tmp_
 
 
 def test_a_job_that_appears_late_after_a_crash_is_no_second_one(
-    openai_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    openai_service: RunningService, tmp_path: Path
 ) -> None:
     """A request that was cut off by a crash may take effect while the job is looked up."""
-    monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", (0.02, 0.02))
     folder = create_run(tmp_path)
     openai_service.control.add_fault(Fault(on=CREATE, action="drop_reply"))
     openai_service.control.add_fault(Fault(on="GET /fine_tuning/jobs", status=403, times=None))
@@ -97,6 +97,20 @@ def test_a_job_that_appears_late_after_a_crash_is_no_second_one(
         Fault(on="GET /fine_tuning/jobs", status=200, body=nothing, times=looks)
     )
     add_attempt(folder)
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert count_jobs(openai_service) == 1
+
+
+def test_a_job_that_is_listed_late_is_no_second_one(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    """A listing may lag behind the creation whose reply was lost."""
+    folder = create_run(tmp_path)
+    nothing = {"object": "list", "data": [], "has_more": False}
+    openai_service.control.add_fault(Fault(on=CREATE, action="drop_reply"))
+    openai_service.control.add_fault(
+        Fault(on="GET /fine_tuning/jobs", status=200, body=nothing, times=2 * 4)
+    )
     assert isinstance(run_follower(folder), RemoteJob)
     assert count_jobs(openai_service) == 1
 

@@ -22,6 +22,7 @@ from ftwizard.providers import launcher
 from ftwizard.providers.base import ProviderError
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
+from ftwizard.runs.summary import read_progress
 from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
 from tests.helpers.hosted import dollars
 from tests.helpers.hosted_doubles import (
@@ -48,6 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing wait: the platform answers at once."""
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
     monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.01, 0.01))
+    monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", ())
     monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.session.LOOK_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.together.platform._FIRST_WAIT_S", 0.001)
@@ -209,8 +211,13 @@ def test_what_a_service_never_answers_does_not_keep_a_job_from_its_end(
     record = run_follower(folder)
     assert isinstance(record, RemoteJob) and record.state == "succeeded" and record.tuned_model
     codes = [event["code"] for event in events(folder, "finding")]
-    is_reported = call == "events" or (call == "metrics" and status != 404)
-    assert ("events_unavailable" in codes) == is_reported
+    if double.provider == "together":  # its metrics are separate
+        assert ("events_unavailable" in codes) == (call in ("events", "metrics") and status != 404)
+        assert bool(events(folder, "log")) == (
+            call == "checkpoints" or (status == 404 and call == "events")
+        )
+    else:
+        assert ("events_unavailable" in codes) == (call == "events")
 
 
 def test_a_file_that_the_service_refuses_ends_the_run_without_a_job(
@@ -314,3 +321,15 @@ def test_a_job_from_elsewhere_is_followed(
 def stop_when_running(folder: JobFolder) -> None:
     wait_for_state(folder, "running")
     requests.send(folder, "stop", 1)
+
+
+def test_the_events_tell_how_many_steps_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform that packs rows has fewer steps than epochs and batch size suggest."""
+    with serve_double("together") as double:
+        for name, value in double.environment.items():
+            monkeypatch.setenv(name, value)
+        folder = create_run(tmp_path, "together")
+        require_one_job(double, folder, run_follower(folder))
+    assert read_progress(folder).total_steps == 20

@@ -31,6 +31,7 @@ Refuse = Callable[..., FtwizardError]
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
     monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.01))
+    monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", ())
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
             monkeypatch.setattr(sdk, name, 0.001)

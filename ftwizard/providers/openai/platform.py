@@ -597,7 +597,7 @@ class OpenAIPlatform:
         items: list[Any] = []
         for page in self._iterate_pages("list the events of the job", request):
             items += page
-            is_newest_first = _get_time(page[0]) >= _get_time(page[-1])
+            is_newest_first = _get_time(page[0]) > _get_time(page[-1])
             if is_newest_first and any(getattr(item, "id", None) in known for item in page):
                 break
         return arrange_events(items, known, self._account.redact)
@@ -649,8 +649,9 @@ class OpenAIPlatform:
         try:
             self._call(f"{verb} the job", functools.partial(change, job_id))
         except ProviderError as error:
-            # The platform rejects what is so already, also where only the first reply was lost.
-            if error.kind != "rejected" or self.get_job(job_id).state not in reached:
+            # The platform refuses what is so already (400, 409), also where only a reply was lost.
+            is_refused = error.kind in ("rejected", "unreachable")
+            if not is_refused or self.get_job(job_id).state not in reached:
                 raise
 
     # ------------------------------------------------------------------------ use

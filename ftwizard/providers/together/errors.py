@@ -126,7 +126,9 @@ def _translate_status(
         f"{meaning.cause} (HTTP {status}{': ' if reason else ''}{reason}).",
         meaning.hint,
         code=make_visible(code, 60) or f"http_{status}",
-        may_have_acted=acts and status != 501 and (status >= 500 or status == 408 or status < 400),
+        may_have_acted=acts
+        and status != 501
+        and (status >= 500 or status in (408, 409) or status < 400),
         retry_after_s=_read_retry_after(error.response),
     )
 

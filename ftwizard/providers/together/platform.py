@@ -398,11 +398,13 @@ class TogetherPlatform:
     def list_events(self, job_id: str, known: frozenset[str]) -> list[JobEvent]:
         last = records.find_last_step(known)
         with translate_errors(self._secrets):
-            events = self._client.fine_tuning.list_events(job_id).to_dict(
-                mode="json", warnings=False
-            )
+            try:
+                answer = self._client.fine_tuning.list_events(job_id)
+                events = records.get_list(answer.to_dict(mode="json", warnings=False), "data")
+            except NotFoundError:  # a service without events may have metrics
+                events = []
             rows = self._read_metrics(job_id, max(0, last - OVERLAP_STEPS))
-        merged = records.read_events(records.get_list(events, "data"), rows)
+        merged = records.read_events(events, rows)
         return [event for event in merged if event.id not in known]
 
     def _read_metrics(self, job_id: str, first: int = 0) -> list[Mapping[str, Any]]:

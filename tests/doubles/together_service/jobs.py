@@ -125,7 +125,6 @@ class Job:
             "estimate_available": self.status == "running",
             "seconds_remaining": 60,
         }
-        record["total_steps"] = self.scenario.steps
         if self.status == "completed" and self.is_lora:
             record |= {
                 "adapter_object_id": self.adapter_id,

@@ -156,6 +156,9 @@ def test_a_job_is_paused_resumed_and_cancelled(service: RunningService, tmp_path
     platform.cancel_job(job.id)
     assert platform.get_job(job.id).state == "cancelled"
     platform.cancel_job(job.id)
+    cancel = "POST /fine_tuning/jobs/{fine_tuning_job_id}/cancel"
+    service.control.add_fault(Fault(on=cancel, status=409, times=None))
+    platform.cancel_job(job.id)
 
 
 @pytest.mark.parametrize("foundry", [False, True])

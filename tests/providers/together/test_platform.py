@@ -176,7 +176,6 @@ def test_from_rows_to_a_finished_job(make_world: MakeWorld) -> None:
     assert status.url == f"https://api.together.ai/jobs/{status.id}"
     assert status.tuned_model and status.trained_tokens and status.finished and status.created
     assert status.price is not None and status.price.value == pytest.approx(price.total.value)
-    assert status.total_steps == 20
     assert platform.list_events(status.id, frozenset(ids)) == []
     assert world.count_creates() == 1
 
@@ -307,8 +306,18 @@ def test_a_lost_reply_makes_no_second_job(
         assert status.tag == remote.tag
 
 
+def test_a_conflict_may_mean_that_the_job_exists(make_world: MakeWorld) -> None:
+    world = make_world()
+    remote = world.make_remote()
+    world.fail_next(method="POST", path=f"{CREATE}$", status=409, acts=True)
+    with pytest.raises(ProviderError) as caught:
+        world.create(remote)
+    assert (caught.value.kind, caught.value.may_have_acted) == ("rejected", True)
+    assert world.platform.find_job(remote) is not None
+
+
 @pytest.mark.parametrize(
-    ("status", "kind"), [(402, "quota"), (403, "permission"), (409, "rejected"), (422, "rejected")]
+    ("status", "kind"), [(402, "quota"), (403, "permission"), (422, "rejected")]
 )
 def test_a_refused_job_does_not_exist(make_world: MakeWorld, status: int, kind: str) -> None:
     world = make_world()
