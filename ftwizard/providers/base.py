@@ -87,11 +87,14 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     expected_end: float | None = None
     """When the platform expects it to end (Unix seconds)."""
     training_file: str | None = None
+    validation_file: str | None = None
     tag: str | None = None
     """The tag of the run that created it."""
     result_files: tuple[str, ...] = ()
     settings: Mapping[str, Any] = {}
     """Hyperparameters that the platform chose or confirmed, under its own names."""
+    planned: Mapping[str, Any] = {}
+    """What the job tells of the settings of a plan, under the names of the plan."""
     total_steps: int | None = None
     price: Figure | None = None
     """US dollars that the platform itself names for the job."""

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ftwizard import __version__, config, credentials, kept_keys, locations
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord
-from ftwizard.plan import changes, checks, plan_file
+from ftwizard.plan import changes, checks, hosted_checks, plan_file
 from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Plan, Split
 from ftwizard.providers import cost, platforms, upload
 from ftwizard.providers.base import JobStatus, Platform
@@ -154,7 +154,12 @@ def _write(path: Path, plan: Plan, record: RemoteJob, hashes: Mapping[str, str])
     )
     encoded = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
     return launch.create(
-        path, job, {"plan.yaml": plan_file.dump(plan).encode(), "remote.json": encoded}
+        path,
+        job,
+        {
+            "plan.yaml": plan_file.dump(plan, defaults=not record.adopted).encode(),
+            "remote.json": encoded,
+        },
     )
 
 
@@ -197,16 +202,30 @@ def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> J
 
 def _make_adopted_plan(provider: HostedProvider, status: JobStatus) -> Plan:
     """Return what is known of the plan of a job from elsewhere: its rows are at the platform."""
-    return Plan(
+    files = Files(train=status.training_file or "unknown", validation=status.validation_file)
+    plan = Plan(
         provider=provider,
-        data=Data(
-            files=Files(train=status.training_file or "unknown"),
-            split=Split(validation=0.0, test=0.0),
-        ),
+        data=Data(files=files, split=Split(validation=0.0, test=0.0)),
         model=Model(name=make_visible(status.model, 200)),
-        allow=("no-validation",),
+        allow=() if status.validation_file else ("no-validation",),
         finish=Finish(compare=False, merge=False),
     )
+    for name, value in status.planned.items():
+        plan = _try_setting(plan, name, value)
+    return plan
+
+
+def _try_setting(plan: Plan, name: str, value: Any) -> Plan:
+    """Return the plan with a setting of its platform, unless no plan could have that."""
+    tree = msgspec.to_builtins(plan)
+    tree[plan.provider][name] = make_visible(value, 200) if isinstance(value, str) else value
+    try:
+        changed = msgspec.convert(tree, Plan)
+    except msgspec.ValidationError:
+        return plan
+    problems = hosted_checks.find_problems(changed, changed.provider)  # type: ignore[arg-type]
+    is_wrong = any(problem.setting == f"{plan.provider}.{name}" for problem in problems)
+    return plan if is_wrong else changed
 
 
 def _start(folder: JobFolder, plan: Plan) -> Attempt:

@@ -66,7 +66,7 @@ def list_job(facts: Facts, record: RemoteJob) -> Iterator[tuple[str, str]]:
 def list_hyperparameters(plan: Plan | None, record: RemoteJob) -> Iterator[tuple[str, str]]:
     """Yield the hyperparameters under the platform's names: as it chose them, else as asked for."""
     settings: dict[str, Any] = {}
-    if plan is not None and plan.is_hosted:
+    if plan is not None and plan.is_hosted and not record.adopted:  # else its defaults are ours
         method = get_method(plan)
         settings = {
             name: value

@@ -51,9 +51,11 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
         finished=to_number(getattr(job, "finished_at", None)),
         expected_end=to_number(getattr(job, "estimated_finish", None)),
         training_file=_get_text(job, "training_file"),
+        validation_file=_get_text(job, "validation_file"),
         tag=make_visible(tag, 200) if isinstance(tag, str) else None,
         result_files=_get_texts(job, "result_files"),
         settings=_get_job_settings(job),
+        planned=_get_planned(job),
     )
 
 
@@ -112,6 +114,20 @@ def _get_job_settings(job: Any) -> dict[str, Any]:
         for name, value in values.items()
         if isinstance(value, str | int | float)
     }
+
+
+def _get_planned(job: Any) -> dict[str, Any]:
+    """Return what a job tells of the settings of a plan."""
+    method = dump_fields(getattr(job, "method", None))
+    details = method.get(str(method.get("type")))
+    grader = details.get("grader") if isinstance(details, Mapping) else None
+    own = {"method": method.get("type"), "grader": grader, "suffix": _get_suffix(job)}
+    settings = _get_job_settings(job) | own
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _get_suffix(job: Any) -> str | None:
+    return _get_text(job, "user_provided_suffix")  # which the SDK has no field for
 
 
 def _get_text(item: Any, name: str) -> str | None:

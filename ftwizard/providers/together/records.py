@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from ftwizard.plan.schema import Together
 from ftwizard.providers.base import JobEvent, JobStatus
 from ftwizard.quantity import Figure, today
 from ftwizard.runs.remote import JobState, RemoteCheckpoint
@@ -80,11 +81,33 @@ def read_job(job: Mapping[str, Any], tag: str | None = None) -> JobStatus:
         finished=read_time(job.get("updated_at")) if has_ended else None,
         expected_end=None if has_ended else _read_expected_end(job),
         training_file=get_text(job, "training_file"),
+        validation_file=get_text(job, "validation_file"),
         tag=tag,
         settings={name: job[name] for name in _SETTINGS if job.get(name) is not None},
+        planned=_read_planned(job),
         total_steps=get_count(job, "total_steps") or _read_total_steps(job),
         price=_read_price(job),
     )
+
+
+def _read_planned(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job tells of the settings of a plan, which has no groups of them."""
+    method, kind = _get_group(job, "training_method"), _get_group(job, "training_type")
+    scheduler = _get_group(job, "lr_scheduler")
+    cycles = _get_group(scheduler, "lr_scheduler_args")
+    settings = {
+        **job, **kind, **scheduler, **cycles, **method, **_get_group(job, "multimodal_params"),
+        "training_method": method.get("method"),
+        "lora": {"lora": True, "full": False}.get(str(kind.get("type")).lower()),
+        "scheduler_num_cycles": cycles.get("num_cycles"),
+    }  # fmt: skip
+    names = Together.__struct_fields__
+    return {name: settings[name] for name in names if settings.get(name) is not None}
+
+
+def _get_group(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _read_tuned_model(job: Mapping[str, Any]) -> str | None:

@@ -716,6 +716,20 @@ def test_settings_that_the_platform_chose_are_kept(
     assert settings == {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.8, "seed": 7}
 
 
+def test_the_settings_of_a_plan_are_read_from_a_job(
+    service: ScriptedService, platform: OpenAIPlatform
+) -> None:
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.3, "n_epochs": "auto"}}}
+    job = {"method": method, "user_provided_suffix": "mine", "hyperparameters": {}}
+    service.on("GET /fine_tuning/jobs/ftjob-1", JOB | job)
+
+    planned = platform.get_job("ftjob-1").planned
+
+    assert planned == {
+        "method": "dpo", "beta": 0.3, "n_epochs": "auto", "suffix": "mine", "seed": 7,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("verb", "reached"), [("cancel", "succeeded"), ("pause", "paused"), ("resume", "running")]
 )

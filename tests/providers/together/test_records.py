@@ -21,7 +21,7 @@ NAMES = st.sampled_from(
     [
         "id", "status", "model", "token_count", "total_price", "created_at", "updated_at", "progress",
         "events", "error", "type", "level", "message", "hash", "step", "total_steps", "train/loss",
-        "train/global_step", "eval/loss", "timestamp", "checkpoint", "model_output_name", "suffix",
+        "training_method", "training_type", "lr_scheduler", "train/global_step", "eval/loss", "timestamp", "checkpoint", "model_output_name", "suffix",
     ]
 )  # fmt: skip
 RECORD = st.dictionaries(NAMES, JSON, max_size=8)
@@ -48,6 +48,25 @@ def test_any_events_are_read(events: list[dict[str, Any]], metrics: list[dict[st
 def test_a_price_is_in_billionths_of_a_dollar(nanodollars: Any, usd: float | None) -> None:
     price = records.read_job({"id": "ft-1", "total_price": nanodollars}).price
     assert (price.value if price else None) == pytest.approx(usd)
+
+
+def test_the_settings_of_a_plan_are_read() -> None:
+    job = {
+        "training_method": {"method": "dpo", "dpo_beta": 0.2},
+        "training_type": {"type": "Lora", "lora_r": 8, "lora_alpha": 16},
+        "lr_scheduler": {
+            "lr_scheduler_type": "cosine",
+            "lr_scheduler_args": {"min_lr_ratio": 0.1, "num_cycles": 1.0},
+        },
+        "n_epochs": 2, "batch_size": "max", "suffix": None, "status": "running",
+    }  # fmt: skip
+    assert records.read_job(job).planned == {
+        "training_method": "dpo", "dpo_beta": 0.2, "lora": True, "lora_r": 8, "lora_alpha": 16,
+        "lr_scheduler_type": "cosine", "min_lr_ratio": 0.1, "scheduler_num_cycles": 1.0,
+        "n_epochs": 2, "batch_size": "max",
+    }  # fmt: skip
+    full = records.read_job({"training_type": {"type": "Full"}, "training_method": "sft"})
+    assert full.planned == {"lora": False}
 
 
 def test_values_that_are_no_numbers() -> None:
