@@ -180,6 +180,11 @@ def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Na
     record = remote.read(folder)
     if record is not None and record.has_ended:
         return _print_end(folder, arguments, f"The job has ended already: {record.status}.")
+    if name == "pause" and record is not None and record.provider == "together":
+        raise FtwizardError(
+            "Together cannot pause a job. Nothing was changed.",
+            f"Cancel it: ftwizard stop {folder.id} --cancel",
+        )
     if observe(folder).state == "ended":
         launcher.resume(folder, plan_file.read_run(folder))
     attempt = folder.newest_attempt()

@@ -24,6 +24,8 @@ LOOK_S = 0.2
 FIRST_RETRY_S = 2.0
 MAX_RETRY_S = 120.0
 """Wait before another try of a platform that does not answer, doubled for each further one."""
+MAX_RETRY_AFTER_S = 900.0
+"""Longest wait that a platform may ask for: a job that nobody looks at has no budget."""
 BRIEF_TRIES = 6
 """Tries of what a job can do without, about two minutes."""
 ALIVE_S = 120.0
@@ -54,10 +56,14 @@ class Session:
             remote.write(self.worker.folder, changed)
             self.record = changed
 
+    @property
+    def is_silent(self) -> bool:
+        """Return whether nothing was written for so long that it is time to."""
+        return time.monotonic() - self.worker.events.written_at >= ALIVE_S
+
     def phase(self, name: str, what: str | None = None, **fields: object) -> None:
         """Report the phase, if it is a new one, has progress, or nothing was written for long."""
-        silent_s = time.monotonic() - self.worker.events.written_at
-        if fields or (name, what) != self._phase or silent_s >= ALIVE_S:
+        if fields or (name, what) != self._phase or self.is_silent:
             self._phase = (name, what)
             self.worker.phase(name, what=what, **fields)
 
@@ -110,7 +116,8 @@ class Session:
                 self._report_outage(error)
                 wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**attempt, 8 * self.poll_s)
                 # A cancel needs the platform as well, so it waits too.
-                self.wait(max(error.retry_after_s or 0.0, wait_s), cancels=False)
+                asked_s = min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+                self.wait(max(asked_s, wait_s), cancels=False)
                 attempt += 1
             else:
                 self._report_recovery()

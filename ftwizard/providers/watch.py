@@ -35,6 +35,8 @@ class Watcher:
         self.session = session
         self.progress = Progress()
         self._known: set[str] = set()
+        self._has_read_all = False
+        """Whether this attempt has read all events: an earlier one may have ended between two of them."""
         self._last_step = {"log": 0, "eval": 0}
         self._total: int | None = None
         self._epochs: float | None = None
@@ -43,7 +45,9 @@ class Watcher:
         self._is_paused = False
         """Whether a pause was reported, and goes on."""
         self._began: float | None = None
-        """When the training began, as this machine saw it (Unix seconds)."""
+        """When the training began, at the earliest (Unix seconds)."""
+        self._has_waited = False
+        """Whether this attempt saw the job before its training."""
         self._is_without_events = False
         self._cancel_reason = ""
         """Why the job is canceled by us; empty while it is not."""
@@ -110,13 +114,14 @@ class Watcher:
         epochs = status.settings.get("n_epochs")
         self._epochs = float(epochs) if isinstance(epochs, int | float) else self._epochs
         if status.state == "pending":
+            self._has_waited = True
             session.phase("queued", word)
         elif status.state == "paused":
             if not self._is_paused:
                 self._report_pause()
             session.phase("paused", word)
             self._started = False
-        elif status.state == "running" and not self._started:
+        elif status.state == "running" and (not self._started or session.is_silent):
             self._start_training()
 
     def _report_pause(self) -> None:
@@ -142,7 +147,10 @@ class Watcher:
     def _start_training(self) -> None:
         """Write the phase of training, which carries the steps so far and in total."""
         step = max(self._last_step.values())
-        self._began = self._began or time.time()
+        if self._began is None:
+            # Where nobody saw it begin, it may have run since it was created.
+            created = None if self._has_waited else self.session.record.created
+            self._began = min(time.time(), created or math.inf)
         self._write("phase", phase="training", step=step, total=self._total)
         self._started = True
 
@@ -151,13 +159,14 @@ class Watcher:
 
         Raises ProviderError where the key is refused.
         """
-        session, known = self.session, frozenset(self._known)
+        session, known = self.session, frozenset(self._known if self._has_read_all else ())
         list_events = session.platform.list_events
         try:
             if session.record.has_ended:
                 self._copy(session.read_briefly(list_events, status.id, known))
             else:
                 self._copy(list_events(status.id, known))
+            self._has_read_all = True
         except ProviderError as error:
             if error.kind == "key":
                 raise
@@ -281,10 +290,11 @@ class Watcher:
         return record.predicted_cost.highest * min(1.0, (self.progress.step or 0) / self._total)
 
     def _handle_requests(self, status: JobStatus) -> None:
+        """Pause or continue the job; a request waits for the state in which it can be carried out."""
         session, platform = self.session, self.session.platform
-        if session.take("pause") and platform.can_pause and status.state == "running":
+        if status.state == "running" and session.take("pause"):
             self._try(platform.pause_job, status.id)
-        if session.take("continue") and platform.can_pause and status.state == "paused":
+        if status.state == "paused" and session.take("continue"):
             self._try(platform.resume_job, status.id)
 
     def _cancel(self, reason: str) -> None:

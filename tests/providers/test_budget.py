@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.plan import plan_file
 from ftwizard.providers import launcher
 from ftwizard.runs.remote import RemoteJob
-from tests.doubles.openai_service import Pace, RunningService
+from tests.doubles.openai_service import Fault, Pace, RunningService
 from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
 
 pytestmark = pytest.mark.timeout(60)
@@ -64,6 +65,26 @@ def test_a_job_billed_by_the_hour_is_canceled_by_its_hours(
         assert "budget.usd" in end.message
     else:
         assert isinstance(end, RemoteJob) and end.state == "succeeded"
+
+
+def test_hours_that_nobody_followed_count(foundry_service: RunningService, tmp_path: Path) -> None:
+    """The job was created an hour ago, and its follower ended before the training began."""
+    plan = plan_file.load(write_reinforcement_plan(tmp_path, 50.0))
+    folder, departure = launcher.create(plan, "rft", lambda departure: True)
+    add_attempt(folder, departure.plan)
+    foundry_service.control.change(clock_offset_s=-3600.0, pace=Pace(clock="time", step_s=0.2))
+    looks = "GET /fine_tuning/jobs/{fine_tuning_job_id}"
+    foundry_service.control.add_fault(Fault(on=looks, status=401))
+    first = run_follower(folder)
+    assert isinstance(first, EarlyEnd) and first.end_reason == "refused"
+    add_attempt(folder)
+    end_by = time.monotonic() + 20
+    while foundry_service.control.list_jobs()[0]["status"] != "running":
+        assert time.monotonic() < end_by
+        time.sleep(0.05)
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
+    assert "It has cost up to $100" in end.message
 
 
 def test_a_job_above_the_budget_is_not_started(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from ftwizard.jobs import requests
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import EarlyEnd, Stopped
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
@@ -130,6 +133,43 @@ def test_a_follower_that_was_stopped_continues(
     steps = [event["step"] for event in events(folder, "log")]
     assert len(steps) == copied == len(set(steps))
     assert count_jobs(openai_service) == 1
+
+
+def test_events_that_an_attempt_did_not_copy_are_copied_by_the_next(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    """It was killed after the newest messages, before the metrics, which fill several pages."""
+    folder = create_run(tmp_path, rows=160)
+    assert isinstance(run_follower(folder), RemoteJob)
+    steps = [event["step"] for event in events(folder, "log")]
+    assert len(steps) > 200
+    lines = folder.events.read_text().splitlines(keepends=True)
+    is_metric = [json.loads(line)["kind"] in ("log", "eval") for line in lines]
+    cut = is_metric.index(True) + 5
+    kept = [line for n, line in enumerate(lines) if n < cut or not is_metric[n]]
+    folder.events.write_text("".join(kept))
+    add_attempt(folder)
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert [event["step"] for event in events(folder, "log")] == steps
+
+
+def test_a_pause_is_carried_out_once_the_job_runs(
+    openai_service: RunningService, tmp_path: Path
+) -> None:
+    folder = create_run(tmp_path)
+    openai_service.control.change(pace=Pace(clock="polls", steps=2))
+    requests.send(folder, "pause", 1)
+    threading.Thread(target=continue_once_paused, args=(folder,)).start()
+    assert isinstance(run_follower(folder), RemoteJob)
+    assert "paused" in [event["phase"] for event in events(folder, "phase")]
+
+
+def continue_once_paused(folder: JobFolder) -> None:
+    end = time.monotonic() + 30
+    while (record := remote.read(folder)) is None or record.state != "paused":
+        assert time.monotonic() < end, record
+        time.sleep(0.01)
+    requests.send(folder, "continue", 1)
 
 
 def test_a_stop_before_the_job_creates_none(openai_service: RunningService, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import math
 import re
 import ssl
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ftwizard.providers.base import ErrorKind, ProviderError
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import format_duration, make_visible
 
+MAX_RETRY_AFTER_S = 3600.0
 MAX_TEXT = 300
 """Characters of a platform's message that are shown."""
 NOT_TRAINABLE = "training_not_available"
@@ -348,13 +350,13 @@ def _read_message(error: openai.APIStatusError) -> str:
 
 
 def _read_retry_after(error: openai.APIStatusError) -> float | None:
-    header = error.response.headers.get("retry-after")
+    header = error.response.headers.get("retry-after") or ""
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        date = email.utils.parsedate_to_datetime(header or "")
-        return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
+        try:
+            date = email.utils.parsedate_to_datetime(header)
+            seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

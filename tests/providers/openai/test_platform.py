@@ -220,15 +220,22 @@ def test_reads_are_tried_again_after_the_time_that_the_service_asks_for(
     assert service.count("GET /fine_tuning/jobs/ftjob-1") == 3
 
 
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("7", 7), ("-7", 0), ("1e99", 3600), ("inf", 3600), ("nan", None), ("soon", None),
+     ("Fri, 31 Dec 2199 00:00:00 GMT", 3600)],
+)  # fmt: skip
 def test_a_refused_creation_says_how_long_to_wait(
-    service: ScriptedService, platform: OpenAIPlatform
+    service: ScriptedService, platform: OpenAIPlatform, header: str, wait_s: float | None
 ) -> None:
-    service.on("POST /fine_tuning/jobs", Reply(status=429, body={}, headers={"Retry-After": "7"}))
+    service.on(
+        "POST /fine_tuning/jobs", Reply(status=429, body={}, headers={"Retry-After": header})
+    )
 
     with pytest.raises(ProviderError) as failure:
         platform.create_job({"model": "m", "training_file": "f"})
 
-    assert failure.value.retry_after_s == 7
+    assert failure.value.retry_after_s == wait_s
 
 
 @pytest.mark.parametrize(("code", "phrase"), [(9, "not valid yet"), (10, "has expired")])
