@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import ProviderError
+from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
 
-def check_key(key: str, variable: str, page: str) -> None:
-    """Raise ProviderError if there is no key, or one that cannot be sent."""
+def read_key(provider: HostedProvider, environment: Mapping[str, str]) -> str:
+    """Return the key; raise ProviderError if there is none, or one that cannot be sent."""
+    variable, page = ACCESS[provider].key_variable, ACCESS[provider].key_page
+    key = environment.get(variable, "").strip()
     if not key:
         raise ProviderError(
             "key",
@@ -24,10 +29,12 @@ def check_key(key: str, variable: str, page: str) -> None:
             f"Copy the key again from {page}.",
             code="malformed_key",
         )
+    return key
 
 
-def check_address(address: str, variable: str) -> None:
+def check_address(address: str, provider: HostedProvider) -> None:
     """Raise ProviderError if an address is not one of HTTP."""
+    variable = ACCESS[provider].address_variable
     try:
         parts = urlsplit(address)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -6,7 +6,8 @@ state of a job: that is in ``remote.json``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -45,6 +46,16 @@ class ProviderError(FtwizardError):
         self.code = code
         self.may_have_acted = may_have_acted
         self.retry_after_s = retry_after_s
+
+
+@contextlib.contextmanager
+def tolerate(*kinds: ErrorKind) -> Iterator[None]:
+    """End the block at a ProviderError of one of these kinds, as if it had not been raised."""
+    try:
+        yield
+    except ProviderError as error:
+        if error.kind not in kinds:
+            raise
 
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +152,8 @@ class Platform(Protocol):
     """A hosted platform, with the account of the key.
 
     Every method raises ProviderError, whose message has no key in it. Those that read are tried
-    several times; those that create are sent once.
+    several times; those that create are sent once. A platform that derives from it inherits answers
+    for what it does not have.
     """
 
     id: HostedProvider
@@ -163,7 +175,7 @@ class Platform(Protocol):
 
     def get_model_id(self, plan: Plan) -> str:
         """Return the platform's id of the plan's model, also where the plan has its short name."""
-        ...
+        return plan.model.name
 
     def get_method(self, plan: Plan) -> Tuning:
         """Return the plan's method in our name."""
@@ -185,7 +197,7 @@ class Platform(Protocol):
 
         Return cautions; none without a grader. Raises ProviderError if it can grade none of the rows.
         """
-        ...
+        return []
 
     def find_file(self, name: str) -> str | None:
         """Return the id of the uploaded file of that name; None if there is none."""
@@ -209,7 +221,7 @@ class Platform(Protocol):
 
     def estimate_price(self, request: Mapping[str, Any]) -> Price:
         """Return the platform's own estimate of a job; an empty one where it has none."""
-        ...
+        return Price()
 
     def find_job(self, remote: RemoteJob) -> JobStatus | None:
         """Return the job with the tag or the training file of this run; None if there is none."""
@@ -237,19 +249,19 @@ class Platform(Protocol):
     def read_results(self, status: JobStatus) -> list[JobEvent]:
         """Return the metrics of all steps of a job that has ended, where the platform has a file
         of them; else none."""
-        ...
+        return []
 
     def cancel_job(self, job_id: str) -> None:
         """Cancel a job; one that has ended already is no error."""
         ...
 
     def pause_job(self, job_id: str) -> None:
-        """Pause a job, where ``can_pause``."""
-        ...
+        """Pause a job, where ``can_pause``; one that is paused already is no error."""
+        raise _cannot_pause(self.name)
 
     def resume_job(self, job_id: str) -> None:
-        """Resume a paused job, where ``can_pause``."""
-        ...
+        """Resume a paused job, where ``can_pause``; one that runs already is no error."""
+        raise _cannot_pause(self.name)
 
     def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
         """Return where a model can be asked; None if it must be deployed first."""
@@ -268,15 +280,22 @@ class Platform(Protocol):
         ``folder`` is replaced by a complete one or not at all. Raises FtwizardError for an archive
         that is damaged or unsafe, and where the disk does not take it.
         """
-        ...
+        return False
 
     def list_billed(self) -> list[BilledResource]:
         """Return what the account has that is billed by the hour."""
-        ...
+        return []
 
     def delete_billed(self, resource: BilledResource) -> None:
         """Delete what is billed by the hour; what is gone already is no error."""
-        ...
+        raise ProviderError(
+            "missing", f"{self.name} bills nothing by the hour that ftwizard could delete."
+        )
+
+
+def _cannot_pause(name: str) -> ProviderError:
+    hint = "Cancel it, and continue later from one of its checkpoints."
+    return ProviderError("rejected", f"{name} cannot pause a job.", hint, code="cannot_pause")
 
 
 class DeployingPlatform(Platform, Protocol):

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ftwizard.catalog import prices
 from ftwizard.catalog.hosted_models import find_model
-from ftwizard.plan.schema import Foundry, HostedProvider, Plan
-from ftwizard.providers.base import Endpoint, LiveModel, ProviderError
-from ftwizard.providers.openai.platform import OpenAIPlatform, to_day
+from ftwizard.data.format_names import TargetName
+from ftwizard.plan.schema import Foundry, HostedMethod, HostedProvider, Plan
+from ftwizard.providers.base import Endpoint, ProviderError
+from ftwizard.providers.openai.platform import OpenAIPlatform
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_dollars, make_visible
@@ -51,6 +52,9 @@ class FoundryPlatform(OpenAIPlatform):
     name = "Microsoft Foundry"
     poll_s = 20.0
     max_direct_bytes = 100 * 10**6
+    targets: Mapping[HostedMethod, TargetName] = {
+        "supervised": "foundry-sft", "dpo": "foundry-dpo", "reinforcement": "foundry-rft"
+    }  # fmt: skip
 
     def _get_address(self, environment: Mapping[str, str]) -> str:
         variable = ACCESS[self.id].address_variable
@@ -66,19 +70,6 @@ class FoundryPlatform(OpenAIPlatform):
 
     def _get_settings(self, plan: Plan) -> Foundry:
         return plan.foundry
-
-    def _convert_model(self, model: Any) -> LiveModel:
-        """Return a model; a flag against tuning is ignored, because open models have it wrongly."""
-        capabilities = getattr(model, "capabilities", None)
-        tunable = capabilities.get("fine_tune") if isinstance(capabilities, Mapping) else None
-        ends = getattr(model, "deprecation", None)
-        ends = ends if isinstance(ends, Mapping) else {}
-        days = [to_day(ends.get("inference")), to_day(getattr(model, "shutdown_date", None))]
-        return LiveModel(
-            id=make_visible(str(model.id), 200),
-            tunable=True if tunable is True else None,
-            shutdown=min(filter(None, days), default=None),
-        )
 
     def check_plan(self, plan: Plan) -> list[str]:
         """Check live what can be checked before anything is uploaded; return cautions."""
@@ -118,10 +109,6 @@ class FoundryPlatform(OpenAIPlatform):
         training_type = self._get_settings(plan).trainingType
         return {**super().build_request(plan, remote), "trainingType": training_type}
 
-    def _get_url(self, job_id: str) -> str | None:
-        """Return None: the page of a job needs ids of tenant and subscription."""
-        return None
-
     def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
         """Return the plan's deployment for a model: the base model's, or the tuned one's.
 
@@ -139,11 +126,11 @@ class FoundryPlatform(OpenAIPlatform):
 
     def _is_deployed(self, name: str) -> bool:
         ask = functools.partial(
-            self._reader.chat.completions.create,
+            self.client.reader.chat.completions.create,
             model=name, messages=[{"role": "user", "content": "Hi"}], max_completion_tokens=16,
         )  # fmt: skip
         try:
-            self._call("look for a deployment", ask)
+            self.client.call("look for a deployment", ask)
         except ProviderError as error:
             if error.kind not in ("missing", "rejected"):
                 raise

@@ -52,7 +52,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", ())
     monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.session.LOOK_S", 0.01)
-    monkeypatch.setattr("ftwizard.providers.together.platform._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("ftwizard.providers.together.client.FIRST_WAIT_S", 0.001)
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
             monkeypatch.setattr(sdk, name, 0.001)

@@ -60,9 +60,9 @@ _EARLY, _EXPIRED = 9, 10
 class Account:
     """Who is asked, and the secrets that no message may have."""
 
-    def __init__(self, provider: HostedProvider, name: str, address: str, key: str) -> None:
-        self.provider, self.name = provider, name
-        self.access = ACCESS[provider]
+    def __init__(self, provider: HostedProvider, address: str, key: str) -> None:
+        self.provider, self.access = provider, ACCESS[provider]
+        self.name = self.access.name
         self.host = make_visible(urlsplit(address).hostname or address, 100)
         self._key = key
 

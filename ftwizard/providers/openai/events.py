@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.providers.base import JobEvent
+from ftwizard.providers.fields import read_number
 from ftwizard.runs.remote import JobState
 from ftwizard.text import make_visible
 
@@ -69,16 +70,6 @@ def get_state(status: str) -> JobState:
     return _STATES.get(status.strip().lower(), "running")
 
 
-def to_number(value: object) -> float | None:
-    """Return a number of the platform, also where it is text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
 def convert_metrics(data: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of a step under our names.
 
@@ -87,7 +78,7 @@ def convert_metrics(data: Mapping[str, Any]) -> dict[str, float]:
     """
     numbers = {}
     for name, value in list(data.items())[:MAX_METRICS]:
-        number = to_number(value)
+        number = read_number(value)
         if name in _NOT_METRICS or number is None or _is_unset(name, number):
             continue
         numbers[name] = number
@@ -130,12 +121,12 @@ def convert_event(item: Any, redact: Callable[[str], str]) -> JobEvent:
     message = redact(_text(item, "message"))[:MAX_MESSAGE]
     raw = getattr(item, "data", None)
     data: dict[str, Any] = dict(raw) if isinstance(raw, Mapping) else {}
-    if to_number(data.get("step")) is None and (match := _STEP.match(message)):
+    if read_number(data.get("step")) is None and (match := _STEP.match(message)):
         groups = {name: value for name, value in match.groupdict().items() if value}
         data.update(groups, total_steps=groups.pop("total", None))
         data.pop("total", None)
     step = _to_step(data.get("step"))
-    created = to_number(getattr(item, "created_at", None))
+    created = read_number(getattr(item, "created_at", None))
     kind = make_visible(_text(item, "type") or "message", 40)
     return JobEvent(
         id=make_visible(_text(item, "id"), 200) or _make_id(created, kind, message, data),
@@ -155,7 +146,7 @@ def _text(item: Any, name: str) -> str:
 
 
 def _to_step(value: object) -> int | None:
-    number = to_number(value)
+    number = read_number(value)
     if number is None or not math.isfinite(number) or not 0 <= number < 2**53:
         return None
     return int(number)

@@ -1,7 +1,8 @@
-"""Graders of reinforcement fine-tuning: reading one from the plan, and what a dry run of it says."""
+"""Graders of reinforcement fine-tuning: reading one from the plan, its check, and a dry run."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -13,6 +14,11 @@ import msgspec
 
 from ftwizard import strict_yaml
 from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import HostedProvider, OpenAI
+from ftwizard.providers.base import ProviderError
+from ftwizard.providers.fields import read_number
+from ftwizard.providers.openai.client import OpenAIClient
+from ftwizard.providers.openai.jobs import dump_fields
 from ftwizard.text import format_count, make_visible
 
 TRIAL_ROWS = 10
@@ -45,6 +51,18 @@ class GraderTrial(msgspec.Struct, frozen=True, kw_only=True):
                 " Check which field of the rows it reads."
             )
         return cautions
+
+
+def get_grader(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
+    """Return the grader of the settings; raise ProviderError if there is none."""
+    if settings.grader is None:
+        hint = f"Set {provider}.grader to a grader object, or to a file with one."
+        problem = f"{provider}.grader is missing: reinforcement needs one."
+        raise ProviderError("rejected", problem, hint, code="setting")
+    try:
+        return load_grader(settings.grader)
+    except FtwizardError as error:
+        raise ProviderError("rejected", error.message, error.hint, code="setting") from None
 
 
 def load_grader(grader: Mapping[str, Any] | str) -> dict[str, Any]:
@@ -100,3 +118,73 @@ def read_first_rows(path: Path, count: int = TRIAL_ROWS) -> list[dict[str, Any]]
         lines = itertools.islice((line for line in file if line.strip()), count)
         rows = [json.loads(line) for line in lines]
     return [row for row in rows if isinstance(row, dict)]
+
+
+def validate_grader(client: OpenAIClient, settings: OpenAI) -> list[str]:
+    """Let the platform validate the grader; return cautions."""
+    if settings.method != "reinforcement" or settings.grader is None:
+        return []
+    grader: Any = get_grader(settings, client.account.provider)
+    validate = functools.partial(client.writer.fine_tuning.alpha.graders.validate, grader=grader)
+    try:
+        client.call("validate the grader", validate)
+    except ProviderError as error:
+        if error.kind in ("missing", "unreachable"):
+            return [f"The grader was not validated: {error.message}"]
+        if error.kind == "rejected":
+            hint = f"Correct {client.account.provider}.grader."
+            raise ProviderError("rejected", error.message, hint, code=error.code) from None
+        raise
+    return []
+
+
+def dry_run_grader(
+    client: OpenAIClient, settings: OpenAI, path: Path, count: int = TRIAL_ROWS
+) -> GraderTrial:
+    """Grade the first rows of an upload file, each with its own reference as the answer.
+
+    A grader that asks a model costs its tokens. Raises ProviderError if no row can be graded.
+    """
+    grader: Any = get_grader(settings, client.account.provider)
+    fields = find_item_fields(grader)
+    rows = read_first_rows(path, count)
+    rewards, messages, failed = [], [], 0
+    for row in rows:
+        run = functools.partial(
+            client.writer.fine_tuning.alpha.graders.run,
+            grader=grader, item=row, model_sample=find_reference(row, fields),
+        )  # fmt: skip
+        answer = client.call("run the grader", run)
+        problems = _list_errors(client, answer)
+        messages += problems
+        failed += bool(problems)
+        reward = read_number(getattr(answer, "reward", None))
+        if not problems and reward is not None:
+            rewards.append(reward)
+    if rows and failed == len(rows):
+        raise ProviderError(
+            "rejected",
+            f"The grader failed on all of {format_count(failed, 'row')}:"
+            f" {'; '.join(dict.fromkeys(messages))}.",
+            f"Correct {client.account.provider}.grader.",
+            code="grader_failed",
+        )
+    return GraderTrial(
+        rows=len(rows),
+        rewards=tuple(rewards),
+        errors=tuple(dict.fromkeys(messages)),
+        failed=failed,
+    )
+
+
+def _list_errors(client: OpenAIClient, answer: Any) -> list[str]:
+    """Return what went wrong in one run of a grader."""
+    flags = getattr(getattr(answer, "metadata", None), "errors", None)
+    values = dump_fields(flags)
+    problems = []
+    for name, value in values.items():
+        if value is True:
+            details = values.get(f"{name}_details")
+            words = name.removeprefix("api_").replace("_", " ")
+            problems.append(f"{words} ({details})" if details else words)
+    return [client.account.redact(problem) for problem in problems]

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftwizard.providers.base import JobStatus
+from ftwizard.providers.access import is_loopback
+from ftwizard.providers.base import JobEvent, JobStatus, ProviderError, tolerate
+from ftwizard.providers.fields import read_number
 from ftwizard.providers.openai import errors
+from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.errors import Account
-from ftwizard.providers.openai.events import convert_metrics, get_state, to_number
-from ftwizard.runs.remote import RemoteCheckpoint
+from ftwizard.providers.openai.events import (
+    arrange_events,
+    convert_metrics,
+    get_state,
+    parse_results,
+)
+from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob
 from ftwizard.text import make_visible
 
+PAGE_ITEMS = 100
 TAG_NAME = "ftwizard_run"
 """Key of the run's tag in the metadata of a job."""
+_BODY = {
+    "model", "training_file", "validation_file", "method", "suffix", "seed", "metadata",
+    "integrations",
+}  # fmt: skip
+"""Parameters of the SDK's ``create``; others go into the body as they are."""
 _UNSAFE_WORDS = (
     "safety",
     "moderation",
@@ -26,8 +41,125 @@ _UNSAFE_WORDS = (
 )
 
 
-def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> JobStatus:
+def find_job(client: OpenAIClient, remote: RemoteJob) -> JobStatus | None:
+    """Return the job with the tag or the training file of this run; None if there is none.
+
+    A job that still runs or has succeeded comes first, then the newest.
+    """
+    train = remote.files.get("train")
+    training_file = train.id if train else None
+
+    def is_ours(job: Any) -> bool:
+        metadata = getattr(job, "metadata", None)
+        tag = metadata.get(TAG_NAME) if isinstance(metadata, Mapping) else None
+        if tag:
+            return bool(tag == remote.tag)
+        file_id = getattr(job, "training_file", None)
+        return training_file is not None and bool(file_id == training_file)
+
+    jobs: list[Any] = []
+    with tolerate("rejected", "missing"):  # where the platform cannot filter
+        own = _iterate_jobs(client, metadata={TAG_NAME: remote.tag})
+        jobs = [job for job in own if is_ours(job)]
+    if not jobs:
+        jobs = [job for job in _iterate_jobs(client) if is_ours(job)]
+    return min(
+        (convert_job(client, job) for job in jobs),
+        key=lambda status: (status.state in ("failed", "cancelled"), -(status.created or 0.0)),
+        default=None,
+    )
+
+
+def _iterate_jobs(client: OpenAIClient, **filters: Any) -> Iterator[Any]:
+    jobs = client.reader.fine_tuning.jobs
+    return client.iterate(
+        "list the jobs", functools.partial(jobs.list, limit=PAGE_ITEMS, **filters)
+    )
+
+
+def create_job(client: OpenAIClient, request: Mapping[str, Any]) -> JobStatus:
+    """Create the job, with one request that is never repeated."""
+    own: dict[str, Any] = {name: request[name] for name in request if name in _BODY}
+    extra = {name: request[name] for name in request if name not in _BODY}
+    create = functools.partial(
+        client.writer.fine_tuning.jobs.create, **own, extra_body=extra or None
+    )
+    job = client.call("create the job", create, creates=True, model=str(request.get("model")))
+    client.require_id(job, "create the job")
+    return convert_job(client, job)
+
+
+def get_job(client: OpenAIClient, job_id: str) -> JobStatus:
+    """Return the state of a job."""
+    request = functools.partial(client.reader.fine_tuning.jobs.retrieve, job_id)
+    job = client.call("look up the job", request)
+    if not getattr(job, "status", None):
+        raise errors.unreadable(client.account, "look up the job")
+    return convert_job(client, job, job_id)
+
+
+def list_events(client: OpenAIClient, job_id: str, known: frozenset[str]) -> list[JobEvent]:
+    """Return the events that are not in ``known`` by their ids, oldest first.
+
+    The platform lists the newest first, so older pages are read only until a known event.
+    """
+    request = functools.partial(
+        client.reader.fine_tuning.jobs.list_events, job_id, limit=PAGE_ITEMS
+    )
+    items: list[Any] = []
+    for page in client.iterate_pages("list the events of the job", request):
+        items += page
+        is_newest_first = _get_time(page[0]) > _get_time(page[-1])
+        if is_newest_first and any(getattr(item, "id", None) in known for item in page):
+            break
+    return arrange_events(items, known, client.account.redact)
+
+
+def list_checkpoints(client: OpenAIClient, job_id: str) -> list[RemoteCheckpoint]:
+    """Return the checkpoints that the platform keeps, by step."""
+    request = functools.partial(
+        client.reader.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE_ITEMS
+    )
+    checkpoints: dict[str, RemoteCheckpoint] = {}
+    with tolerate("missing"):
+        for item in client.iterate("list the checkpoints of the job", request):
+            checkpoint = convert_checkpoint(item)
+            if checkpoint is not None:
+                checkpoints[checkpoint.id] = checkpoint
+    return sorted(checkpoints.values(), key=lambda checkpoint: checkpoint.step)
+
+
+def read_results(client: OpenAIClient, status: JobStatus) -> list[JobEvent]:
+    """Return the metrics of all steps from the job's result files; none if they are gone."""
+    events: dict[int, JobEvent] = {}
+    for file_id in status.result_files:
+        request = functools.partial(client.reader.files.content, file_id)
+        with tolerate("missing"):
+            content = client.call("read the results of the job", request).read()
+            events |= {event.step or 0: event for event in parse_results(content)}
+    return [events[step] for step in sorted(events)]
+
+
+def change_job(client: OpenAIClient, verb: str, job_id: str, reached: tuple[str, ...]) -> None:
+    """Cancel, pause or resume a job, unless it has ``reached`` a state in which that is no error."""
+    change = getattr(client.reader.fine_tuning.jobs, verb)
+    try:
+        client.call(f"{verb} the job", functools.partial(change, job_id))
+    except ProviderError as error:
+        # The platform refuses what is so already (400, 409), also where only a reply was lost.
+        is_refused = error.kind in ("rejected", "unreachable")
+        if not is_refused or get_job(client, job_id).state not in reached:
+            raise
+
+
+def _get_time(item: Any) -> float:
+    return read_number(getattr(item, "created_at", None)) or 0.0
+
+
+def convert_job(client: OpenAIClient, job: Any, job_id: str = "") -> JobStatus:
     """Return a job of the SDK, whose fields may all be missing."""
+    account = client.account
+    job_id = make_visible(str(getattr(job, "id", "") or job_id), 200)
     status = make_visible(str(getattr(job, "status", "") or "unknown"), 60)
     error = getattr(job, "error", None)
     code, text = getattr(error, "code", None), getattr(error, "message", None)
@@ -37,7 +169,7 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
     error_code = account.redact(str(code))[:60] if code else ""
     failed = get_state(status) == "failed"
     return JobStatus(
-        id=make_visible(job_id, 200),
+        id=job_id,
         status=status,
         state=get_state(status),
         model=make_visible(str(getattr(job, "model", "") or ""), 200),
@@ -46,10 +178,10 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
         error_code=error_code,
         error=message,
         hint=_explain_failure(error_code, message, job, account) if failed else "",
-        url=url,
-        created=to_number(getattr(job, "created_at", None)),
-        finished=to_number(getattr(job, "finished_at", None)),
-        expected_end=to_number(getattr(job, "estimated_finish", None)),
+        url=_get_url(account, job_id),
+        created=read_number(getattr(job, "created_at", None)),
+        finished=read_number(getattr(job, "finished_at", None)),
+        expected_end=read_number(getattr(job, "estimated_finish", None)),
         training_file=_get_text(job, "training_file"),
         validation_file=_get_text(job, "validation_file"),
         tag=make_visible(tag, 200) if isinstance(tag, str) else None,
@@ -57,6 +189,14 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
         settings=_get_job_settings(job),
         planned=_get_planned(job),
     )
+
+
+def _get_url(account: Account, job_id: str) -> str | None:
+    """Return the page of a job; at Foundry, it needs ids of tenant and subscription."""
+    is_openai = account.host.endswith(".openai.com") or is_loopback(account.host)
+    if account.provider == "foundry" or not is_openai:
+        return None
+    return f"https://platform.openai.com/finetune/{job_id}"
 
 
 def _explain_failure(code: str, message: str, job: Any, account: Account) -> str:
@@ -85,7 +225,7 @@ def dump_fields(item: object) -> dict[str, Any]:
 
 
 def convert_checkpoint(item: Any) -> RemoteCheckpoint | None:
-    step = to_number(getattr(item, "step_number", None))
+    step = read_number(getattr(item, "step_number", None))
     if step is None or not math.isfinite(step) or not getattr(item, "id", None):
         return None
     raw = getattr(item, "metrics", None)
@@ -143,5 +283,5 @@ def _get_texts(item: Any, name: str) -> tuple[str, ...]:
 
 
 def _get_count(item: Any, name: str) -> int | None:
-    number = to_number(getattr(item, name, None))
+    number = read_number(getattr(item, name, None))
     return int(number) if number is not None and math.isfinite(number) and number >= 0 else None

@@ -12,16 +12,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from together import APIError, NotFoundError, Together
+from together import APIError, APIStatusError, NotFoundError, Together
 
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.together.records import (
-    get_count,
-    get_list,
-    get_text,
-    read_number,
-    read_time,
-)
+from ftwizard.providers.fields import get_count, get_list, get_text, read_number, read_time
+from ftwizard.providers.together.client import to_record
 from ftwizard.quantity import Figure, today
 from ftwizard.runs.remote import BilledResource
 
@@ -53,9 +48,7 @@ def connect_project(client: Together) -> Together:
 
 def list_endpoints(client: Together) -> list[Mapping[str, Any]]:
     """Return the dedicated endpoints of the project."""
-    endpoints = [
-        endpoint.to_dict(mode="json", warnings=False) for endpoint in client.endpoints.list()
-    ]
+    endpoints = map(to_record, client.endpoints.list())
     return [
         endpoint for endpoint in endpoints
         if endpoint.get("endpointType") in (None, "ENDPOINT_TYPE_DEDICATED")
@@ -65,7 +58,7 @@ def list_endpoints(client: Together) -> list[Mapping[str, Any]]:
 def read_hardware(client: Together) -> Hardware:
     """Return the prices of the hardware; none where the platform does not list them."""
     try:
-        listed = client.endpoints.hardware.list().to_dict(mode="json", warnings=False)
+        listed = to_record(client.endpoints.hardware.list())
     except NotFoundError:
         return {}
     prices: Hardware = {}
@@ -82,8 +75,9 @@ def _normalize(hardware: str) -> str:
     return hardware.lower().replace("nvidia-", "")
 
 
-def list_billed(client: Together) -> list[BilledResource]:
+def list_billed(sdk: Together) -> list[BilledResource]:
     """Return the endpoints with replicas that are billed."""
+    client = connect_project(sdk)
     prices = read_hardware(client)
     resources = (_read_resource(endpoint, prices) for endpoint in list_endpoints(client))
     return [resource for resource in resources if resource is not None]
@@ -132,9 +126,53 @@ def _to_figure(usd: float) -> Figure:
     )
 
 
-def find_served_name(client: Together, model_ids: Iterable[str]) -> str | None:
-    """Return the name of an endpoint that serves one of these models, by registry ids; None if none
-    is ready."""
+def find_served_name(sdk: Together, model: str) -> str | None:
+    """Return the name under which a model answers: its own, or that of an endpoint that is ready."""
+    if _answers(sdk, model):
+        return model
+    with contextlib.suppress(NotFoundError):  # a service without dedicated endpoints
+        client = connect_project(sdk)
+        return _find_deployed(client, _list_registry_ids(sdk, model))
+    return None
+
+
+def _answers(sdk: Together, model: str) -> bool:
+    """Return whether a model is served without a deployment: it is asked for one token."""
+    try:
+        sdk.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
+        )
+    except APIStatusError as error:
+        if error.status_code in (401, 403, 408, 429) or error.status_code >= 500:
+            raise
+        # 404 or code model_not_available: it would have to be deployed. Another refusal of the
+        # prompt comes from a model that is there.
+        return error.status_code != 404 and _get_code(error) not in (
+            "model_not_available", "model_not_found",
+        )  # fmt: skip
+    return True
+
+
+def _get_code(error: APIStatusError) -> str:
+    body = error.body
+    fields = body.get("error", body) if isinstance(body, dict) else {}
+    return str(fields.get("code") or "") if isinstance(fields, dict) else ""
+
+
+def _list_registry_ids(sdk: Together, model: str) -> list[str]:
+    """Return the ids under which a tuned or a base model can be deployed, the adapter first."""
+    listed = to_record(sdk.fine_tuning.list())
+    for item in get_list(listed, "data"):
+        job_id = get_text(item, "id")
+        if job_id and get_text(item, "model_output_name") == model:
+            job = to_record(sdk.fine_tuning.retrieve(job_id))
+            names = ("adapter_object_id", "model_object_id")
+            return [identity for name in names if (identity := get_text(job, name))]
+    supported = sdk.models.list_supported(search=model)
+    return [str(item.id) for item in supported if getattr(item, "name", None) == model]
+
+
+def _find_deployed(client: Together, model_ids: Iterable[str]) -> str | None:
     suffixes = tuple(f"/models/{model_id}" for model_id in model_ids)
     for endpoint in list_endpoints(client):
         for deployment in get_list(endpoint, "deployments"):
@@ -147,17 +185,16 @@ def find_served_name(client: Together, model_ids: Iterable[str]) -> str | None:
     return None
 
 
-def create_endpoint(
-    client: Together, model: str, model_ids: Iterable[str], idle_minutes: int = IDLE_MINUTES
-) -> BilledResource:
+def create_endpoint(sdk: Together, model: str, idle_minutes: int = IDLE_MINUTES) -> BilledResource:
     """Deploy a model on the cheapest hardware that runs it, and return what is billed from now on.
 
     Nothing is sent twice, and a model that is deployed already is not deployed again. If the
     deployment is not created, its endpoint is deleted. Raises ProviderError (``missing``) if no
     hardware runs the model.
     """
+    client = connect_project(sdk)
     creator = client.with_options(max_retries=0)
-    model_id, config, usd = _choose_config(client, model, model_ids)
+    model_id, config, usd = _choose_config(client, model, _list_registry_ids(sdk, model))
     name = make_name(model)
     endpoint = _find_by_name(client, name)
     if endpoint is not None:
@@ -167,7 +204,7 @@ def create_endpoint(
             delete_endpoint(client, str(endpoint["id"]))
             endpoint = None
     if endpoint is None:
-        endpoint = creator.endpoints.create(name=name).to_dict(mode="json", warnings=False)
+        endpoint = to_record(creator.endpoints.create(name=name))
     endpoint_id = str(endpoint["id"])
     try:
         deployment = creator.endpoints.deployments.create(
@@ -192,9 +229,10 @@ def create_endpoint(
     )  # fmt: skip
 
 
-def quote(client: Together, model: str, model_ids: Iterable[str]) -> BilledResource:
+def quote(sdk: Together, model: str) -> BilledResource:
     """Return the endpoint that ``create_endpoint`` would make, with its price; nothing is created."""
-    _, _, usd = _choose_config(client, model, model_ids)
+    client = connect_project(sdk)
+    _, _, usd = _choose_config(client, model, _list_registry_ids(sdk, model))
     return BilledResource(
         kind="endpoint", name=make_name(model), price=None if usd is None else _to_figure(usd)
     )
@@ -237,7 +275,7 @@ def _choose_config(
     for model_id in model_ids:
         reference = f"projects/{client.project_id}/models/{model_id}"
         for config in client.models.configs.list(reference_model=reference):
-            record = config.to_dict(mode="json", warnings=False)
+            record = to_record(config)
             selectors = {
                 item.get("key"): item.get("value") for item in get_list(record, "selectors")
             }
@@ -252,13 +290,14 @@ def _choose_config(
     return min(choices, key=lambda choice: float("inf") if choice[2] is None else choice[2])
 
 
-def delete_endpoint(client: Together, endpoint_id: str) -> None:
+def delete_endpoint(sdk: Together, endpoint_id: str) -> None:
     """Stop the replicas of an endpoint, then delete its deployments and itself.
 
     What is gone already is no error. Raises ProviderError if the replicas do not end in time.
     """
+    client = connect_project(sdk)
     try:
-        endpoint = client.endpoints.retrieve(endpoint_id).to_dict(mode="json", warnings=False)
+        endpoint = to_record(client.endpoints.retrieve(endpoint_id))
     except NotFoundError:
         return
     ids = [name for item in get_list(endpoint, "deployments") if (name := get_text(item, "id"))]

@@ -12,9 +12,10 @@ import httpx
 from together import APIConnectionError, APIError, APIStatusError, APITimeoutError, TogetherError
 
 from ftwizard.providers.base import ErrorKind, ProviderError
+from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
-KEYS_PAGE = "https://api.together.ai/settings/api-keys"
+KEYS_PAGE = ACCESS["together"].key_page
 BILLING_PAGE = "https://api.together.ai/settings/billing"
 MAX_RETRY_AFTER_S = 3600.0
 _MAX_MESSAGE = 300
@@ -69,13 +70,21 @@ _BROKEN = _Meaning(
 )  # fmt: skip
 
 
-def _acts_never(_: APIError) -> bool:
+def acts_never(_: APIError) -> bool:
     return False
+
+
+def refuse_answer(problem: str, *, may_have_acted: bool = False) -> ProviderError:
+    """Return the error for an answer that is not from Together's API, such as the page of a proxy."""
+    return ProviderError(
+        "unreachable", problem, "Check TOGETHER_BASE_URL and the proxies between here and there.",
+        code="bad_answer", may_have_acted=may_have_acted,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
 def translate_errors(
-    secrets: Sequence[str], *, acts: Callable[[APIError], bool] = _acts_never
+    secrets: Sequence[str], *, acts: Callable[[APIError], bool] = acts_never
 ) -> Iterator[None]:
     """Turn each error of the SDK into a ProviderError, without ``secrets`` in it.
 
@@ -100,11 +109,8 @@ def translate_errors(
         ) from None
     # Not JSON, as the page of a proxy, or JSON of another form, where the SDK returns what it got.
     except (ValueError, AttributeError, TypeError, RecursionError):
-        raise ProviderError(
-            "unreachable", "The answer is not from the API of Together.",
-            "Check TOGETHER_BASE_URL and the proxies between here and there.",
-            code="bad_answer", may_have_acted=acts is not _acts_never,
-        ) from None  # fmt: skip
+        problem = "The answer is not from the API of Together."
+        raise refuse_answer(problem, may_have_acted=acts is not acts_never) from None
     except TogetherError as error:
         raise ProviderError(
             "rejected", f"Together's SDK refuses this: {_redact(str(error), secrets)}",

@@ -5,7 +5,6 @@ The SDK does not check what the service sends, so every field may be missing, ne
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import math
@@ -16,6 +15,14 @@ from typing import Any, Literal
 
 from ftwizard.plan.schema import Together
 from ftwizard.providers.base import JobEvent, JobStatus
+from ftwizard.providers.fields import (
+    MAX_TEXT,
+    get_count,
+    get_list,
+    get_text,
+    read_number,
+    read_time,
+)
 from ftwizard.quantity import Figure, today
 from ftwizard.runs.remote import JobState, RemoteCheckpoint
 from ftwizard.text import make_visible
@@ -56,7 +63,6 @@ _HINTS = {
     "user_error": "Change the data or the settings as it says, then start it again.",
 }
 _FAILED_HINT = f"See its page at {JOB_PAGE}. Start it again, or ask Together's support."
-_MAX_MESSAGE = 1000
 
 
 def read_job(job: Mapping[str, Any], tag: str | None = None) -> JobStatus:
@@ -120,7 +126,7 @@ def _read_error(job: Mapping[str, Any]) -> tuple[str, str]:
     if isinstance(error, Mapping):
         return get_text(error, "message") or "", get_text(error, "code") or ""
     if isinstance(error, str) and error:
-        return make_visible(error, _MAX_MESSAGE), get_text(job, "status") or ""
+        return make_visible(error, MAX_TEXT), get_text(job, "status") or ""
     for event in reversed(get_list(job, "events")):
         kind = (get_text(event, "type") or "").lower()
         if (
@@ -294,46 +300,3 @@ def find_last_step(ids: Iterable[str]) -> int:
         if kind == "train" and step.isdecimal():
             last = max(last, int(step))
     return last
-
-
-def get_text(record: Mapping[str, Any], name: str) -> str | None:
-    """Return a field as visible text; None if it is missing, empty or something else."""
-    value = record.get(name)
-    return make_visible(value, _MAX_MESSAGE) if isinstance(value, str) and value else None
-
-
-def get_count(record: Mapping[str, Any], name: str) -> int | None:
-    """Return a field as a whole number of at least 0; None if it is missing or something else."""
-    number = read_number(record.get(name))
-    return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
-
-
-def get_list(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """Return the objects in a list; none if it is missing."""
-    value = record.get(name)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def read_number(value: Any) -> float | None:
-    """Return a number, also one written as text (``NaN``); None for everything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def read_time(value: Any) -> float | None:
-    """Return Unix seconds of a time in ISO 8601 or in seconds; None for everything else."""
-    if isinstance(value, datetime.datetime):
-        return value.timestamp()
-    if isinstance(value, str):
-        with_zone = value.strip().replace(" UTC", "Z")
-        try:
-            moment = datetime.datetime.fromisoformat(with_zone)
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
-    number = read_number(value)
-    return number if number and math.isfinite(number) and number > 0 else None

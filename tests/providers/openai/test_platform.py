@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 from ftwizard.plan.schema import Data, Files, Model, OpenAI, Plan, Wandb
 from ftwizard.providers.base import Platform, ProviderError
 from ftwizard.providers.openai import errors
-from ftwizard.providers.openai import platform as module
+from ftwizard.providers.openai import files as module
 from ftwizard.providers.openai.events import (
     arrange_events,
     convert_metrics,
     get_state,
     parse_results,
 )
+from ftwizard.providers.openai.graders import dry_run_grader
+from ftwizard.providers.openai.models import UNKNOWN_RIGHT
 from ftwizard.providers.openai.platform import OpenAIPlatform
 from ftwizard.providers.platforms import get_platform
 from ftwizard.runs.remote import RemoteFile, RemoteJob
@@ -247,7 +249,7 @@ def test_a_wrong_clock_is_named(
     connection = openai.APIConnectionError(request=cast(Any, None))
     connection.__cause__ = cause
 
-    error = errors.translate(connection, platform._account, "list the models")
+    error = errors.translate(connection, platform.client.account, "list the models")
 
     assert phrase in error.message
     assert "clock" in error.hint
@@ -344,7 +346,7 @@ def test_what_no_request_tells_of_the_end_of_the_service_is_a_caution(
 
     cautions = platform.check_plan(make_plan())
 
-    position = cautions.index(module.UNKNOWN_RIGHT)
+    position = cautions.index(UNKNOWN_RIGHT)
     assert "Only organizations" in cautions[position - 1]
 
 
@@ -404,7 +406,7 @@ def test_a_dry_run_grades_ten_rows_with_their_own_references(
     path.write_text("\ufeff" + "".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
 
-    trial = platform.dry_run_grader(make_reinforcement(), path)
+    trial = dry_run_grader(platform.client, make_reinforcement().openai, path)
 
     assert (trial.rows, trial.rewards, trial.describe()) == (10, (1.0,) * 10, [])
     assert [request.json["model_sample"] for request in service.requests] == list("0123456789")
@@ -419,14 +421,14 @@ def test_a_dry_run_tells_rewards_of_0_and_failing_rows(
     failing = make_rewards(0.0, sample_parse_error=True, other_error=False)
     service.on("POST /fine_tuning/alpha/graders/run", failing, make_rewards(0.0))
 
-    trial = platform.dry_run_grader(make_reinforcement(), path)
+    trial = dry_run_grader(platform.client, make_reinforcement().openai, path)
 
     assert "1 of 3 rows: sample parse error" in trial.describe()[0]
     assert "reward 0" in trial.describe()[1]
 
     service.on("POST /fine_tuning/alpha/graders/run", failing)
     with pytest.raises(ProviderError, match="all of 3 rows: sample parse error"):
-        platform.dry_run_grader(make_reinforcement(), path)
+        dry_run_grader(platform.client, make_reinforcement().openai, path)
 
 
 # ---------------------------------------------------------------------------- files

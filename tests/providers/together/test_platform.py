@@ -56,7 +56,7 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the SDK and the platform repeat requests without a pause."""
     monkeypatch.setattr(together._base_client, "INITIAL_RETRY_DELAY", 0.001)
     monkeypatch.setattr(together._base_client, "MAX_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("ftwizard.providers.together.platform._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("ftwizard.providers.together.client.FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("ftwizard.providers.together.endpoints.STOP_POLL_S", 0.001)
 
 
@@ -984,7 +984,7 @@ def test_a_download_does_not_fill_the_disk(
     world = make_world(adapter=str(small_adapter))
     remote, _ = world.finish()
     monkeypatch.setattr(
-        "ftwizard.providers.together.platform.get_free_bytes", lambda path: 100_000_100
+        "ftwizard.providers.together.downloads.get_free_bytes", lambda path: 100_000_100
     )
     with pytest.raises(FtwizardError, match="does not fit on the disk"):
         download(world, remote)

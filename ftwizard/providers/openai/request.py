@@ -1,13 +1,13 @@
-"""Settings of a job at OpenAI or Foundry, in the form of a request."""
+"""The request of a job at OpenAI or Foundry, from a plan."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
-from ftwizard.providers.base import ProviderError
-from ftwizard.providers.openai.graders import load_grader
+from ftwizard.providers.openai.graders import get_grader
+from ftwizard.providers.openai.jobs import TAG_NAME
+from ftwizard.runs.remote import RemoteJob
 
 _COMMON = ("n_epochs", "batch_size", "learning_rate_multiplier")
 _HYPERPARAMETERS: dict[HostedMethod, tuple[str, ...]] = {
@@ -19,7 +19,29 @@ _HYPERPARAMETERS: dict[HostedMethod, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def build_method(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
+def build_request(
+    plan: Plan, settings: OpenAI, remote: RemoteJob, provider: HostedProvider
+) -> dict[str, Any]:
+    """Return the body of the request that creates the job; it has no secret."""
+    files = {part: file.id for part, file in remote.files.items() if file.id}
+    request: dict[str, Any] = {
+        "model": remote.model,
+        "training_file": files["train"],
+        "method": _build_method(settings, provider),
+        "metadata": {**settings.metadata, TAG_NAME: remote.tag},
+    }
+    if "validation" in files:
+        request["validation_file"] = files["validation"]
+    if settings.suffix:
+        request["suffix"] = settings.suffix
+    if settings.seed is not None:
+        request["seed"] = settings.seed
+    if integration := _build_wandb(plan, settings):
+        request["integrations"] = [integration]
+    return request
+
+
+def _build_method(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
     """Return the ``method`` of a job: its type, hyperparameters, and grader."""
     hyperparameters = {
         name: getattr(settings, name)
@@ -34,19 +56,7 @@ def build_method(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
     return {"type": settings.method, settings.method: details}
 
 
-def get_grader(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
-    """Return the grader of the settings; raise ProviderError if there is none."""
-    if settings.grader is None:
-        hint = f"Set {provider}.grader to a grader object, or to a file with one."
-        problem = f"{provider}.grader is missing: reinforcement needs one."
-        raise ProviderError("rejected", problem, hint, code="setting")
-    try:
-        return load_grader(settings.grader)
-    except FtwizardError as error:
-        raise ProviderError("rejected", error.message, error.hint, code="setting") from None
-
-
-def build_wandb(plan: Plan, settings: OpenAI) -> dict[str, Any] | None:
+def _build_wandb(plan: Plan, settings: OpenAI) -> dict[str, Any] | None:
     """Return the integration with Weights & Biases, if the plan has one."""
     wandb = settings.wandb
     project = wandb.project or ("ftwizard" if "wandb" in plan.report_to else None)
