@@ -55,6 +55,15 @@ def check_address(address: str, provider: HostedProvider) -> None:
         )
 
 
+def describe_clear_text(address: str) -> str:
+    """Return a caution if requests to an address are not encrypted and leave this machine; else empty."""
+    parts = urlsplit(address)
+    if parts.scheme != "http" or is_loopback(parts.hostname or ""):
+        return ""
+    host = make_visible(parts.hostname or "", 100)
+    return f"The address of {host} begins with http://, so the key and the rows are sent to it unencrypted."
+
+
 def hide_secrets(address: str) -> str:
     """Return an address without user, password, query and fragment."""
     try:

@@ -20,6 +20,7 @@ from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord
 from ftwizard.plan import changes, checks, hosted_checks, plan_file
 from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Plan, Split
 from ftwizard.providers import cost, platforms, upload
+from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import JobStatus, Platform
 from ftwizard.providers.departure import describe_departure
 from ftwizard.providers.session import read_poll_s
@@ -118,7 +119,8 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
 
     report = upload.prepare_upload(plan, path, endpoint=platform.endpoint, keep=keep)
     upload.require_no_secrets(plan, report)
-    cautions = platform.check_plan(plan)
+    clear_text = describe_clear_text(platform.endpoint)
+    cautions = [*filter(None, [clear_text]), *platform.check_plan(plan)]
     predicted = cost.predict_cost(plan, report)
     cost.require_budget(plan, predicted)
     lines = describe_departure(plan, report, predicted, platform)

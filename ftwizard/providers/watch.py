@@ -24,6 +24,8 @@ from ftwizard.text import make_visible
 
 RECORDED = ("remote", "log", "eval")
 """Kinds of the events that are copied from a platform; each has its ``id`` there."""
+BLIND_S = 300.0
+"""Time without a look at the events of a running job, after which its budget counts as unchecked."""
 MAX_TEXT = 500
 """Characters of a platform's message."""
 
@@ -49,8 +51,16 @@ class Watcher:
         self._has_waited = False
         """Whether this attempt saw the job before its training."""
         self._is_without_events = False
+        self._read_at = time.monotonic()
+        """When the events were last read."""
+        self._is_budget_checked = True
+        """False once it was reported that it is not."""
         self._cancel_reason = ""
         """Why the job is canceled by us; empty while it is not."""
+        rate = cost.get_rate(session.platform.id, session.record.model, "training")
+        self._hourly_usd = rate.highest if rate and rate.unit == "USD per hour" else None
+        """US dollars per hour of training; None if it is billed by its tokens. It is read once: a list of
+        prices that is edited meanwhile ends no follower."""
         self._diagnosis = DiagnosisWriter(session.worker.events)
         self._diagnosed = (0, 0)
         """Logs and evaluations at the last diagnosis."""
@@ -166,7 +176,7 @@ class Watcher:
                 self._copy(session.read_briefly(list_events, status.id, known))
             else:
                 self._copy(list_events(status.id, known))
-            self._has_read_all = True
+            self._has_read_all, self._read_at = True, time.monotonic()
         except ProviderError as error:
             if error.kind == "key":
                 raise
@@ -272,19 +282,42 @@ class Watcher:
     def _check_budget(self) -> None:
         """Cancel the job once what it has cost so far, at most, reaches ``budget.usd``."""
         limit, spent = self.session.plan.budget.usd, self._estimate_spent()
-        if limit is None or spent is None or spent < limit:
+        if limit is None:
+            return
+        if spent is None or spent < limit:
+            self._report_unchecked_budget(limit)
             return
         step = f" at step {self.progress.step:,}" if self.progress.step else ""
         self._cancel(f"It has cost up to ${spent:,.2f}{step}; budget.usd is ${limit:,.2f}.")
 
+    def _report_unchecked_budget(self, limit: float) -> None:
+        """Report once why nobody can say how much of the budget is spent."""
+        session, reason, most = self.session, "", ""
+        predicted = session.record.predicted_cost
+        if not self._is_budget_checked or self._hourly_usd is not None:
+            return
+        if predicted is None:
+            reason = f"the price of {make_visible(session.record.model, 100)} is unknown"
+        elif predicted.highest > limit and time.monotonic() - self._read_at > BLIND_S:
+            reason = "its steps cannot be read"
+            most = f" The job may cost up to ${predicted.highest:,.2f}."
+        if not reason:
+            return
+        self._is_budget_checked = False
+        session.worker.events.write_finding(
+            "budget_unchecked",
+            f"budget.usd (${limit:,.2f}) cannot be checked: {reason}.{most}",
+            "warning",
+            action=f"To cancel the job: ftwizard stop {session.worker.folder.id} --cancel",
+        )
+
     def _estimate_spent(self) -> float | None:
         """Return the US dollars so far, at most: by the hours, or by the steps; None if unknown."""
         record = self.session.record
-        rate = cost.get_rate(self.session.platform.id, record.model, "training")
-        if rate is not None and rate.unit == "USD per hour":
+        if self._hourly_usd is not None:
             if self._began is None:
                 return None
-            return rate.highest * max(0.0, time.time() - self._began) / 3600
+            return self._hourly_usd * max(0.0, time.time() - self._began) / 3600
         if record.predicted_cost is None or not self._total:
             return None
         return record.predicted_cost.highest * min(1.0, (self.progress.step or 0) / self._total)

@@ -6,15 +6,18 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.plan import plan_file
 from ftwizard.providers import launcher
+from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
 from tests.doubles.openai_service import Fault, Pace, RunningService
 from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
+from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.timeout(60)
 GRADER = {
@@ -85,6 +88,28 @@ def test_hours_that_nobody_followed_count(foundry_service: RunningService, tmp_p
     end = run_follower(folder)
     assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled"
     assert "It has cost up to $100" in end.message
+
+
+@pytest.mark.parametrize("is_price_known", [True, False])
+def test_a_budget_that_cannot_be_checked_is_reported_once(
+    openai_service: RunningService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_price_known: bool,
+) -> None:
+    monkeypatch.setattr("ftwizard.providers.watch.BLIND_S", 0.0)
+    folder = create_run(tmp_path, budget={"usd": 0.011})
+    record = remote.read(folder)
+    assert record
+    if is_price_known:
+        fault = Fault(on="GET /fine_tuning/jobs/{fine_tuning_job_id}/events", status=500, times=60)
+        openai_service.control.add_fault(fault)
+    else:
+        remote.write(folder, msgspec.structs.replace(record, predicted_cost=None))
+    openai_service.control.change(pace=Pace(clock="polls", steps=30))
+    run_follower(folder)
+    codes = [event["code"] for event in events(folder, "finding")]
+    assert codes.count("budget_unchecked") == 1
 
 
 def test_a_job_above_the_budget_is_not_started(

@@ -10,6 +10,7 @@ import pytest
 
 from ftwizard.errors import USAGE, MissingExtra
 from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.platforms import ACCESS, find_missing_variables, get_platform
 
@@ -62,3 +63,12 @@ def test_the_lookup_imports_no_sdk() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_clear"),
+    [("http://gateway.example/v1", True), ("https://gateway.example/v1", False),
+     ("http://127.0.0.1:8080/v1", False), ("http://[::1]:8080/v1", False)],
+)  # fmt: skip
+def test_an_address_that_is_not_encrypted_is_a_caution(address: str, is_clear: bool) -> None:
+    assert bool(describe_clear_text(address)) is is_clear
