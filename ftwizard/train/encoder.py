@@ -374,7 +374,8 @@ def _find_ranges(mask: list[int]) -> list[TokenRange]:
 
 
 def _choose_route(tokenizer: Any) -> tuple[MaskRoute, str | None]:
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+    with model_loading.importing():
+        from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
     if not tokenizer.chat_template:
         if tokenizer.eos_token_id is None:

@@ -33,6 +33,16 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
+def import_trainer() -> None:
+    """Import TRL's trainer; collections leave out what the libraries made until then.
+
+    Call it before a model is loaded, as that must be collected, and before memory is measured.
+    """
+    with importing():
+        import trl.trainer.sft_trainer  # noqa: F401
+    gc.freeze()
+
+
 def read_config(base: Path) -> dict[str, Any]:
     """Return the model's configuration; raise FtwizardError if its weights are quantized."""
     config: dict[str, Any] = json.loads((base / "config.json").read_text())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.errors import FtwizardError
+from ftwizard.train import model_loading
 from ftwizard.train.encoder import EncodedRow
 
 CHECKED_TOKENS = 32
@@ -30,7 +31,8 @@ def build_dataset(
     TRL packs thousands of rows at a time, in order, and never splits a row. ``lines`` adds a column
     with each token's line.
     """
-    from datasets import Dataset
+    with model_loading.importing():
+        from datasets import Dataset
 
     columns = {
         "input_ids": [row.input_ids for row in rows],

@@ -228,9 +228,7 @@ def _measure(
     at_longest = list((sample.longest * size)[:size])
     typical = list((sample.typical * size)[: size * steps])
     ready = _prepare(plan, sample, at_longest * steps + typical)
-
-    import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
-
+    model_loading.import_trainer()
     meter = PeakMemoryMeter()
     timer = StepTimer(worker, meter, steps)
     engine = trainer.build(

@@ -119,9 +119,7 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
 
 def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     """Train from the attempt's checkpoint to the end; return the end reason and a message."""
-    with model_loading.importing():
-        import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
-
+    model_loading.import_trainer()
     from ftwizard.train.callbacks import (
         CheckpointKeeper,
         EvaluationTimer,

@@ -125,3 +125,10 @@ def test_libraries_are_imported_without_collections() -> None:
         assert not gc.isenabled()
         raise ValueError("inside")
     assert gc.isenabled()
+
+
+def test_collections_leave_out_the_libraries_of_the_trainer() -> None:
+    frozen = gc.get_freeze_count()
+    model_loading.import_trainer()
+    assert gc.get_freeze_count() > frozen and gc.isenabled()
+    gc.unfreeze()
