@@ -101,26 +101,24 @@ def preview(plan: Plan, arguments: argparse.Namespace) -> int:
 
 
 def resume(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    """Follow the job of a hosted run again; let a paused job continue."""
+    """Follow the job of a hosted run again, unless that is done already; let a paused job continue."""
     from ftwizard.providers import launcher
 
     plan = plan_file.read_run(folder)
     record = remote.read(folder)
-    if observe(folder).state != "ended":
-        attempt = folder.newest_attempt()
-        if record is None or record.state != "paused":
-            from ftwizard.jobs.launch import AlreadyRunning
-
-            raise AlreadyRunning(folder.id)
-    else:
-        attempt = launcher.resume(folder, plan).number
+    is_followed = observe(folder).state not in ("ended", "stopping")
+    attempt = folder.newest_attempt() if is_followed else launcher.resume(folder, plan).number
     if record is not None and record.state == "paused":
         requests.send(folder, "continue", attempt)
+        is_followed = False
     if arguments.json:
         output.print_json(store.read_status(folder))
         return 0
     name = hosted.name_platform(plan.provider)
-    print(f"{folder.id} follows its job at {name} again (attempt {attempt}).")
+    if is_followed:
+        print(f"{folder.id} follows its job at {name} already (attempt {attempt}).")
+    else:
+        print(f"{folder.id} follows its job at {name} again (attempt {attempt}).")
     return 0
 
 

@@ -16,6 +16,8 @@ DISK_FULL_STATUS = 74
 it has no other way to report it."""
 DISK_ERROR_STATUS = 73
 """Exit status of a command that could not report its end on a disk that fails (EX_CANTCREAT)."""
+TERMINATED = (-15, 143, -2, 130)
+"""Exit statuses of a command that somebody ended by TERM or INT."""
 
 NEXT_STEP = {
     "finished": "",
@@ -115,7 +117,7 @@ def determine_end_reason(
         return "killed"
     if returncode in (-9, 137):
         return "out_of_memory" if oom_killed else "killed"
-    if returncode in (-15, 143, -2, 130):
+    if returncode in TERMINATED:
         return "killed"
     log = read_end(folder.log, 20_000, log_from).decode(errors="replace")
     if _NO_GPU_MEMORY.search(log):

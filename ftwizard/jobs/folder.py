@@ -80,6 +80,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that differ from the attempt before, by name: the old and the new value."""
     damaged: dict[str, list[str]] = {}
     """Checkpoints that this start set aside, with their damaged files."""
+    restart_after_s: tuple[float, ...] = ()
+    """Seconds before each further start of a command that ended unexpectedly; none: it is started
+    once."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +92,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """``queued``, ``starting``, ``running``, ``stopping`` or ``ended``."""
     attempt: int
     end_reason: str | None = None
+    """Why it ended; while ``starting``, why its command is started again."""
     returncode: int | None = None
     """Exit status of the command; negative for a signal."""
     keeper: Identity | None = None
@@ -101,7 +105,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     orphans: int = 0
     """Processes that the command left behind and the keeper killed."""
     done: dict[str, Any] | None = None
-    """The command's ``done`` event, where the disk did not take its events."""
+    """The command's ``done`` event, where the disk did not take its events, or the keeper's own."""
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,8 +21,13 @@ import psutil
 
 from ftwizard.hardware import machine
 from ftwizard.jobs import identity, launch, leftovers, liveness, requests, rescue
-from ftwizard.jobs.ending import determine_end_reason
-from ftwizard.jobs.events import decode
+from ftwizard.jobs.ending import (
+    TERMINATED,
+    describe_end_reason,
+    determine_end_reason,
+    read_done_event,
+)
+from ftwizard.jobs.events import EventWriter, decode
 from ftwizard.jobs.folder import (
     APPEND,
     HeldFolder,
@@ -36,6 +41,7 @@ from ftwizard.jobs.folder import (
 from ftwizard.jobs.hook import Hook
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.pace import TERM_GRACE_S, read_pace
+from ftwizard.text import format_count, format_duration
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
@@ -44,6 +50,10 @@ END_RETRY_S = 5.0
 """Time that a disk has to take the end of a job, before it is written to another disk."""
 OOM_WINDOW_S = 60.0
 """An out-of-memory kill within this time before the end may be its cause."""
+UNEXPECTED_ENDS = ("killed", "out_of_memory", "crashed")
+"""End reasons after which a command is started again, where its attempt says so."""
+LONG_S = 600.0
+"""Run time from which an unexpected end counts as the first one."""
 REMOVED = "Its folder was removed while it ran, or moved to another disk."
 BALLAST_BYTES = 64 * 1024
 HOST_NAMESPACE = 0xEFFFFFFC
@@ -66,7 +76,10 @@ class _Keeper:
         self.record = folder.read_job()
         self.oom_kills = [machine.count_oom_kills()] * 2
         """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
-        self.began = self.counted = time.monotonic()
+        self.began = self.counted = self.command_began = time.monotonic()
+        self.beaten = self.sampled = 0.0
+        self.restarts = 0
+        """Times that the command was started again, since it last ran for long."""
         self.ending = False
         self.stop_began: float | None = None
         """Monotonic time at which a request to stop was seen."""
@@ -90,10 +103,32 @@ class _Keeper:
             self.folder.heartbeat.touch(mode=0o600)
         signal.signal(signal.SIGTERM, self._on_term)
         self.hook = Hook(self.folder)
+        reason = self._run_command()
+        while (wait_s := self._find_wait(reason)) is not None:
+            if (asked := self._wait_to_restart(reason, wait_s)) is not None:
+                reason = asked
+                break
+            reason = self._run_command()
+        requests.remove(self.folder, "kill")
+        self._write_state(
+            state="ended",
+            end_reason=reason,
+            ended=time.time(),
+            seconds=round(time.monotonic() - self.began, 1),
+        )
+        is_recorded = self._record_end()
+        # The job is over: nothing waits for the notification command.
+        os.close(self.lock_fd)
+        self.hook.end(reason, self.state.done)
+        return 0 if is_recorded else 1
+
+    def _run_command(self) -> str:
+        """Start the command and watch it until it ends; return why it did."""
         with contextlib.suppress(OSError):
             self.log_from = self.folder.log.stat().st_size
         handover, variable = rescue.open_handover()
         mark = leftovers.make_mark(self.folder, self.attempt.number)
+        self.command_began = time.monotonic()
         process = launch.spawn(
             self.folder,
             self.attempt.argv,
@@ -101,39 +136,74 @@ class _Keeper:
             environment={**os.environ, **mark, **variable},
             more_fds=[handover],
         )
-        command = identity.from_pid(process.pid)
-        self._write_state(state="running", command=command)
-        beat = sampled = 0.0
+        self._write_state(state="running", end_reason=None, command=identity.from_pid(process.pid))
         while process.poll() is None:
-            now = time.monotonic()
-            if now - beat >= HEARTBEAT_S:
-                self._beat(now)
-                beat = now
-            if now - sampled >= SAMPLE_S:
-                self._sample()
-                sampled = now
-            self._handle_requests(now, process)
-            self.hook.look()
-            if not self.is_written:
-                self._write_state()
+            self._look_after()
+            self._handle_requests(time.monotonic(), process)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
-        orphans = leftovers.kill(self._find_orphans)
-        reason = self._determine_end(process.returncode, rescue.take_over(handover))
-        requests.remove(self.folder, "kill")
-        self._write_state(
-            state="ended",
-            end_reason=reason,
-            returncode=process.returncode,
-            ended=time.time(),
-            seconds=round(time.monotonic() - self.began, 1),
-            orphans=orphans,
+        orphans = self.state.orphans + leftovers.kill(self._find_orphans)
+        self.state = msgspec.structs.replace(
+            self.state, returncode=process.returncode, orphans=orphans
         )
-        is_recorded = self._record_end()
-        # The job is over: nothing waits for the notification command.
-        os.close(self.lock_fd)
-        self.hook.end(reason, self.state.done)
-        return 0 if is_recorded else 1
+        return self._determine_end(process.returncode, rescue.take_over(handover))
+
+    def _look_after(self) -> None:
+        """Beat, sample the machine, and do what else is due."""
+        now = time.monotonic()
+        if now - self.beaten >= HEARTBEAT_S:
+            self._beat(now)
+            self.beaten = now
+        if now - self.sampled >= SAMPLE_S:
+            self._sample()
+            self.sampled = now
+        self.hook.look()
+        if not self.is_written:
+            self._write_state()
+
+    def _find_wait(self, reason: str) -> float | None:
+        """Return the seconds after which the command is started again; None if it is not."""
+        waits_s, attempt = self.attempt.restart_after_s, self.attempt.number
+        is_asked = self.ending or any(
+            requests.read_pending(self.folder, name, attempt) for name in ("stop", "kill")
+        )
+        if not waits_s or is_asked or reason not in UNEXPECTED_ENDS:
+            return None
+        if self.state.returncode in TERMINATED or read_done_event(self.folder, attempt):
+            return None
+        if time.monotonic() - self.command_began >= LONG_S:
+            self.restarts = 0
+        if self.restarts < len(waits_s):
+            return waits_s[self.restarts]
+        times = format_count(self.restarts, "time")
+        message = f"It was started again {times}, and ended unexpectedly each time."
+        done = {"kind": "done", "end_reason": reason, "message": message}
+        self.state = msgspec.structs.replace(self.state, done=done)
+        return None
+
+    def _wait_to_restart(self, reason: str, wait_s: float) -> str | None:
+        """Wait until the command is started again; return the end reason if the user ends the job."""
+        attempt = self.attempt.number
+        self.restarts += 1
+        text = f"Its process {describe_end_reason(reason)}."
+        text += f" It is started again in {format_duration(wait_s)}."
+        with contextlib.suppress(OSError):
+            writer = EventWriter(self.folder.events, attempt)  # the command, which wrote, is dead
+            writer.write_finding("restarted", text, "warning")
+            writer.close()
+        self._write_state(state="starting", end_reason=reason)
+        end = time.monotonic() + wait_s
+        while time.monotonic() < end:
+            self._look_after()
+            pending = {n for n in requests.NAMES if requests.read_pending(self.folder, n, attempt)}
+            if self.ending or "kill" in pending:
+                return "killed"
+            if "stop" in pending:
+                return "stopped"
+            if pending:
+                break  # it is wanted now
+            time.sleep(min(TICK_S, wait_s))
+        return None
 
     def _determine_end(self, returncode: int, unwritten: bytes) -> str:
         """Return why the command ended, by the events that it left or by what is in the folder."""

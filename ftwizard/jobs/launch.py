@@ -117,13 +117,15 @@ def start(
     inputs: Mapping[str, Any] | None = None,
     plan: dict[str, Any] | None = None,
     changes: Mapping[str, tuple[Any, Any]] | None = None,
+    restart_after_s: Iterable[float] = (),
 ) -> Attempt:
     """Start ``argv`` under a detached keeper and return once it runs.
 
     ``find_start`` is called under the exclusive lock, when nothing can write checkpoints.
     ``inputs`` replace those of the job from this attempt on; ``plan`` is the plan in force, with
-    its ``changes`` since the attempt before. Raises AlreadyRunning, or FtwizardError if the keeper
-    did not start.
+    its ``changes`` since the attempt before. ``restart_after_s``: seconds before each further start
+    of a command that ended unexpectedly. Raises AlreadyRunning, or FtwizardError if the keeper did
+    not start.
     """
     lock_fd = _take_lock(folder)
     try:
@@ -144,6 +146,7 @@ def start(
             inputs=dict(inputs or {}),
             plan=plan,
             changes=dict(changes or {}),
+            restart_after_s=tuple(restart_after_s),
         )
         write_json(folder.attempt(attempt.number), attempt)
         state = State(state="starting", attempt=attempt.number, started=attempt.started)

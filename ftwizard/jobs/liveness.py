@@ -22,6 +22,7 @@ KEEPER_SILENT_S = 60.0
 MAX_SKEW_S = 60.0
 """Difference of clocks between this machine and another one that counts as possible."""
 Trouble = Literal[
+    "restarting",
     "suspended",
     "stalled",
     "blocked",
@@ -30,9 +31,9 @@ Trouble = Literal[
     "keeper_silent",
     "unrecorded",
 ]
-"""``suspended``: the command is, as by SIGSTOP. ``stalled``: no event for longer than it may be
-silent; ``blocked``: that too, and it waits in the kernel. ``unrecorded``: the command ended, but the
-keeper does not act."""
+"""``restarting``: the command ended unexpectedly, and its keeper starts it again. ``suspended``: the
+command is, as by SIGSTOP. ``stalled``: no event for longer than it may be silent; ``blocked``: that
+too, and it waits in the kernel. ``unrecorded``: the command ended, but the keeper does not act."""
 
 KEEPER_TROUBLES = {"keeper_died", "keeper_suspended", "keeper_silent", "unrecorded"}
 
@@ -66,6 +67,8 @@ def read(
     troubles: list[Trouble] = []
     if keeper and state.command and identity.is_alive(state.command) is False:
         troubles.append("unrecorded")
+    elif state.state == "starting" and state.end_reason:
+        troubles.append("restarting")
     else:
         limit_s = read_pace(folder, state.attempt).silent_s + (MAX_SKEW_S if host else 0.0)
         run_state = identity.read_run_state(state.command)

@@ -32,6 +32,9 @@ from ftwizard.train import command, dataset, launcher
 
 SILENT_S = 1800.0
 """Silence after which a follower counts as stalled: a job may wait for hours in a queue."""
+RESTART_POLLS = (1, 6, 24)
+"""Intervals of polling before each further start of a follower that was killed or crashed."""
+MAX_RESTART_S = 600.0
 
 
 class Departure(NamedTuple):
@@ -231,11 +234,13 @@ def _try_setting(plan: Plan, name: str, value: Any) -> Plan:
 
 
 def _start(folder: JobFolder, plan: Plan) -> Attempt:
+    poll_s = read_poll_s(get_platform(plan).poll_s)
     return launch.start(
         folder,
         command.build_argv(folder.path),
         environment=build_environment(plan),
         plan=msgspec.to_builtins(plan),
+        restart_after_s=[min(MAX_RESTART_S, number * poll_s) for number in RESTART_POLLS],
     )
 
 

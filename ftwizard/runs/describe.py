@@ -384,6 +384,8 @@ def describe_state(status: RunStatus) -> str:
 
 def describe_halt(status: RunStatus) -> str:
     """Describe in a few words that a live run does not progress: ``! stalled 12 min``; else empty."""
+    if "restarting" in status.troubles:
+        return "! starting again"
     if "suspended" in status.troubles:
         return "! suspended"
     if "unrecorded" in status.troubles:
@@ -400,6 +402,7 @@ def describe_troubles(status: Status) -> list[str]:
     silence = f"No progress for {format_age(signs.silent_s or 0.0)}"
     works = "Training continues, and stop still works."
     lines: dict[Trouble, str] = {
+        "restarting": "Its process ended unexpectedly, and is started again soon, by itself.",
         "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
         "stalled": f"{silence}; heartbeat {heartbeat} ago. If it hangs, stop and resume it.",
         "blocked": f"{silence}: it waits for a disk or a driver. If it hangs, stop and resume it.",

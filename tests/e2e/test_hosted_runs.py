@@ -17,14 +17,16 @@ from typing import Any, get_args
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status
 from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers.launcher import RESTART_POLLS
 from ftwizard.runs import remote
 from ftwizard.runs.verdict import ShipVerdict
 from tests.doubles.together_service import QWEN
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.helpers.followed_jobs import write_plan
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double_process
-from tests.helpers.jobs import command_pid, events, keeper_pid, until_ended
+from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended
 from tests.paths import TICKETS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -46,6 +48,8 @@ KILLS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }  # fmt: skip
 """Calls in which a follower is killed, one after the other."""
+STARTS = 1 + len(RESTART_POLLS)
+"""Times that a keeper starts a follower that is killed each time."""
 
 
 @pytest.fixture(params=PLATFORMS)
@@ -174,44 +178,90 @@ def test_rows_of_another_form_are_converted(
 def test_a_follower_killed_at_each_call_makes_one_job(
     double: HostedDouble, tmp_path: Path, home: Path
 ) -> None:
-    """One run is killed again and again, each time in its next call, before or after it took effect."""
+    """One run is killed again and again, each time in its next call, before or after it took effect.
+
+    Its keeper starts it again, but gives up after a few times.
+    """
     split: dict[str, Any] = {"validation": 0.1, "test": 0.1}
     plan = write_plan(
         tmp_path, double.provider, rows=60,
         data={"files": {"train": "rows.jsonl"}, "split": split}, **EVALUATED,
     )  # fmt: skip
     folder: JobFolder | None = None
-    for call, trouble in KILLS[double.provider]:
+    pid = 0
+
+    def is_another(status: Status) -> bool:
+        return folder is not None and command_pid(folder) != pid
+
+    for number, (call, trouble) in enumerate(KILLS[double.provider]):
         double.disturb(call, trouble)  # type: ignore[arg-type]
         if folder is None:
             folder = start(plan, home)
+        elif number % STARTS == 0:
+            resume_given_up(folder)
         else:
-            ok("resume", folder.id)
+            until(folder, is_another)
         double.wait_for_held()
-        os.kill(command_pid(folder), signal.SIGKILL)
+        pid = command_pid(folder)
+        os.kill(pid, signal.SIGKILL)
         double.release()
     assert folder is not None
-    ok("resume", folder.id)
-    result = require_finished(double, folder)
-    assert result["attempt"] == 1 + len(KILLS[double.provider])
+    kills = len(KILLS[double.provider])
+    if kills % STARTS == 0:
+        resume_given_up(folder)
+    assert require_finished(double, folder)["attempt"] == 1 + kills // STARTS
+    restarts = [e for e in events(folder, "finding") if e["code"] == "restarted"]
+    assert len(restarts) == kills - kills // STARTS
     ids = [event["id"] for kind in ("remote", "log") for event in events(folder, kind)]
     assert len(ids) == len(set(ids))
     assert len(double.list_files()) == 2
     require_no_key(double, home)
 
 
-@pytest.mark.parametrize("double", ["openai"], indirect=True)
-def test_keeper_and_follower_killed_together(
+def resume_given_up(folder: JobFolder) -> None:
+    status = until_ended(folder)
+    assert status.end_reason == "killed" and "started again 3 times" in status.message
+    assert f"ftwizard resume {folder.id}" in ok("status", folder.id)
+    ok("resume", folder.id)
+
+
+def test_keeper_and_follower_killed_together_at_each_call(
     double: HostedDouble, tmp_path: Path, home: Path
 ) -> None:
-    double.disturb("create", "hold_reply")
-    folder = start(write_plan(tmp_path), home)
-    double.wait_for_held()
-    os.kill(keeper_pid(folder), signal.SIGKILL)
-    os.kill(command_pid(folder), signal.SIGKILL)
-    double.release()
+    plan = write_plan(tmp_path, double.provider)
+    folder: JobFolder | None = None
+    calls = [each for each in KILLS[double.provider] if each[0] != "ask"]
+    for call, trouble in calls:
+        double.disturb(call, trouble)  # type: ignore[arg-type]
+        if folder is None:
+            folder = start(plan, home)
+        else:
+            ok("resume", folder.id)
+        double.wait_for_held()
+        os.kill(keeper_pid(folder), signal.SIGKILL)
+        os.kill(command_pid(folder), signal.SIGKILL)
+        double.release()
+    assert folder is not None
+    assert until_ended(folder).end_reason == "lost"
     ok("resume", folder.id)
-    require_finished(double, folder)
+    assert require_finished(double, folder)["attempt"] == 1 + len(calls)
+
+
+@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
+def test_a_killed_follower_is_started_again(
+    double: HostedDouble, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_POLL_S", "6")  # it waits as long
+    double.take_longer()
+    folder = start(write_plan(tmp_path, double.provider), home)
+    wait_until_running(folder)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    until(folder, lambda status: status.state == "starting")
+    shown = ok("status", folder.id)
+    assert "! starting again" in shown and "is started again soon" in shown
+    assert "already (attempt 1)" in ok("resume", folder.id)
+    double.go_on()
+    assert require_finished(double, folder)["attempt"] == 1
 
 
 @pytest.mark.parametrize("double", ["openai"], indirect=True)
@@ -241,21 +291,22 @@ def wait_until_running(folder: JobFolder) -> None:
 
 
 @pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", ["", "follower", "both"])
 def test_stop_asks_whether_the_job_or_only_its_follower_ends(
-    double: HostedDouble, tmp_path: Path, home: Path, killed: bool
+    double: HostedDouble, tmp_path: Path, home: Path, killed: str
 ) -> None:
     double.take_longer()
     folder = start(write_plan(tmp_path, double.provider), home)
     wait_until_running(folder)
+    if killed == "both":
+        os.kill(keeper_pid(folder), signal.SIGKILL)
     if killed:
         os.kill(command_pid(folder), signal.SIGKILL)
     undecided = run("stop", folder.id)
     assert undecided.returncode == 2
     assert "--cancel" in undecided.stderr and "--detach" in undecided.stderr
     ok("stop", folder.id, "--detach")
-    if not killed:
-        assert until_ended(folder).end_reason == "stopped"
+    assert until_ended(folder).end_reason == ("lost" if killed == "both" else "stopped")
     assert double.list_jobs()[0]["status"] not in ("cancelled", "cancel_requested")
     ok("stop", folder.id, "--cancel")
     assert until_ended(folder).end_reason == "cancelled"

@@ -29,9 +29,9 @@ def make(path: Path, **inputs: Any) -> JobFolder:
     return launch.create(path, record, {})
 
 
-def start(folder: JobFolder) -> JobFolder:
+def start(folder: JobFolder, restart_after_s: tuple[float, ...] = ()) -> JobFolder:
     """Start the job under a real keeper."""
-    launch.start(folder, folder.read_job().argv)
+    launch.start(folder, folder.read_job().argv, restart_after_s=restart_after_s)
     return folder
 
 
