@@ -14,11 +14,7 @@ from urllib.parse import urlsplit
 import openai
 
 from ftwizard.catalog import hosted_models
-from ftwizard.catalog.hosted_models import (
-    PLATFORM_NAMES,
-    check_deprecation,
-    list_hosted_models,
-)
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, check_deprecation, list_hosted_models
 from ftwizard.catalog.providers import catalog
 from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import ErrorKind, ProviderError
