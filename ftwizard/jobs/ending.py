@@ -37,6 +37,7 @@ NEXT_STEP = {
     "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
     "ftwizard resume {id}",
     "refused": "",
+    "failed": "",
     "cancelled": "",
     "lost": "Its processes are gone: the machine went down, or they were killed. "
     "Continue with: ftwizard resume {id}",
@@ -54,6 +55,7 @@ END_NAMES = {
     "nan": "NaN loss",
     "crashed": "crashed",
     "refused": "refused",
+    "failed": "failed",
     "cancelled": "canceled",
     "lost": "lost",
 }
@@ -65,7 +67,7 @@ GOOD_END_REASONS = ("finished", "early_stopped")
 def describe_end_reason(reason: str) -> str:
     """Return what follows “Run X”: ``finished``, ``was stopped``."""
     name = END_NAMES.get(reason, reason)
-    if reason in ("finished", "early_stopped", "crashed"):
+    if reason in ("finished", "early_stopped", "crashed", "failed"):
         return name
     if reason in ("out_of_gpu_memory", "out_of_memory"):
         return f"ran {name}"

@@ -374,7 +374,7 @@ def require_success(session: Session, watcher: Watcher, status: JobStatus) -> No
         error = make_visible(": ".join(filter(None, (status.error_code, status.error))), 400)
         reason = error.rstrip(".") or "it gives no reason"
         raise EarlyEnd(
-            "refused", f"The job failed at {name}: {reason}.", explain_failure(session, status)
+            "failed", f"The job failed at {name}: {reason}.", explain_failure(session, status)
         )
 
 
@@ -395,4 +395,6 @@ def explain_failure(session: Session, status: JobStatus) -> str:
             "The platform found the trained model, or its data, unsafe. Look for rows that ask for or "
             f"give harmful answers: ftwizard check {upload / 'train.jsonl'} --target {target}"
         )
-    return f"See at {session.platform.name} what was billed, then start the plan again."
+    return (
+        status.hint or f"See at {session.platform.name} what was billed, then start the plan again."
+    )

@@ -14,8 +14,9 @@ from ftwizard.runs import remote, store
 from ftwizard.text import format_count
 
 MAX_LISTED = 5
-OVER = (*GOOD_END_REASONS, "refused")
-"""End reasons of runs that are not resumed unless named: resumed as it was, a refused run is refused again."""
+OVER = (*GOOD_END_REASONS, "refused", "failed")
+"""End reasons of runs that are not resumed unless named: resumed as it was, a refused run is refused again,
+and a job that failed at its platform has ended."""
 
 
 class DefaultRun(NamedTuple):

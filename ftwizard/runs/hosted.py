@@ -156,7 +156,7 @@ def describe_state(summary: RemoteSummary) -> str:
 
 def describe_next(run_id: str, record: RemoteJob, reason: str) -> str | None:
     """Describe what to do after a hosted run ended for ``reason``; None to say what any run says."""
-    if reason in (*GOOD_END_REASONS, "refused", "cancelled"):
+    if reason in (*GOOD_END_REASONS, "refused", "failed", "cancelled"):
         return None
     platform, follow = name_platform(record.provider), f"ftwizard resume {run_id}"
     if record.has_ended:

@@ -22,6 +22,7 @@ from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.launcher import RESTART_POLLS
 from ftwizard.runs import remote
 from ftwizard.runs.verdict import ShipVerdict
+from tests.doubles.openai_service import UNSAFE_MODEL
 from tests.doubles.together_service import QWEN
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.helpers.followed_jobs import write_plan
@@ -349,6 +350,27 @@ def test_a_job_from_elsewhere_is_adopted_once(
     assert len(double.list_jobs()) == 1
     unknown = run("watch", "ftjob-none", "--provider", double.provider)
     assert unknown.returncode == 1 and unknown.stdout == ""
+
+
+@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
+def test_a_job_that_fails_at_the_platform_has_failed(
+    double: HostedDouble, tmp_path: Path, home: Path
+) -> None:
+    failure = {"end": "error"} if double.provider == "together" else {"failure": UNSAFE_MODEL}
+    double.change(**failure)
+    done = run("train", write_plan(tmp_path, double.provider), "--yes", "--watch")
+    (folder,) = (JobFolder(path) for path in (home / "runs").iterdir() if path.is_dir())
+    assert done.returncode == 1 and f"Run {folder.id} failed" in done.stdout + done.stderr
+    status = until_ended(folder)
+    assert (status.end_reason, status.exit_code) == ("failed", 1)
+    assert "The job failed at" in status.message and status.hint
+    assert as_json("status", folder.id)["end_reason"] == "failed"
+    assert [each["end_reason"] for each in as_json("runs")["runs"]] == ["failed"]
+    shown = ok("status", folder.id)
+    assert "✗ failed" in shown and status.hint.split()[0] in shown
+    resumed = run("resume", folder.id)
+    assert resumed.returncode == 1 and "nothing to resume" in resumed.stderr
+    assert len(double.list_jobs()) == 1 and not folder.result.exists()
 
 
 @pytest.mark.parametrize("double", ["openai"], indirect=True)

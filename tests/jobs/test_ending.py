@@ -16,7 +16,7 @@ from ftwizard.runs.describe import MARKS, describe_end
 
 REASONS = {
     "finished", "early_stopped", "stopped", "killed", "out_of_gpu_memory", "out_of_memory",
-    "disk_full", "disk_error", "nan", "crashed", "refused", "cancelled", "lost",
+    "disk_full", "disk_error", "nan", "crashed", "refused", "failed", "cancelled", "lost",
 }  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_every_end_reason_has_a_description_and_next_step(tmp_path: Path, reason
     folder = JobFolder(tmp_path / "run-1")
     lines = describe_end(folder, Status(state="ended", attempt=1, end_reason=reason))
     assert lines[0][0] in "✓■✗" and "run-1" in lines[0]
-    if reason not in ("finished", "refused", "cancelled"):
+    if reason not in ("finished", "refused", "failed", "cancelled"):
         assert len(lines) == 2 and "{" not in lines[1]
 
 

@@ -213,7 +213,7 @@ def test_a_failed_job_has_its_cause_and_a_next_step(
     folder = create_run(tmp_path)
     openai_service.control.change(failure=failure)
     end = run_follower(folder)
-    assert isinstance(end, EarlyEnd) and end.end_reason == "refused"
+    assert isinstance(end, EarlyEnd) and end.end_reason == "failed"
     assert words in end.message and hint in end.hint
 
 

@@ -181,7 +181,7 @@ def test_model_at_a_platform_can_be_talked_to(run: JobFolder) -> None:
 
 def test_job_that_ended_is_not_resumed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = make_remote(status="failed", state="failed", tuned_model=None)
-    make_ended(home / "runs" / "one", record, reason="refused")
+    make_ended(home / "runs" / "one", record, reason="failed")
     assert main(["resume", "one"]) == 1
     assert "has ended at OpenAI (failed)" in capsys.readouterr().err
     with pytest.raises(FtwizardError, match="Nothing to resume"):
