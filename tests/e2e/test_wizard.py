@@ -45,8 +45,8 @@ def chat(folder: Path) -> Path:
     return file
 
 
-def through_the_wizard(terminal: Tmux, file: Path) -> None:
-    """Accept the wizard's suggestions, except for QLoRA and an evaluation without the safety set."""
+def through_the_wizard(terminal: Tmux, file: Path, model: Path) -> None:
+    """Accept the suggestions, except for the model, QLoRA and an evaluation without the safety set."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
     terminal.wait("try this first|is recommended")
@@ -57,6 +57,10 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
     terminal.wait("✓ 24 rows")
     terminal.keys("Enter")
     terminal.wait("SmolLM2-135M-Instruct")
+    terminal.keys("-l", str(model))
+    terminal.wait("✓ fits  ·")
+    terminal.keys("Tab")
+    terminal.wait(rf"/{model.name}/\s*\n")
     terminal.keys("Tab")
     terminal.keys("Right")
     terminal.wait("‹ QLoRA")
@@ -74,14 +78,14 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
 
 
 def test_wizard_trains_and_merges_from_an_alpaca_file(
-    tmp_path: Path, home: Path, model_cache: Path
+    tmp_path: Path, home: Path, model_cache: Path, small: Path
 ) -> None:
     environment = {
         "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     with Tmux(str(FTWIZARD), environment=environment) as terminal:
-        through_the_wizard(terminal, alpaca(tmp_path))
+        through_the_wizard(terminal, alpaca(tmp_path), small)
         terminal.wait("training  step", timeout=540)
         terminal.wait("validation", timeout=540)
         terminal.wait("enter shows the results", timeout=1200)
