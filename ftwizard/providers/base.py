@@ -1,7 +1,7 @@
 """The protocol of a hosted platform, in the vocabulary of ftwizard.
 
-Each platform is a module with a class that speaks to it by its official SDK. The classes hold no
-state of a job: that is in ``remote.json``.
+Each platform is a class that speaks to it by its official SDK. The classes hold no state of a job:
+that is in ``remote.json``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from ftwizard.text import make_visible
 
 MAX_TEXT = 1000
 """Characters of a field that are kept."""
+MAX_RETRY_AFTER_S = 3600.0
+"""Longest pause that a platform may ask for."""
 
 
 def get_text(record: Mapping[str, Any], name: str) -> str | None:
@@ -54,3 +57,16 @@ def read_time(value: Any) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
     number = read_number(value)
     return number if number and math.isfinite(number) and number > 0 else None
+
+
+def read_retry_after(header: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, a number or a date; None for anything else."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(header or "")
+            seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

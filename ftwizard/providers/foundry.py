@@ -126,11 +126,11 @@ class FoundryPlatform(OpenAIPlatform):
 
     def _is_deployed(self, name: str) -> bool:
         ask = functools.partial(
-            self.client.reader.chat.completions.create,
+            self.reader.chat.completions.create,
             model=name, messages=[{"role": "user", "content": "Hi"}], max_completion_tokens=16,
         )  # fmt: skip
         try:
-            self.client.call("look for a deployment", ask)
+            self.call("look for a deployment", ask)
         except ProviderError as error:
             if error.kind not in ("missing", "rejected"):
                 raise

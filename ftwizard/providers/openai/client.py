@@ -21,7 +21,13 @@ _Answer = TypeVar("_Answer")
 
 
 class OpenAIClient:
-    """The SDK with an account: ``reader`` repeats requests, ``writer`` sends each once."""
+    """The SDK with an account: ``reader`` repeats requests, ``writer`` sends each once.
+
+    The platform derives from it, and has the functions that take one as its methods.
+    """
+
+    max_direct_bytes = 512 * 2**20
+    """Larger files are uploaded in parts."""
 
     def __init__(
         self, provider: HostedProvider, address: str, environment: Mapping[str, str]

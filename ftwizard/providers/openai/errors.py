@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import email.utils
-import math
 import re
 import ssl
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from ftwizard.catalog.hosted_models import PLATFORM_NAMES, check_deprecation, li
 from ftwizard.catalog.providers import catalog
 from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import ErrorKind, ProviderError
+from ftwizard.providers.fields import read_retry_after
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import format_duration, make_visible
 
-MAX_RETRY_AFTER_S = 3600.0
 MAX_TEXT = 300
 """Characters of a platform's message that are shown."""
 NOT_TRAINABLE = "training_not_available"
@@ -115,7 +114,7 @@ def _translate_status(
         AGAIN if lost else hint,
         code=account.redact(code or str(status))[:60],
         may_have_acted=lost,
-        retry_after_s=_read_retry_after(error),
+        retry_after_s=read_retry_after(error.response.headers.get("retry-after")),
     )
     if kind == "closed":
         translated.candidates = tuple(
@@ -343,16 +342,3 @@ def _read_message(error: openai.APIStatusError) -> str:
         text = body.get("message") or body.get("detail") or body.get("error") or ""
         return text if isinstance(text, str) else str(text)
     return "" if not isinstance(body, str) or "<" in body else body
-
-
-def _read_retry_after(error: openai.APIStatusError) -> float | None:
-    header = error.response.headers.get("retry-after") or ""
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            date = email.utils.parsedate_to_datetime(header)
-            seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

@@ -37,14 +37,8 @@ def find_file(client: OpenAIClient, name: str) -> str | None:
     return str(newest.id) if newest is not None else None
 
 
-def upload(
-    client: OpenAIClient,
-    path: Path,
-    name: str,
-    report: Callable[[int, int], None],
-    max_direct_bytes: int,
-) -> str:
-    """Upload a file under ``name``, in parts if it is larger than ``max_direct_bytes``; return its id."""
+def upload(client: OpenAIClient, path: Path, name: str, report: Callable[[int, int], None]) -> str:
+    """Upload a file under ``name``, in parts if it is large; return its id."""
     size = path.stat().st_size
     if size > MAX_UPLOAD_BYTES:
         raise ProviderError(
@@ -54,7 +48,7 @@ def upload(
             "Send fewer rows: set data.max_rows in the plan.",
             code="too_large",
         )
-    if size > max_direct_bytes:
+    if size > client.max_direct_bytes:
         return _upload_parts(client, path, name, size, report)
     with _ReportingFile(path, size, report) as file:
         request = functools.partial(

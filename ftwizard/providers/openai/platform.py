@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,6 @@ from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
 from ftwizard.providers.access import hide_secrets
 from ftwizard.providers.base import (
     Endpoint,
-    FileStatus,
-    JobEvent,
-    JobStatus,
-    LiveModel,
     Platform,
     ProviderError,
 )
@@ -26,7 +22,7 @@ from ftwizard.providers.openai import errors, files, graders, jobs, models
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.request import build_request
 from ftwizard.providers.platforms import ACCESS
-from ftwizard.runs.remote import TERMINAL, RemoteCheckpoint, RemoteJob
+from ftwizard.runs.remote import TERMINAL, RemoteJob
 
 DEFAULT_ADDRESS = "https://api.openai.com/v1"
 _TUNING: dict[HostedMethod, Tuning] = {
@@ -34,7 +30,7 @@ _TUNING: dict[HostedMethod, Tuning] = {
 }  # fmt: skip
 
 
-class OpenAIPlatform(Platform):
+class OpenAIPlatform(OpenAIClient, Platform):
     """OpenAI, with the account of ``OPENAI_API_KEY``."""
 
     id: HostedProvider = "openai"
@@ -42,17 +38,27 @@ class OpenAIPlatform(Platform):
     poll_s = 10.0
     can_pause = True
     has_loss = True
-    max_direct_bytes = 512 * 2**20
-    """Larger files are uploaded in parts."""
     targets: Mapping[HostedMethod, TargetName] = {
         "supervised": "openai-sft", "dpo": "openai-dpo", "reinforcement": "openai-rft"
     }  # fmt: skip
+
+    list_models = models.list_models
+    find_file = files.find_file
+    upload = files.upload
+    check_file = files.check_file
+    delete_file = files.delete_file
+    find_job = jobs.find_job
+    create_job = jobs.create_job
+    get_job = jobs.get_job
+    list_events = jobs.list_events
+    list_checkpoints = jobs.list_checkpoints
+    read_results = jobs.read_results
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Read the variables of the SDK; raise ProviderError if one cannot be used."""
         environment = os.environ if environment is None else environment
         address = self._get_address(environment)
-        self.client = OpenAIClient(self.id, address, environment)
+        super().__init__(self.id, address, environment)
         self.endpoint = self.chat_address = hide_secrets(address)
 
     def _get_address(self, environment: Mapping[str, str]) -> str:
@@ -70,9 +76,6 @@ class OpenAIPlatform(Platform):
     def get_method(self, plan: Plan) -> Tuning:
         return _TUNING[self._get_settings(plan).method]
 
-    def list_models(self) -> list[LiveModel]:
-        return models.list_models(self.client)
-
     def check_plan(self, plan: Plan) -> list[str]:
         """Check live what can be checked before anything is uploaded; return cautions.
 
@@ -80,12 +83,12 @@ class OpenAIPlatform(Platform):
         Raises ProviderError where the job could not be created.
         """
         self._check_method(plan)
-        live = models.check_model(self.client, plan)
+        live = models.check_model(self, plan)
         return [
-            *models.describe_lifecycle(self.client, plan.model.name, ends=not live),
+            *models.describe_lifecycle(self, plan.model.name, ends=not live),
             *live,
             *self._check_rights(plan),
-            *graders.validate_grader(self.client, self._get_settings(plan)),
+            *graders.validate_grader(self, self._get_settings(plan)),
         ]
 
     def _check_method(self, plan: Plan) -> None:
@@ -105,11 +108,11 @@ class OpenAIPlatform(Platform):
     def _check_rights(self, plan: Plan) -> list[str]:
         """Check that the key may use fine-tuning; return a caution if the clocks differ."""
         action = "use fine-tuning"
-        raw = self.client.reader.fine_tuning.jobs.with_raw_response
-        answer = self.client.call(
+        raw = self.reader.fine_tuning.jobs.with_raw_response
+        answer = self.call(
             action, functools.partial(raw.list, limit=1), model=self.get_model_id(plan)
         )
-        self.client.call(action, answer.parse)
+        self.call(action, answer.parse)
         caution = errors.describe_clock(answer.headers.get("date"), time.time())
         return [caution] if caution else []
 
@@ -117,49 +120,19 @@ class OpenAIPlatform(Platform):
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
             return []
-        return graders.dry_run_grader(self.client, settings, path).describe()
-
-    def find_file(self, name: str) -> str | None:
-        return files.find_file(self.client, name)
-
-    def upload(self, path: Path, name: str, report: Callable[[int, int], None]) -> str:
-        return files.upload(self.client, path, name, report, self.max_direct_bytes)
-
-    def check_file(self, file_id: str) -> FileStatus:
-        return files.check_file(self.client, file_id)
-
-    def delete_file(self, file_id: str) -> None:
-        files.delete_file(self.client, file_id)
+        return graders.dry_run_grader(self, settings, path).describe()
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         return build_request(plan, self._get_settings(plan), remote, self.id)
 
-    def find_job(self, remote: RemoteJob) -> JobStatus | None:
-        return jobs.find_job(self.client, remote)
-
-    def create_job(self, request: Mapping[str, Any]) -> JobStatus:
-        return jobs.create_job(self.client, request)
-
-    def get_job(self, job_id: str) -> JobStatus:
-        return jobs.get_job(self.client, job_id)
-
-    def list_events(self, job_id: str, known: frozenset[str]) -> list[JobEvent]:
-        return jobs.list_events(self.client, job_id, known)
-
-    def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:
-        return jobs.list_checkpoints(self.client, job_id)
-
-    def read_results(self, status: JobStatus) -> list[JobEvent]:
-        return jobs.read_results(self.client, status)
-
     def cancel_job(self, job_id: str) -> None:
-        jobs.change_job(self.client, "cancel", job_id, TERMINAL)
+        jobs.change_job(self, "cancel", job_id, TERMINAL)
 
     def pause_job(self, job_id: str) -> None:
-        jobs.change_job(self.client, "pause", job_id, ("paused",))
+        jobs.change_job(self, "pause", job_id, ("paused",))
 
     def resume_job(self, job_id: str) -> None:
-        jobs.change_job(self.client, "resume", job_id, ("running", "pending"))
+        jobs.change_job(self, "resume", job_id, ("running", "pending"))
 
     def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
         """Return where a model can be asked: every model of the account, at the same address."""

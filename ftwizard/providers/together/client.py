@@ -6,6 +6,7 @@ nothing; what it asks for before, limits and price, is asked again here.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,10 +25,14 @@ FIRST_WAIT_S, MAX_WAIT_S = 1.0, 30.0
 
 
 class TogetherClient:
-    """The SDK with an account: ``sdk`` repeats requests, ``creator`` sends each once."""
+    """The SDK with an account: ``sdk`` repeats requests, ``creator`` sends each once.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """Read key and address; raise ProviderError if one cannot be used."""
+    The platform derives from it, and has the functions that take one as its methods.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Read the variables of the SDK; raise ProviderError if one cannot be used."""
+        environment = os.environ if environment is None else environment
         key = read_key("together", environment)
         # The SDK's paths begin with /v1; addresses for other clients end with it.
         variable = ACCESS["together"].address_variable

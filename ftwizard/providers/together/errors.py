@@ -12,12 +12,12 @@ import httpx
 from together import APIConnectionError, APIError, APIStatusError, APITimeoutError, TogetherError
 
 from ftwizard.providers.base import ErrorKind, ProviderError
+from ftwizard.providers.fields import read_retry_after
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
 KEYS_PAGE = ACCESS["together"].key_page
 BILLING_PAGE = "https://api.together.ai/settings/billing"
-MAX_RETRY_AFTER_S = 3600.0
 _MAX_MESSAGE = 300
 _RETRY_HINT = "Nothing is lost. Try again in a while."
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -135,7 +135,7 @@ def _translate_status(
         may_have_acted=acts
         and status != 501
         and (status >= 500 or status in (408, 409) or status < 400),
-        retry_after_s=_read_retry_after(error.response),
+        retry_after_s=read_retry_after(error.response.headers.get("retry-after")),
     )
 
 
@@ -194,11 +194,3 @@ def _redact(text: str, secrets: Sequence[str]) -> str:
         if secret:
             text = text.replace(secret, "[key]")
     return make_visible(text.strip(), _MAX_MESSAGE)
-
-
-def _read_retry_after(response: httpx.Response) -> float | None:
-    try:
-        seconds = float(response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_S) if seconds >= 0 else None

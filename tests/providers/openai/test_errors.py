@@ -161,7 +161,7 @@ def test_a_wrong_clock_is_named(
     connection = openai.APIConnectionError(request=cast(Any, None))
     connection.__cause__ = cause
 
-    error = errors.translate(connection, platform.client.account, "list the models")
+    error = errors.translate(connection, platform.account, "list the models")
 
     assert phrase in error.message
     assert "clock" in error.hint

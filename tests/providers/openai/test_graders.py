@@ -44,7 +44,7 @@ def test_a_dry_run_grades_ten_rows_with_their_own_references(
     path.write_text("\ufeff" + "".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
 
-    trial = dry_run_grader(platform.client, make_reinforcement().openai, path)
+    trial = dry_run_grader(platform, make_reinforcement().openai, path)
 
     assert (trial.rows, trial.rewards, trial.describe()) == (10, (1.0,) * 10, [])
     assert [request.json["model_sample"] for request in service.requests] == list("0123456789")
@@ -59,11 +59,11 @@ def test_a_dry_run_tells_rewards_of_0_and_failing_rows(
     failing = make_rewards(0.0, sample_parse_error=True, other_error=False)
     service.on("POST /fine_tuning/alpha/graders/run", failing, make_rewards(0.0))
 
-    trial = dry_run_grader(platform.client, make_reinforcement().openai, path)
+    trial = dry_run_grader(platform, make_reinforcement().openai, path)
 
     assert "1 of 3 rows: sample parse error" in trial.describe()[0]
     assert "reward 0" in trial.describe()[1]
 
     service.on("POST /fine_tuning/alpha/graders/run", failing)
     with pytest.raises(ProviderError, match="all of 3 rows: sample parse error"):
-        dry_run_grader(platform.client, make_reinforcement().openai, path)
+        dry_run_grader(platform, make_reinforcement().openai, path)
