@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
+
+_Client = TypeVar("_Client")
 
 
 def read_key(provider: HostedProvider, environment: Mapping[str, str]) -> str:
@@ -53,6 +56,27 @@ def check_address(address: str, provider: HostedProvider) -> None:
             "Set it to the base address of the API, such as https://api.openai.com/v1.",
             code="address",
         )
+
+
+def make_client(make: Callable[[], _Client]) -> _Client:
+    """Return the HTTP client of an SDK; raise ProviderError where the environment keeps it from being made.
+
+    Messages of the client are not shown: an address of a proxy may have a password in it.
+    """
+    try:
+        return make()
+    except ImportError:
+        message = "A SOCKS proxy needs the package socksio, which is not installed."
+        hint = "Install it next to ftwizard, or set ALL_PROXY and HTTPS_PROXY to an HTTP proxy."
+    except OSError as error:
+        message = f"The certificates of SSL_CERT_FILE or SSL_CERT_DIR could not be read: {error.strerror}."
+        hint = "Correct these variables, or remove them: unset SSL_CERT_FILE SSL_CERT_DIR"
+    except Exception as error:
+        if not isinstance(error, ValueError) and type(error).__name__ != "InvalidURL":
+            raise
+        message = "The address of a proxy in the environment cannot be used."
+        hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
+    raise ProviderError("unreachable", message, hint, code="client")
 
 
 def describe_clear_text(address: str) -> str:

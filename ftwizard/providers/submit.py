@@ -137,7 +137,8 @@ def _wait_until_ready(session: Session, part: str) -> None:
 def _create(session: Session) -> JobStatus:
     """Create the job; look it up first if it was requested before."""
     platform = session.platform
-    if session.record.requested is None:
+    may_exist = session.record.requested is not None
+    if not may_exist:
         session.save(request=platform.build_request(session.plan, session.record))
     elif job := _look_up(session, is_late=True):
         return job
@@ -150,13 +151,21 @@ def _create(session: Session) -> JobStatus:
         try:
             return platform.create_job(session.record.request)
         except ProviderError as error:
+            may_exist = may_exist or error.may_have_acted
             if not error.may_have_acted and error.kind != "unreachable":
-                raise _refuse(error, "No job was created.") from None
+                raise _refuse_job(session, error, may_exist=may_exist) from None
             last = error
             session.wait(error.retry_after_s or min(60.0, session.poll_s * attempt))
             if job := _look_up(session, is_late=error.may_have_acted):
                 return job
-    raise _refuse(last, "No job was created.")
+    raise _refuse_job(session, last, may_exist=may_exist)
+
+
+def _refuse_job(session: Session, error: ProviderError, *, may_exist: bool) -> EarlyEnd:
+    """Return the end of a run without a job; where none can exist, its record says so."""
+    if not may_exist:
+        session.save(requested=None)
+    return _refuse(error, "No job was created.")
 
 
 def find_submitted(session: Session) -> JobStatus | None:

@@ -135,6 +135,20 @@ def test_a_follower_that_was_stopped_continues(
     assert count_jobs(openai_service) == 1
 
 
+@pytest.mark.parametrize("may_exist", [False, True])
+def test_the_record_of_a_refused_job_says_whether_one_may_exist(
+    openai_service: RunningService, tmp_path: Path, may_exist: bool
+) -> None:
+    folder = create_run(tmp_path)
+    if may_exist:
+        openai_service.control.add_fault(Fault(on=CREATE, action="drop_request"))
+    openai_service.control.add_fault(Fault(on=CREATE, status=400))
+    end = run_follower(folder)
+    assert isinstance(end, EarlyEnd) and "No job was created" in end.message
+    record = remote.read(folder)
+    assert record and (record.requested is not None) is may_exist
+
+
 def test_events_that_an_attempt_did_not_copy_are_copied_by_the_next(
     openai_service: RunningService, tmp_path: Path
 ) -> None:

@@ -72,3 +72,22 @@ def test_the_lookup_imports_no_sdk() -> None:
 )  # fmt: skip
 def test_an_address_that_is_not_encrypted_is_a_caution(address: str, is_clear: bool) -> None:
     assert bool(describe_clear_text(address)) is is_clear
+
+
+@pytest.mark.parametrize("provider", get_args(HostedProvider))
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [("HTTPS_PROXY", "socks5://u:pa55word@127.0.0.1:9", "socksio"),
+     ("HTTPS_PROXY", "http://u:pa55:word@127.0.0.1:x", "address of a proxy"),
+     ("HTTPS_PROXY", "::::", "address of a proxy"),
+     ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE")],
+)  # fmt: skip
+def test_an_environment_that_the_client_cannot_use_is_named(
+    provider: HostedProvider, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, part: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ProviderError) as failure:
+        get_platform(provider, FULL)
+    assert part in failure.value.message and failure.value.hint
+    assert "pa55" not in failure.value.text

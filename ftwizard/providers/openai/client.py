@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import openai
 
 from ftwizard.plan.schema import HostedProvider
-from ftwizard.providers.access import check_address, read_key
+from ftwizard.providers.access import check_address, make_client, read_key
 from ftwizard.providers.openai import errors
 from ftwizard.text import make_visible
 
@@ -36,13 +36,15 @@ class OpenAIClient:
         key = read_key(provider, environment)
         check_address(address, provider)
         self.account = errors.Account(provider, address, key)
-        self.reader = openai.OpenAI(
-            api_key=key,
-            base_url=address,
-            organization=environment.get("OPENAI_ORG_ID") or None,
-            project=environment.get("OPENAI_PROJECT_ID") or None,
-            max_retries=MAX_RETRIES,
-            timeout=openai.Timeout(TIMEOUT_S, connect=CONNECT_S),
+        self.reader = make_client(
+            lambda: openai.OpenAI(
+                api_key=key,
+                base_url=address,
+                organization=environment.get("OPENAI_ORG_ID") or None,
+                project=environment.get("OPENAI_PROJECT_ID") or None,
+                max_retries=MAX_RETRIES,
+                timeout=openai.Timeout(TIMEOUT_S, connect=CONNECT_S),
+            )
         )
         # A repeated request to create makes a second paid job if only the reply was lost.
         self.writer = self.reader.with_options(max_retries=0, timeout=UPLOAD_TIMEOUT)

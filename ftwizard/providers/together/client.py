@@ -14,7 +14,7 @@ from typing import Any
 
 from together import APIError, Together
 
-from ftwizard.providers.access import check_address, hide_secrets, read_key
+from ftwizard.providers.access import check_address, hide_secrets, make_client, read_key
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.providers.together.errors import acts_never, refuse_answer, translate_errors
 
@@ -40,7 +40,9 @@ class TogetherClient:
         if address:
             check_address(address, "together")
         project = environment.get("TOGETHER_PROJECT_ID", "").strip() or None
-        self.sdk = Together(api_key=key, base_url=address or None, project_id=project)
+        self.sdk = make_client(
+            lambda: Together(api_key=key, base_url=address or None, project_id=project)
+        )
         self.creator = self.sdk.with_options(max_retries=0)
         self.endpoint = f"{hide_secrets(str(self.sdk.base_url))}/v1"
         self.chat_address = self.endpoint if address else INFERENCE
