@@ -108,7 +108,7 @@ def is_in(folder: JobFolder, phase: str) -> bool:
 
 def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> None:
     """Kills during the merge, during the comparison and just before the adapter is written."""
-    plan = workspace.plan(finish=True)
+    plan = workspace.plan(finish=True, max_steps=3)
     folder = workspace.train(plan, "late")
     until_step(folder, 1, 60)
     (workspace.root / "plan.jsonl").rename(workspace.root / "away.jsonl")
@@ -140,7 +140,7 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
 
 
 def test_stop_works_during_the_comparison(workspace: Workspace) -> None:
-    folder = workspace.train(workspace.plan(finish=True), "halt")
+    folder = workspace.train(workspace.plan(finish=True, max_steps=1), "halt")
     until(folder, lambda _: is_in(folder, "comparing"), 120)
     assert "was stopped" in ok("stop", "halt")
     assert not events(folder, "log"), "the base model answers before the first step"
@@ -161,7 +161,7 @@ def test_run_survives_a_killed_terminal_and_can_be_watched(
 ) -> None:
     if not tmux.is_installed():
         pytest.skip("tmux is not installed")
-    plan = small_workspace.plan(rows=160, epochs=8, save_steps=100, evaluation_steps=100)
+    plan = small_workspace.plan(rows=160, epochs=4, save_steps=100, evaluation_steps=100)
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}
     command = f"{FTWIZARD} train {plan} --name tied --watch"
     with tmux.Tmux(command, environment=environment) as terminal:
