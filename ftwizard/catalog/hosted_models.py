@@ -165,6 +165,16 @@ def find_variant(name: str, platform: PlatformId) -> HostedModel | None:
     return max(variants, key=lambda model: len(model.id), default=None)
 
 
+def find_listed(name: str, platform: PlatformId) -> HostedModel | None:
+    """Look up a model by an id that its platform lists; None if it is unknown.
+
+    Foundry's ids have dates that the catalog does not have; elsewhere another id is another model.
+    """
+    if platform == "foundry" and ".ft-" not in name:
+        return find_variant(name, platform)
+    return find_model(name, platform)
+
+
 def get_weights(name: str, platform: PlatformId) -> Weights:
     """Return whether the tuned weights of a model can be downloaded, of an unknown one by what its
     platform offers in general."""

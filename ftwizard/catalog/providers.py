@@ -77,6 +77,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     special: ProviderFacts
     factors: dict[Factor, ProviderFacts]
     """Factors that differ from its provider group."""
+    regions: ProviderFacts = ()
+    """Where it trains, if not everywhere."""
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,7 +48,7 @@ def inspect_account(
         more = platform.check_plan(_make_plan(provider, chosen))
     except ProviderError as error:
         return _with_error(report, error, model)
-    hosted = hosted_models.find_model(chosen.id, provider)
+    hosted = hosted_models.find_listed(chosen.id, provider)
     dated = (
         hosted_models.check_deprecation(hosted, datetime.date.today()).cautions if hosted else ()
     )
@@ -105,9 +105,11 @@ def _choose(report: AccountReport, model: str) -> AccountModel:
             "Use another account, or train elsewhere.",
             code="no_model",
         )
-    hosted = _find_hosted(model, report.provider)
+    hosted = hosted_models.find_listed(model, report.provider)
     for each in report.models:
-        is_same = hosted is not None and hosted == _find_hosted(each.id, report.provider)
+        is_same = hosted is not None and hosted == hosted_models.find_listed(
+            each.id, report.provider
+        )
         if each.id != model and not is_same:
             continue
         if each.tunable:
@@ -158,21 +160,11 @@ def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str
     rank = {id: number for number, id in enumerate(order)}
 
     def key(row: AccountModel) -> tuple[bool, bool, int, str]:
-        hosted = _find_hosted(row.id, platform.id)
+        hosted = hosted_models.find_listed(row.id, platform.id)
         position = rank[hosted.id] if hosted else len(rank)
         return not row.tunable, not row.recommended, position, row.id.lower()
 
     return tuple(sorted(rows, key=key)), cautions
-
-
-def _find_hosted(name: str, provider: HostedProvider) -> HostedModel | None:
-    """Return the model of the catalog for an id that the platform lists.
-
-    Foundry's ids have dates that the catalog does not have; elsewhere another id is another model.
-    """
-    if provider == "foundry" and ".ft-" not in name:
-        return hosted_models.find_variant(name, provider)
-    return hosted_models.find_model(name, provider)
 
 
 def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Iterator[AccountModel]:
@@ -184,7 +176,7 @@ def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Ite
             continue
         listed = [
             model for model in (live or {}).values()
-            if _find_hosted(model.id, provider) == hosted
+            if hosted_models.find_listed(model.id, provider) == hosted
         ]  # fmt: skip
         used.update(model.id for model in listed)
         # A dated id is the one that jobs name; an alias may move.

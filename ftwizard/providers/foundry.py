@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ftwizard.catalog import prices
-from ftwizard.catalog.hosted_models import find_model
+from ftwizard.catalog.hosted_models import find_listed
+from ftwizard.catalog.providers import catalog
 from ftwizard.data.format_names import TargetName
 from ftwizard.plan.schema import Foundry, HostedMethod, HostedProvider, Plan
 from ftwizard.providers.base import Endpoint, ProviderError
@@ -80,7 +81,7 @@ class FoundryPlatform(OpenAIPlatform):
                 code="setting",
             )  # fmt: skip
         training_type = settings.trainingType.lower()
-        hosted = find_model(plan.model.name, "foundry")
+        hosted = find_listed(plan.model.name, "foundry")
         if hosted and not hosted.closed and training_type != "globalstandard":
             raise ProviderError(
                 "rejected",
@@ -88,7 +89,8 @@ class FoundryPlatform(OpenAIPlatform):
                 "Set foundry.trainingType to GlobalStandard.",
                 code="setting",
             )
-        return [*super().check_plan(plan), *self._describe_costs(plan)]
+        regions = _describe_regions() if training_type == "standard" else []
+        return [*super().check_plan(plan), *regions, *self._describe_costs(plan)]
 
     def _describe_costs(self, plan: Plan) -> list[str]:
         """Return cautions on what Foundry bills besides tokens."""
@@ -149,7 +151,7 @@ class FoundryPlatform(OpenAIPlatform):
             f"{_DEPLOYMENT} create {chosen} --model-name {model} --model-version 1"
             " --model-format {format} --sku-capacity 1 --sku-name {sku}"
         )
-        hosted = find_model(plan.model.name, "foundry")
+        hosted = find_listed(plan.model.name, "foundry")
         if hosted and not hosted.closed:
             create = create.format(format="OpenAI-OSS", sku="GlobalStandard")
             makes = [f"Deploy it, for {_format_hosting()} until it is deleted:", create]
@@ -186,6 +188,14 @@ class FoundryPlatform(OpenAIPlatform):
             (_PROJECT_HOST, ".openai.azure.com", ".cognitiveservices.azure.com")
         )
         return host.partition(".")[0] if is_azure else "RESOURCE"
+
+
+def _describe_regions() -> list[str]:
+    """Return a caution on where the type Standard is offered: no call tells a resource's region."""
+    return [
+        f"trainingType Standard is offered in {fact.text} only (as of {fact.as_of})."
+        for fact in catalog().platform("foundry").regions
+    ]
 
 
 def _format_hosting() -> str:

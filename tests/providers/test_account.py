@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ftwizard import kept_keys
+from ftwizard.catalog import hosted_models
 from ftwizard.providers import account
 from tests.doubles import http_server
 from tests.doubles.openai_service import serve
@@ -123,4 +124,4 @@ def test_dated_models_of_foundry_are_those_of_the_catalog() -> None:
 
 
 def test_a_model_tuned_at_foundry_is_not_its_base() -> None:
-    assert account._find_hosted("gpt-4.1-mini-2025-04-14.ft-1-x", "foundry") is None
+    assert hosted_models.find_listed("gpt-4.1-mini-2025-04-14.ft-1-x", "foundry") is None

@@ -185,6 +185,16 @@ def test_a_plan_is_told_what_hosting_costs(
     assert any("$1.70 per hour" in caution for caution in platform.check_plan(make_plan()))
 
 
+def test_the_regions_of_a_training_type_are_named(
+    service: ScriptedService, platform: FoundryPlatform
+) -> None:
+    allow_checks(service)
+    regions = "Standard is offered in North Central US, Sweden Central and East US 2 only"
+    for kind in ("Standard", "standard", "GlobalStandard"):
+        cautions = " ".join(platform.check_plan(make_plan(trainingType=kind)))
+        assert (regions in cautions) == (kind != "GlobalStandard")
+
+
 def test_reinforcement_is_told_its_cap(service: ScriptedService, platform: FoundryPlatform) -> None:
     service.on("GET /models/o4-mini-2025-04-16", {"id": "o4-mini-2025-04-16"})
     service.on("GET /fine_tuning/jobs", {"object": "list", "data": []})
@@ -200,6 +210,12 @@ def test_reinforcement_is_told_its_cap(service: ScriptedService, platform: Found
         ("gpt-4.1-mini", {"suffix": "v1.2"}, "foundry.suffix"),
         ("qwen3-32b", {"trainingType": "Standard"}, "only with trainingType GlobalStandard"),
         ("gpt-4o-mini", {"method": "dpo"}, "does not train GPT-4o mini with dpo"),
+        ("gpt-4o-mini-2024-07-18", {"method": "dpo"}, "does not train GPT-4o mini with dpo"),
+        (
+            "qwen3-32b-2025-04-28",
+            {"trainingType": "Standard"},
+            "only with trainingType GlobalStandard",
+        ),
     ],
 )
 def test_what_foundry_never_takes_is_refused_before_a_request(

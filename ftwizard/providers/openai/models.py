@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from ftwizard.catalog.hosted_models import check_deprecation, find_model
+from ftwizard.catalog.hosted_models import check_deprecation, find_listed, find_model
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import LiveModel, ProviderError
 from ftwizard.providers.openai import errors
@@ -53,7 +53,7 @@ def convert_model(model: Any) -> LiveModel:
 
 def describe_lifecycle(client: OpenAIClient, model: str, *, ends: bool) -> list[str]:
     """Return what the catalog knows of the end of the service and, with ``ends``, of the model."""
-    hosted = find_model(model, client.account.provider)
+    hosted = find_listed(model, client.account.provider)
     if hosted is None:
         return []
     lifecycle = check_deprecation(hosted, datetime.date.today())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftwizard.catalog.hosted_models import Tuning, find_model
+from ftwizard.catalog.hosted_models import Tuning, find_listed
 from ftwizard.data.format_names import TargetName
 from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
 from ftwizard.providers.access import hide_secrets
@@ -93,7 +93,7 @@ class OpenAIPlatform(OpenAIClient, Platform):
 
     def _check_method(self, plan: Plan) -> None:
         """Raise ProviderError if the catalog has the model without the plan's method."""
-        hosted = find_model(plan.model.name, self.id)
+        hosted = find_listed(plan.model.name, self.id)
         if hosted and self.get_method(plan) not in hosted.methods:
             own = {ours: name for name, ours in _TUNING.items()}
             names = ", ".join(own[name] for name in hosted.methods)
