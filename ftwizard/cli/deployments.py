@@ -84,10 +84,10 @@ def _explain_openai(arguments: argparse.Namespace, folder: JobFolder, record: Re
 
 def _explain_foundry(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
     platform = _get_foundry()
-    lines = platform.describe_deployment(plan_file.read_run(folder), record.tuned_model or "")
+    plan = plan_file.read_run(folder)
+    lines = platform.describe_deployment(plan, record.tuned_model or "", folder.id)
     report = _make_report(folder, record, commands=lines)
-    named = f"Or name it for this run only: ftwizard eval {folder.id} --served-model NAME"
-    output.print_report(arguments, report, [*lines, named])
+    output.print_report(arguments, report, lines)
     return 0
 
 
@@ -303,7 +303,7 @@ def _delete(item: BilledItem, deleted: list[str], failed: dict[str, str]) -> Non
 
 
 def _forget(folder: JobFolder) -> None:
-    """Strike a deployment that only the user can delete off the record, once they did."""
+    """Remove a deployment from the record once the user, who alone can delete it, has done so."""
     from ftwizard.providers import deployments
 
     record = remote.read(folder)

@@ -30,7 +30,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def download(arguments: argparse.Namespace) -> int:
-    """Download what the platform hands out, unless it is here already."""
+    """Download the weights that the platform offers, unless they are here already."""
     folder = run_argument.find(arguments.run, default_run.choose_chatted)
     record, step = remote.read(folder), arguments.checkpoint
     if record is None:
@@ -81,7 +81,7 @@ def _download(folder: JobFolder, record: RemoteJob, step: int | None) -> Path:
         )  # fmt: skip
     if not is_there:
         raise FtwizardError(
-            f"{name} hands out no weights of run {folder.id}.",
+            f"{name} offers no weights of run {folder.id} for download.",
             f"Use the model there: ftwizard chat {folder.id}",
         )
     if step is None and (path / "adapter_config.json").exists():

@@ -1,4 +1,4 @@
-"""The work of a hosted run: follow its job, fetch what it hands out, and evaluate the tuned model."""
+"""The worker of a hosted run: it follows the job, downloads the weights, and evaluates the tuned model."""
 
 from __future__ import annotations
 

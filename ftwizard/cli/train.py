@@ -140,12 +140,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _load_plan(arguments: argparse.Namespace) -> Plan:
-    return plan_argument.load(
-        arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
-    )
-
-
-def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
+    """Load the plan; raise FtwizardError for options that only a data file takes."""
     for option in DATA_OPTIONS:
         if getattr(arguments, option) not in (None, "auto", []):
             raise FtwizardError(
@@ -153,6 +148,12 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
                 "A plan has all settings itself: change them there.",
                 USAGE,
             )
+    return plan_argument.load(
+        arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
+    )
+
+
+def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
     plan = _load_plan(arguments)
     if plan.evaluate.sets:
         from ftwizard.evaluate import sets

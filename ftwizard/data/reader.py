@@ -203,6 +203,14 @@ def get_usable_rows(table: DataTable, *, skip_bad: bool) -> list[ParsedRow]:
     return table.rows
 
 
+def _name_lines(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:MAX_SHOWN_PROBLEMS]))
+    more = len(numbers) - MAX_SHOWN_PROBLEMS
+    return (
+        f"line{'s' if len(numbers) > 1 else ''} {shown}{f' and {more:,} more' if more > 0 else ''}"
+    )
+
+
 def refuse_bad_rows(
     path: str, problems: list[BadRow], good: int, *, skip_bad: bool, use: str
 ) -> None:
@@ -212,11 +220,12 @@ def refuse_bad_rows(
     """
     if not problems or (skip_bad and good):
         return
-    first = "; ".join(
-        f"line {problem.line}: {problem.message} ({problem.fix})"
-        for problem in problems[:MAX_SHOWN_PROBLEMS]
-    )
-    more = len(problems) - MAX_SHOWN_PROBLEMS
+    lines: dict[str, list[int]] = {}  # by the text: rows of a wrong kind all have the same
+    for problem in problems:
+        lines.setdefault(f"{problem.message} ({problem.fix})", []).append(problem.line)
+    shown = list(lines.items())[:MAX_SHOWN_PROBLEMS]
+    first = "; ".join(f"{_name_lines(numbers)}: {text}" for text, numbers in shown)
+    more = len(problems) - sum(len(numbers) for _, numbers in shown)
     rest = f"; and {more:,} more" if more > 0 else ""
     raise FtwizardError(
         f"{len(problems):,} of {format_count(good + len(problems), 'row')} in "

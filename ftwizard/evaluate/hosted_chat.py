@@ -24,7 +24,7 @@ from ftwizard.train.generate import without_thinking
 TIMEOUT_S = 120.0
 """Longest wait for the next part of an answer."""
 MAX_ADAPTIONS = 2
-"""Options that a model may not take."""
+"""Options that some models do not accept."""
 
 
 class HostedModels:

@@ -266,9 +266,9 @@ def _find_model_problems(plan: Plan, provider: HostedProvider) -> Iterator[Setti
     platform = hosted_models.PLATFORM_NAMES[provider]
     weights = hosted_models.get_weights(plan.model.name, provider)
     if weights != "yes":
-        can_have = "hands out no weights" if weights == "no" else "is not known to hand out weights"
+        offer = "does not offer" if weights == "no" else "is not known to offer"
         yield SettingsError(
-            f"is set, but {platform} {can_have} of this model.",
+            f"is set, but {platform} {offer} the weights of this model.",
             "Remove it, or train an open model at Together or on this machine.",
             setting="finish.export",
         )

@@ -414,7 +414,7 @@ class Hosted(Part, frozen=True, kw_only=True):
     cancel_on: tuple[Literal["diverged", "nan", "overfit", "no_learning"], ...] = ()
     """Verdicts of the diagnosis that cancel the job. Default: none; they only warn."""
     download: bool = True
-    """Download the adapter or the weights, where the platform hands them out."""
+    """Download the adapter or the weights, where the platform offers them."""
 
 
 class Plan(Part, frozen=True, kw_only=True):

@@ -52,8 +52,8 @@ def check_address(address: str, provider: HostedProvider) -> None:
     if not is_valid:
         raise ProviderError(
             "unreachable",
-            f"{variable} is not an address: {make_visible(hide_secrets(address), 100)}.",
-            "Set it to the base address of the API, such as https://api.openai.com/v1.",
+            f"{variable} is not a URL: {make_visible(hide_secrets(address), 100)}.",
+            "Set it to the base URL of the API, which begins with https://.",
             code="address",
         )
 

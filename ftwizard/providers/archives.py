@@ -69,7 +69,7 @@ def unpack(archive: Path, folder: Path, required: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _open(archive: Path) -> Iterator[tarfile.TarFile]:
-    """Open an archive by its first bytes: its name says nothing."""
+    """Open an archive by its first bytes: its name may be wrong."""
     import zstandard
 
     with archive.open("rb") as file:

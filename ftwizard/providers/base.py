@@ -212,7 +212,7 @@ class Platform(Protocol):
         ...
 
     def delete_file(self, file_id: str) -> None:
-        """Delete a file; one that is gone already is no error."""
+        """Delete a file; one that is gone already is not an error."""
         ...
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
@@ -252,15 +252,15 @@ class Platform(Protocol):
         return []
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancel a job; one that has ended already is no error."""
+        """Cancel a job; one that has ended already is not an error."""
         ...
 
     def pause_job(self, job_id: str) -> None:
-        """Pause a job, where ``can_pause``; one that is paused already is no error."""
+        """Pause a job, where ``can_pause``; one that is paused already is not an error."""
         raise _cannot_pause(self.name)
 
     def resume_job(self, job_id: str) -> None:
-        """Resume a paused job, where ``can_pause``; one that runs already is no error."""
+        """Resume a paused job, where ``can_pause``; one that runs already is not an error."""
         raise _cannot_pause(self.name)
 
     def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
@@ -287,7 +287,7 @@ class Platform(Protocol):
         return []
 
     def delete_billed(self, resource: BilledResource) -> None:
-        """Delete what is billed by the hour; what is gone already is no error."""
+        """Delete what is billed by the hour; what is gone already is not an error."""
         raise ProviderError(
             "missing", f"{self.name} bills nothing by the hour that ftwizard could delete."
         )

@@ -22,7 +22,7 @@ PACKAGED_SETS: tuple[PackagedSet, ...] = ("general", "safety")
 _WEIGHTS = {
     "yes": "they can be downloaded",
     "no": "they stay at {name}; nobody can download them",
-    "unknown": "whether {name} hands them out is unknown",
+    "unknown": "whether they can be downloaded is unknown",
 }
 _CANCELED: dict[HostedProvider, str] = {
     "openai": "{name} may bill the steps done by then",

@@ -118,9 +118,9 @@ def list_of_account(platform: Platform) -> list[BilledItem]:
 
 
 def remove(platform: Platform, resource: BilledResource, folder: JobFolder | None) -> None:
-    """Delete what is billed, and strike it off the record of its run.
+    """Delete what is billed, and remove it from the record of its run.
 
-    What was never created, by the list of the account, is only struck off. Raises ProviderError if it
+    What the account does not list was never created: it is only removed from the record. Raises ProviderError if it
     could not be deleted.
     """
     if not resource.id:
@@ -142,7 +142,7 @@ def remove(platform: Platform, resource: BilledResource, folder: JobFolder | Non
 
 
 def forget_endpoint(folder: JobFolder) -> None:
-    """Strike the deployment that the user made and deleted off a run's record."""
+    """Remove the deployment that the user made and deleted from a run's record."""
     remote.write(folder, msgspec.structs.replace(_read(folder), tuned_endpoint=None))
 
 

@@ -55,6 +55,6 @@ def _explain_rest(session: Session, error: ProviderError) -> str:
         return error.hint
     run_id = session.worker.folder.id
     return (
-        f"{error.hint} The job {session.record.job_id} goes on. Follow it again: ftwizard resume "
+        f"{error.hint} The job {session.record.job_id} keeps running. Follow it again: ftwizard resume "
         f"{run_id}".lstrip()
     )

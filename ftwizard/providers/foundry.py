@@ -77,7 +77,7 @@ class FoundryPlatform(OpenAIPlatform):
         settings = self._get_settings(plan)
         if settings.suffix and "." in settings.suffix:
             raise ProviderError(
-                "rejected", "foundry.suffix has a dot, which Foundry does not take.", "Remove it.",
+                "rejected", "foundry.suffix has a dot, which Foundry does not accept.", "Remove it.",
                 code="setting",
             )  # fmt: skip
         training_type = settings.trainingType.lower()
@@ -95,8 +95,7 @@ class FoundryPlatform(OpenAIPlatform):
     def _describe_costs(self, plan: Plan) -> list[str]:
         """Return cautions on what Foundry bills besides tokens."""
         hosting = (
-            "To be used, the tuned model must be deployed, which costs"
-            f" {_format_hosting()} until the deployment is deleted."
+            f"The tuned model answers only while it is deployed, which costs {_format_hosting()}."
         )
         if plan.foundry.method != "reinforcement":
             return [hosting]
@@ -139,8 +138,9 @@ class FoundryPlatform(OpenAIPlatform):
             return error.kind == "rejected"  # a refusal of the prompt comes from a model
         return True
 
-    def describe_deployment(self, plan: Plan, tuned_model: str) -> list[str]:
-        """Return lines with the commands that deploy a tuned model, list deployments, and delete one.
+    def describe_deployment(self, plan: Plan, tuned_model: str, run_id: str) -> list[str]:
+        """Return lines with the commands that deploy the tuned model of a run, evaluate it, list
+        deployments, and delete one.
 
         Deployments are made with the Azure CLI: the key of the API may not make or list them.
         """
@@ -164,7 +164,7 @@ class FoundryPlatform(OpenAIPlatform):
             ]
         return [
             *makes,
-            f"Then set foundry.deployment to {make_visible(name)}.",
+            f"Then evaluate it: ftwizard eval {run_id} --served-model {shlex.quote(make_visible(name))}",
             *self.describe_teardown(name),
         ]
 
@@ -172,9 +172,9 @@ class FoundryPlatform(OpenAIPlatform):
         """Return lines with the commands that list deployments and delete the one of that name."""
         chosen = f"{self._get_account()} --deployment-name {shlex.quote(name)}"
         return [
-            "See what is deployed, and billed:",
+            "List what is deployed and billed:",
             f"{_DEPLOYMENT} list {self._get_account()} --output table",
-            "Delete it, which ends the bill:",
+            "Delete it, which ends the billing:",
             f"{_DEPLOYMENT} delete {chosen}",
         ]
 

@@ -93,7 +93,7 @@ class Session:
     def read(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call what changes nothing, however long the platform does not answer.
 
-        A job goes on at the platform without a network here, so its follower waits for one. Raises
+        The job keeps running while the network fails here, so its follower waits for it. Raises
         ProviderError for every other error, Stopped and CancelRequested as ``wait``.
         """
         return self._read(None, call, *args, **kwargs)

@@ -127,7 +127,7 @@ def _wait_until_ready(session: Session, part: str) -> None:
             reason = make_visible(status.reason, 400).rstrip(".") or "it gives no reason"
             raise EarlyEnd(
                 "refused",
-                f"{session.platform.name} refuses the {part} file: {reason}.",
+                f"{session.platform.name} refused the {part} file: {reason}.",
                 f"Check it: ftwizard check {session.worker.folder.path / file.path} --target "
                 f"{session.platform.get_target(session.plan)}",
             )
@@ -190,7 +190,7 @@ def _look_up(session: Session, *, is_late: bool = False) -> JobStatus | None:
         except ProviderError as error:
             raise EarlyEnd(
                 "refused",
-                f"The job may exist: no reply came to its creation, and the jobs cannot be listed: "
+                f"The job may exist: the reply to its creation was lost, and the jobs could not be listed: "
                 f"{error.message}",
                 f"Look for it at {session.platform.name}. To look again and follow it: ftwizard "
                 f"resume {session.worker.folder.id}",
@@ -212,7 +212,7 @@ def _require_price(session: Session) -> None:
         cost = f" (${price.total.value:,.2f})" if price.total else ""
         raise EarlyEnd(
             "refused",
-            f"{session.platform.name} does not allow this account a job of this cost{cost}.{limit}",
+            f"{session.platform.name} does not let this account spend that much on a job{cost}.{limit}",
             "Add credit there, or train on fewer rows or epochs.",
         )
     if price.total is None:
@@ -224,7 +224,7 @@ def _require_price(session: Session) -> None:
             "refused",
             f"The job would cost ${price.total.value:,.2f} by {session.platform.name}'s own estimate, "
             f"more than budget.usd: ${limit_usd:,.2f}.",
-            "Nothing was started. Raise it, or train on fewer rows or epochs.",
+            "No job was created. Raise budget.usd, or train on fewer rows or epochs.",
         )
 
 

@@ -430,7 +430,8 @@ def require_no_secrets(plan: Plan, report: UploadReport) -> None:
     )
     raise FtwizardError(
         f"Rows that would be sent to {PLATFORM_NAMES[report.provider]} have possible secrets: {kinds}.",
-        "Replace them with placeholders and revoke them. To send them anyway: --allow secrets",
+        "Revoke them. To send them anyway: --allow secrets   To replace them with placeholders: "
+        f"ftwizard check {shlex.quote(make_visible(report.secrets[0].path))} --fix OUT --redact",
         DECLINED,
         code="secrets",
     )

@@ -45,7 +45,7 @@ class Watcher:
         self._started = False
         """Whether the phase of training was written in this attempt."""
         self._is_paused = False
-        """Whether a pause was reported, and goes on."""
+        """Whether the current pause was reported."""
         self._began: float | None = None
         """When the training began, at the earliest (Unix seconds)."""
         self._has_waited = False

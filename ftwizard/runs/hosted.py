@@ -28,7 +28,7 @@ KEY_VARIABLES = {
 }  # fmt: skip
 """Environment variables with the keys that their models are asked with."""
 DOWNLOADED = "downloaded"
-"""Folder of the weights that a platform hands out; an adapter is moved to ``adapter/``."""
+"""Folder of downloaded weights; an adapter is moved from it to ``adapter/``."""
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5

@@ -94,7 +94,7 @@ def _list_openai(part: HostedService) -> list[HostedSetting]:
 
 _COMMON_END = {
     "usd": _define("budget", "usd", "US dollars. A job that is estimated to cost more is not started, and "
-                   "one that comes to cost more is canceled.", label="Budget in $", empty="none"),
+                   "one that reaches it is canceled.", label="Budget in $", empty="none"),
     "cancel": _define("hosted", "cancel_on", "What the diagnosis of the loss may do. To cancel a job "
                       "leaves no model, and what was trained is billed.", label="On a bad loss",
                       options=[((), "only warn"), (("diverged", "nan"), "cancel where it diverges"),
@@ -193,7 +193,7 @@ def describe_methods(service: HostedService) -> str:
     """Describe what each method of a platform learns from."""
     methods: dict[str, Tuning] = accounts.OWN_METHODS[service]
     words = [f"{own} {accounts.METHOD_REASONS[tuning]}" for own, tuning in methods.items()]
-    return f"{'; '.join(words)}. Another method wants other rows, which are checked again."
+    return f"{'; '.join(words)}. Another method needs other rows, which are checked again."
 
 
 def resolve_grader(plan: Plan, absolute: Callable[[str], str]) -> Plan:

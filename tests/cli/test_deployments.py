@@ -244,7 +244,7 @@ def test_foundry_gets_its_commands(
     assert main(["deploy", "one"]) == 0
     text = capsys.readouterr().out
     assert "az cognitiveservices account deployment create" in text and "per hour" in text
-    assert "ftwizard eval one --served-model NAME" in text
+    assert "ftwizard eval one --served-model ftwizard-tuned" in text
     assert (
         "deployment my-tuned may be billed" in dict(hosted.list_facts(folder, record))["! billed"]
     )

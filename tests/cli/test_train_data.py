@@ -235,6 +235,7 @@ def test_unusable_data_models_and_options_are_refused(
         (FAILED, "Model owner/none was not found", (ROWS, "--model", "owner/none")),
         (USAGE, "is a plan, which names its model", (plan, "--model", model)),
         (USAGE, "--method is for a data file", (plan, "--method", "full")),
+        (USAGE, "--method is for a data file", (plan, "--dry-run", "--method", "full")),
         (USAGE, "--minutes is for a data file", (plan, "--minutes", "10")),
         (USAGE, "Write one with provider: openai", (ROWS, "--model", model, "--dry-run")),
         (USAGE, "--val is for a data file", (plan, "--val", ROWS)),

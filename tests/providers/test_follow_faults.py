@@ -263,7 +263,7 @@ def test_a_price_that_the_account_may_not_spend_creates_no_job(
             monkeypatch.setenv(name, value)
         end = run_follower(create_run(tmp_path, "together"))
         assert isinstance(end, EarlyEnd) and end.end_reason == "refused"
-        assert "does not allow" in end.message and "credit" in end.hint
+        assert "does not let" in end.message and "credit" in end.hint
         assert double.list_jobs() == []
 
 

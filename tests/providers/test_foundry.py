@@ -242,7 +242,7 @@ def test_a_deployment_is_described_by_commands_for_this_resource() -> None:
     platform = connect("https://my-res.services.ai.azure.com/api/projects/p")
     plan = make_plan(deployment="it; rm -rf ~")
 
-    lines = platform.describe_deployment(plan, TUNED)
+    lines = platform.describe_deployment(plan, TUNED, "one")
 
     commands = [shlex.split(line) for line in lines if line.startswith("az ")]
     assert [command[4] for command in commands] == ["create", "create", "list", "delete"]
@@ -257,7 +257,7 @@ def test_an_open_model_is_deployed_in_its_own_form() -> None:
     platform = connect("https://my-res.openai.azure.com")
     commands = [
         shlex.split(line)
-        for line in platform.describe_deployment(make_plan("qwen3-32b"), "qwen.ft-1")
+        for line in platform.describe_deployment(make_plan("qwen3-32b"), "qwen.ft-1", "one")
         if line.startswith("az ")
     ]
     assert [command[4] for command in commands] == ["create", "list", "delete"]

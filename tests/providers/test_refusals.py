@@ -134,7 +134,7 @@ def test_too_many_epochs(refuse: Refuse) -> None:
     [
         (403, "training_not_available", "closing"),
         (429, "insufficient_quota", "quota"),
-        (403, "forbidden", "may not"),
+        (403, "forbidden", "not allowed to"),
         (400, "model_not_available", "could not create the job"),
     ],
 )

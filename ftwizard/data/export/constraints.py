@@ -23,9 +23,9 @@ from ftwizard.data.privacy.quote import quote
 
 _ANSWERS_ONLY = "to train on the {} answers only, write rows of prompt and completion"
 _FIXES: dict[RowKind, str] = {
-    "chat": "{missing}, or choose a target for SFT",
-    "prompt": "add the answers, or choose a target for RFT",
-    "preference": f"choose a target for DPO; {_ANSWERS_ONLY.format('chosen')}",
+    "chat": "{missing}, or choose a target or method for SFT",
+    "prompt": "add the answers, or choose a target or method for RFT",
+    "preference": f"choose a target or method for DPO; {_ANSWERS_ONLY.format('chosen')}",
     "labelled": f"choose a target for KTO; {_ANSWERS_ONLY.format('wanted')}",
     "text": "choose a target that trains on plain text",
     "tokens": "convert the file that was tokenized",

@@ -90,8 +90,7 @@ def unreadable(account: Account, action: str, *, creates: bool = False) -> Provi
     """Return the error for an answer that is not the API's, such as the page of a proxy."""
     return ProviderError(
         "unreachable",
-        f"{account.host} answered a request to {action} with something that is not from the API of"
-        f" {account.name}.",
+        f"{account.host} answered a request to {action}, but not as the API of {account.name} does.",
         AGAIN if creates else f"Check {account.access.address_variable}, and any proxy in between.",
         code="not_json",
         may_have_acted=creates,
@@ -153,18 +152,19 @@ def _describe(
             f"Check the key, or create one at {access.key_page}.",
         )
     if kind == "permission":
-        return f"The key in {access.key_variable} may not {action}{because}", _hint_rights(
-            account, code
+        return (
+            f"The key in {access.key_variable} is not allowed to {action}{because}",
+            _hint_rights(account, code),
         )
     if kind == "closed":
         return _describe_closing(account), format_alternatives(model, account.provider)
     if kind == "quota":
-        return f"{name} did not {action}, for lack of quota{because}", _hint_quota(account, text)
+        return f"{name} did not {action} because of a quota{because}", _hint_quota(account, text)
     if kind == "missing":
         return f"{name} could not {action}{because}", _hint_missing(account, code, text, model)
     if kind == "unreachable":
         if status == 429:
-            return f"{name} limits the rate of requests{because}", "Wait a minute, and try again."
+            return f"Too many requests to {name}{because}", "Wait a minute, and try again."
         return (
             f"{name} could not {action}: error {status} of the service{because}",
             "This usually passes. Try again in a few minutes.",
@@ -214,7 +214,9 @@ def hint_models(provider: HostedProvider) -> str:
         if model.platform == provider and check_deprecation(model, today).tunable
     ]
     extra = " A model may be missing in a region, or need another foundry.trainingType."
-    listed = f"It can fine-tune: {', '.join(names)}." if names else "It can fine-tune no model now."
+    listed = (
+        f"It can fine-tune: {', '.join(names)}." if names else "It cannot fine-tune any model now."
+    )
     return listed + (extra if provider == "foundry" else "")
 
 
@@ -229,7 +231,7 @@ def _describe_closing(account: Account) -> str:
     reasons = [f"Since {end.date}: {end.text.rstrip('.')}" for end in ends if end.date <= today]
     reasons += [f"From {end.date}: {end.text.rstrip('.')}" for end in ends if end.date > today]
     closing = (
-        f"{account.name} lets this account create no new fine-tuning jobs, because it is closing"
+        f"{account.name} no longer lets this account create fine-tuning jobs, because it is closing"
     )
     return ". ".join([f"{closing} the service ({NOT_TRAINABLE})", *reasons])
 

@@ -122,6 +122,6 @@ def check_file(client: OpenAIClient, file_id: str) -> FileStatus:
 
 
 def delete_file(client: OpenAIClient, file_id: str) -> None:
-    """Delete a file; one that is gone already is no error."""
+    """Delete a file; one that is gone already is not an error."""
     with tolerate("missing"):
         client.call("delete the file", functools.partial(client.reader.files.delete, file_id))

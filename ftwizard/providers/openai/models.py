@@ -19,7 +19,7 @@ NEAR_S = 180 * 86_400
 UNKNOWN_RIGHT = (
     "Whether this organization still can is known only when a job is created, after the upload."
 )
-"""What no request tells of an organization that the end of the service may already concern."""
+"""Caution where the service may already be closed to the organization: no request shows that."""
 
 
 def get_model_id(plan: Plan) -> str:
@@ -84,7 +84,7 @@ def check_model(client: OpenAIClient, plan: Plan) -> list[str]:
         return _check_live(client, convert_model(live), plan)
     except ProviderError as error:
         if error.kind == "permission":
-            return [f"The key may not look up models, so {shown} was not checked."]
+            return [f"The key is not allowed to look up models, so {shown} was not checked."]
         if error.kind != "missing":
             raise
     return _check_listing(client, name, plan)

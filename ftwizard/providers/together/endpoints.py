@@ -293,7 +293,7 @@ def _choose_config(
 def delete_endpoint(sdk: Together, endpoint_id: str) -> None:
     """Stop the replicas of an endpoint, then delete its deployments and itself.
 
-    What is gone already is no error. Raises ProviderError if the replicas do not end in time.
+    What is gone already is not an error. Raises ProviderError if the replicas do not end in time.
     """
     client = connect_project(sdk)
     try:

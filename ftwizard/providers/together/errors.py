@@ -19,7 +19,7 @@ from ftwizard.text import make_visible
 KEYS_PAGE = ACCESS["together"].key_page
 BILLING_PAGE = "https://api.together.ai/settings/billing"
 _MAX_MESSAGE = 300
-_RETRY_HINT = "Nothing is lost. Try again in a while."
+_RETRY_HINT = "This usually passes. Try again in a few minutes."
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors of a request that did not leave this machine."""
 _NO_CREDIT = {
@@ -43,30 +43,30 @@ _BY_STATUS = {
         f"Copy it again from {KEYS_PAGE}, and set it: export TOGETHER_API_KEY=...",
     ),
     402: _Meaning(
-        "quota", "The Together account has no credit for this", f"Add credit at {BILLING_PAGE}."
+        "quota", "The Together account has not enough credit for this", f"Add credit at {BILLING_PAGE}."
     ),
     403: _Meaning(
-        "permission", "Together does not allow this account to do that",
+        "permission", "Together does not allow this with the key in TOGETHER_API_KEY",
         f"Check the project and the rights of the key at {KEYS_PAGE}.",
     ),
     404: _Meaning(
-        "missing", "Together does not have what was asked for",
-        "Check its name or id, and whether TOGETHER_API_KEY is of the project that has it.",
+        "missing", "Together did not find it",
+        "Check the name or id, and that TOGETHER_API_KEY belongs to the project that has it.",
     ),
     408: _Meaning("unreachable", "Together took too long to answer", _RETRY_HINT),
     410: _Meaning("closed", "Together does not offer this any more", "See https://docs.together.ai."),
     501: _Meaning(
-        "missing", "This service does not have what was asked for",
+        "missing", "This service does not offer this part of Together's API",
         "Check that TOGETHER_BASE_URL is the address of Together's API.",
     ),
-    429: _Meaning("unreachable", "Together limits the requests of this account", _RETRY_HINT),
+    429: _Meaning("unreachable", "Too many requests to Together", _RETRY_HINT),
 }  # fmt: skip
 _REJECTED = _Meaning(
-    "rejected", "Together rejects the request", "Change the plan as it says, and try again."
+    "rejected", "Together rejected the request", "Change the plan accordingly, and try again."
 )
 _BROKEN = _Meaning(
-    "unreachable", "Together has an error of its own",
-    "Nothing is lost. Try again in a while; see https://status.together.ai.",
+    "unreachable", "Together failed to answer",
+    "This usually passes. Try again in a few minutes; see https://status.together.ai.",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def acts_never(_: APIError) -> bool:
 def refuse_answer(problem: str, *, may_have_acted: bool = False) -> ProviderError:
     """Return the error for an answer that is not from Together's API, such as the page of a proxy."""
     return ProviderError(
-        "unreachable", problem, "Check TOGETHER_BASE_URL and the proxies between here and there.",
+        "unreachable", problem, "Check TOGETHER_BASE_URL, and any proxy in between.",
         code="bad_answer", may_have_acted=may_have_acted,
     )  # fmt: skip
 
@@ -88,8 +88,8 @@ def translate_errors(
 ) -> Iterator[None]:
     """Turn each error of the SDK into a ProviderError, without ``secrets`` in it.
 
-    ``acts`` tells whether the request that failed creates something, so that it may exist although
-    no answer came.
+    ``acts`` returns whether the failed request creates something, which may then exist although no
+    answer came.
     """
     try:
         yield
@@ -102,7 +102,7 @@ def translate_errors(
     except APIError as error:
         raise ProviderError(
             "unreachable",
-            f"The answer of Together is not understood: {_redact(error.message, secrets)}",
+            f"Together sent an answer that could not be read: {_redact(error.message, secrets)}",
             _RETRY_HINT,
             code="bad_answer",
             may_have_acted=acts(error),
@@ -114,7 +114,7 @@ def translate_errors(
     except TogetherError as error:
         raise ProviderError(
             "rejected", f"Together's SDK refuses this: {_redact(str(error), secrets)}",
-            "Change the plan as it says, and try again.",
+            "Change the plan accordingly, and try again.",
         ) from None  # fmt: skip
 
 
@@ -148,12 +148,12 @@ def _translate_connection(
     detail = _redact(str(cause or error), secrets)
     hint = "Check the network here and TOGETHER_BASE_URL, then try again."
     if "certificate" in detail.lower():
-        message = f"The certificate of {address} cannot be verified: {detail}."
-        hint = "Check the clock of this machine, and the proxies between here and there."
+        message = f"The certificate of {address} could not be verified: {detail}."
+        hint = "Check the clock of this machine, and any proxy in between."
     elif isinstance(error, APITimeoutError | httpx.TimeoutException):
         message = f"{address} did not answer in time."
     elif isinstance(cause, _NEVER_SENT):
-        message = f"{address} cannot be reached: {detail or 'no connection'}."
+        message = f"{address} could not be reached: {detail or 'no connection'}."
     else:
         message = f"The connection to {address} broke before the answer came."
     return ProviderError(

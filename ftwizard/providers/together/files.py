@@ -88,7 +88,7 @@ def check_file(client: TogetherClient, file_id: str) -> FileStatus:
 
 
 def delete_file(client: TogetherClient, file_id: str) -> None:
-    """Delete a file; one that is gone already is no error."""
+    """Delete a file; one that is gone already is not an error."""
     with tolerate("missing"), client.translate():
         client.sdk.files.delete(file_id)
 

@@ -114,7 +114,7 @@ def create_job(client: TogetherClient, request: Mapping[str, Any]) -> JobStatus:
     except ValueError as error:
         raise ProviderError(
             "rejected", f"Together's SDK refuses the job: {make_visible(str(error), 300)}.",
-            "Change the plan as it says.", code="refused_by_sdk",
+            "Change the plan accordingly.", code="refused_by_sdk",
         ) from None  # fmt: skip
     job = _create_once(client, arguments, limits)
     client.require_id(job, "The creation of the job", may_have_acted=True)
@@ -191,7 +191,7 @@ def list_checkpoints(client: TogetherClient, job_id: str) -> list[RemoteCheckpoi
 
 
 def cancel_job(client: TogetherClient, job_id: str) -> None:
-    """Cancel a job; one that has ended already is no error."""
+    """Cancel a job; one that has ended already is not an error."""
     try:
         with client.translate():
             client.sdk.fine_tuning.cancel(job_id)

@@ -64,14 +64,14 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
         problems = find_problems(plan, limits)
         if problems:
             raise ProviderError(
-                "rejected", f"Together cannot train {make_visible(model, 80)} so: "
+                "rejected", f"Together cannot train {make_visible(model, 80)} with this plan: "
                 f"{'; '.join(problems)}.", "Change it in the plan.", code="outside_limits",
             )  # fmt: skip
         return self._find_cautions(plan)
 
     def _find_cautions(self, plan: Plan) -> list[str]:
         settings = plan.together
-        cautions = [_SERVING_CAUTION, "A job that is canceled costs the steps it has done."]
+        cautions = [_SERVING_CAUTION, "A canceled job is billed for the steps done by then."]
         if settings.n_evals and not plan.has_validation:
             cautions.append("together.n_evals has no effect without validation data.")
         if not settings.packing:

@@ -121,7 +121,7 @@ def _read_tuned_model(job: Mapping[str, Any]) -> str | None:
 
 
 def _read_error(job: Mapping[str, Any]) -> tuple[str, str]:
-    """Return why a job failed, and a code: from the job, else from its last event that tells."""
+    """Return why a job failed, and a code: from the job, else from its last event that has one."""
     error = job.get("error")
     if isinstance(error, Mapping):
         return get_text(error, "message") or "", get_text(error, "code") or ""

@@ -41,7 +41,7 @@ class AccountPage(WizardPage):
         "Only the key is sent, to ask what this account may train.",
         "A typed key stays in this session, unless you keep it.",
         "A variable in the environment counts more than a kept key.",
-        "The method decides which rows the next page wants.",
+        "The method decides which rows the next page needs.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "check", "check the key", key_display="enter", priority=True,

@@ -35,7 +35,7 @@ MODEL_REASON = (
     "the method."
 )
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
-OTHER_ROWS = "This method wants other rows, so they are checked again."
+OTHER_ROWS = "This method needs other rows, so they are checked again."
 
 
 class HostedSettingsPage(WizardPage):
