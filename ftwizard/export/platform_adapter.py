@@ -22,6 +22,7 @@ from ftwizard.text import make_visible
 from ftwizard.train import adapter, model_loading
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _OWN_SUFFIXES = ("-Reference", "__TOG__FT", "-Turbo")
 """Ends of Together's names of models whose weights the Hub has without them."""
 
@@ -113,8 +114,8 @@ def make_trained(
 
 
 def _add_tokenizer(folder: Path, base: Path) -> None:
-    """Copy the base model's tokenizer next to an adapter without one."""
-    if (folder / "tokenizer_config.json").exists():
+    """Copy the base model's tokenizer next to an adapter without one, or with a part of one."""
+    if any((folder / name).exists() for name in _VOCABULARIES):
         return
     for path in base.iterdir():
         if path.name.startswith(adapter.TOKENIZER_PREFIXES) and path.is_file():

@@ -59,14 +59,19 @@ def read_time(value: Any) -> float | None:
     return number if number and math.isfinite(number) and number > 0 else None
 
 
-def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a ``Retry-After`` header, a number or a date; None for anything else."""
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a platform asks to wait: a number, or a date; None for anything else.
+
+    The date is by the platform's own clock, which the header ``Date`` has.
+    """
+    text = headers.get("retry-after", "")
     try:
-        seconds = float(header or "")
+        seconds = float(text)
     except ValueError:
         try:
-            date = email.utils.parsedate_to_datetime(header or "")
-            seconds = (date - datetime.datetime.now(datetime.UTC)).total_seconds()
+            end, now = email.utils.parsedate_to_datetime(text), datetime.datetime.now(datetime.UTC)
+            start = email.utils.parsedate_to_datetime(headers["date"]) if "date" in headers else now
+            seconds = (end - start).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

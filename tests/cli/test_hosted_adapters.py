@@ -99,6 +99,7 @@ def test_an_adapter_is_merged_by_a_command_with_its_base(
     assert f"ftwizard merge {folder.id} --base" in capsys.readouterr().err
     assert not folder.trained.exists()
 
+    (folder.adapter / "tokenizer_config.json").write_text("{}")  # without a vocabulary
     assert main(["merge", folder.id, "--base", str(base), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["proof"]["verdict"] == "proved"

@@ -12,6 +12,7 @@ from ftwizard.errors import USAGE, MissingExtra
 from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import ProviderError
+from ftwizard.providers.fields import read_retry_after
 from ftwizard.providers.platforms import ACCESS, find_missing_variables, get_platform
 
 FULL = {name: "https://host.invalid" for access in ACCESS.values() for name in access.variables}
@@ -91,3 +92,26 @@ def test_an_environment_that_the_client_cannot_use_is_named(
         get_platform(provider, FULL)
     assert part in failure.value.message and failure.value.hint
     assert "pa55" not in failure.value.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "7"}, 7),
+        # The platform's clock counts, whatever that of this machine says.
+        (
+            {
+                "date": "Fri, 31 Dec 2199 00:00:00 GMT",
+                "retry-after": "Fri, 31 Dec 2199 00:00:09 GMT",
+            },
+            9,
+        ),
+        ({"date": "soon", "retry-after": "Fri, 31 Dec 2199 00:00:09 GMT"}, None),
+        ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0),
+        ({}, None),
+    ],
+)
+def test_a_platform_names_seconds_or_a_date_to_wait_for(
+    headers: dict[str, str], wait_s: float | None
+) -> None:
+    assert read_retry_after(headers) == wait_s

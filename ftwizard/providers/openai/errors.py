@@ -113,7 +113,7 @@ def _translate_status(
         AGAIN if lost else hint,
         code=account.redact(code or str(status))[:60],
         may_have_acted=lost,
-        retry_after_s=read_retry_after(error.response.headers.get("retry-after")),
+        retry_after_s=read_retry_after(error.response.headers),
     )
     if kind == "closed":
         translated.candidates = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,10 @@ def check_file(client: OpenAIClient, file_id: str) -> FileStatus:
     file = client.call("look up the file", request)
     status = str(getattr(file, "status", "") or "").lower()
     if _FILE_STATES.get(status) == "failed":
-        reason = client.account.redact(str(getattr(file, "status_details", None) or ""))
+        error = getattr(file, "error", None)  # as Azure says it
+        details = error.get("message") if isinstance(error, Mapping) else None
+        details = getattr(file, "status_details", None) or details or ""
+        reason = client.account.redact(str(details))
         return FileStatus(id=file_id, state="failed", reason=reason or f"its status is {status}")
     return FileStatus(id=file_id, state="pending" if status in _PENDING_FILES else "ready")
 

@@ -135,7 +135,7 @@ def _translate_status(
         may_have_acted=acts
         and status != 501
         and (status >= 500 or status in (408, 409) or status < 400),
-        retry_after_s=read_retry_after(error.response.headers.get("retry-after")),
+        retry_after_s=read_retry_after(error.response.headers),
     )
 
 

@@ -58,7 +58,8 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
 
     def check_plan(self, plan: Plan) -> list[str]:
         with self.translate():
-            self.sdk.files.list()  # refuses a wrong key
+            # Refuses a wrong key, and an answer that is not Together's.
+            self.sdk.files.list().to_dict(mode="json", warnings=False)
         model = plan.model.name
         limits = models.read_limits(self, plan.together.from_checkpoint or model, model)
         problems = find_problems(plan, limits)

@@ -104,6 +104,14 @@ def test_the_state_of_a_file(
     assert file.reason.isprintable()
 
 
+def test_a_file_that_failed_at_azure_says_why(
+    service: ScriptedService, platform: OpenAIPlatform
+) -> None:
+    error = {"code": "invalidPayload", "message": "Line 3 has no messages."}
+    service.on("GET /files/f1", {"id": "f1", "status": "error", "error": error})
+    assert platform.check_file("f1").reason == "Line 3 has no messages."
+
+
 def test_deleting_a_file_that_is_gone_is_no_error(
     service: ScriptedService, platform: OpenAIPlatform
 ) -> None:

@@ -24,6 +24,7 @@ def test_a_page_of_a_proxy_is_an_outage(make_world: MakeWorld, body: Any) -> Non
         (world.platform.find_job, remote),
         (world.platform.list_checkpoints, job.id),
         (world.platform.check_file, "file-1"),
+        (world.platform.check_plan, world.make_plan()),
         (world.platform.estimate_price, request),
     ):
         world.fail_next(status=200, body=body, times=9)
