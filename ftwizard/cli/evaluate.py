@@ -177,6 +177,8 @@ def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: Rem
         )  # fmt: skip
         remote.write(run, record)  # chats and later evaluations ask the same deployments
     plan = _override(used, arguments)
+    if not arguments.json:
+        _print_cost(plan, run, record, len(arms))
     request = EvaluationRequest(
         run=str(run.path.absolute()),
         base=msgspec.to_builtins(base) if base else None,
@@ -185,6 +187,16 @@ def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: Rem
         is_result=plan == used and not _picks_weights(arguments),
     )
     return _Case(request, plan, run.path / "jobs")
+
+
+def _print_cost(plan: Plan, run: JobFolder, record: RemoteJob, candidates: int) -> None:
+    """Say what the platform is asked, and what that costs, before it is."""
+    from ftwizard.providers.departure import describe_asking
+    from ftwizard.train.dataset import SavedTestSet
+
+    saved = read_json(run.evaluations / "test.json", SavedTestSet)
+    tests = len(saved.rows) if saved else 0
+    print(f"· {describe_asking(plan, record, tests, candidates)}", file=sys.stderr)
 
 
 def _list_hosted_models(

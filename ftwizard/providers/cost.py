@@ -236,15 +236,40 @@ def predict_evaluation_cost(
     ``evaluate.shots`` rows. None if a price of inference is unknown.
     """
     lengths, trained = report.train.tokens, report.train.trained
-    model, table = _find_hosted(plan), _load(prices)
+    model = _find_hosted(plan)
     if lengths is None or trained is None or model is None or not lengths.rows:
         return None
     into = Decimal(lengths.total) / lengths.rows
     out = max(Decimal(trained.total) / lengths.rows, Decimal(1))
-    shots = plan.evaluate.shots
+    return _price_answers(model, items, 1, into, out, plan.evaluate.shots, _load(prices))
+
+
+def predict_asking_cost(
+    plan: Plan, record: RemoteJob, items: int, candidates: int, prices: Prices | None = None
+) -> Figure | None:
+    """Estimate as ``predict_evaluation_cost``, once a job has ended: by the tokens that were billed, of
+    which half are taken for answers. ``candidates``: tuned models that answer."""
+    train, epochs = record.files.get("train"), record.settings.get("n_epochs")
+    model = find_variant(record.model, plan.provider) if plan.provider != "local" else None
+    if model is None or train is None or not train.rows or not record.trained_tokens:
+        return None
+    if not isinstance(epochs, int) or epochs < 1:
+        return None
+    length = Decimal(record.trained_tokens) / (train.rows * epochs)
+    return _price_answers(
+        model, items, candidates, length, length / 2, plan.evaluate.shots, _load(prices)
+    )
+
+
+def _price_answers(
+    model: HostedModel, items: int, candidates: int, into: Decimal, out: Decimal, shots: int,
+    table: Prices,
+) -> Figure | None:  # fmt: skip
+    """Price the answers to ``items`` prompts of ``into`` tokens, each with ``out`` tokens."""
+    arms = ARMS - 1 + candidates
     amounts: dict[Kind, Decimal] = {
         "base_input": items * into * (2 + shots), "base_output": items * out * (ARMS - 1),
-        "input": items * into, "output": items * out,
+        "input": items * into * candidates, "output": items * out * candidates,
     }  # fmt: skip
     rates = {kind: table.rates(model.platform, model.priced_as, kind)[0] for kind in amounts}
     total, dates = Decimal(0), []
@@ -254,7 +279,7 @@ def predict_evaluation_cost(
             return None
         total += tokens * rate.usd / _MILLION
         dates.append(rate.as_of)
-    source = f"{items:,} items × {ARMS} models, each as long as a training row"
+    source = f"{items:,} items × {arms} models, each as long as a training row"
     return to_figure(total, total / 2, total * 2, "USD", source, oldest_date(dates))
 
 

@@ -10,10 +10,17 @@ from ftwizard.plan.schema import HostedProvider, Plan
 from ftwizard.pricing.money import format_price, format_unit_price
 from ftwizard.providers import upload
 from ftwizard.providers.base import Platform
-from ftwizard.providers.cost import describe_hosting, get_rate, predict_evaluation_cost
+from ftwizard.providers.cost import (
+    describe_hosting,
+    get_rate,
+    predict_asking_cost,
+    predict_evaluation_cost,
+)
 from ftwizard.providers.upload import SensitiveRows, UploadPart, UploadReport
 from ftwizard.quantity import Figure
 from ftwizard.runs.evaluation_plan import MAX_ITEMS_ENDPOINT, PackagedSet, count_packaged
+from ftwizard.runs.hosted import name_platform
+from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_bytes, format_count, make_visible
 
 WIDTH = 80
@@ -85,17 +92,36 @@ def _list_facts(
 
 def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
     """Describe the prompts that are sent once the job has ended."""
+    prompts, total = _count_prompts(plan, report.test_rows)
+    cost = predict_evaluation_cost(plan, report, total)
+    price = f", {format_price(cost)}" if cost else ""
+    own = "; your own sets as well" if plan.evaluate.sets else ""
+    return f"afterwards, {name} gets the {prompts}, to answer with both models{price}{own}"
+
+
+def describe_asking(plan: Plan, record: RemoteJob, test_rows: int, candidates: int) -> str:
+    """Describe what an evaluation of a job that has ended asks its platform, and what that costs."""
+    prompts, total = _count_prompts(plan, test_rows)
+    cost = predict_asking_cost(plan, record, total, candidates)
+    price = f": {format_price(cost)}" if cost else ", at a price that is unknown"
+    own = "; your own sets as well" if plan.evaluate.sets else ""
+    models = format_count(candidates, "tuned model")
+    return (
+        f"{name_platform(record.provider)} bills the tokens of what is not answered yet: {prompts}, by the "
+        f"base model and {models}{price}{own}."
+    )
+
+
+def _count_prompts(plan: Plan, test_rows: int) -> tuple[str, int]:
+    """Return the prompts of an evaluation in words, and how many they are."""
     limit = plan.evaluate.max_items or MAX_ITEMS_ENDPOINT
-    items = min(report.test_rows, limit)
+    items = min(test_rows, limit)
     sets = [name for name in PACKAGED_SETS if getattr(plan.evaluate, name)]
     total = items + sum(min(count_packaged(name), limit) for name in sets)
     prompts = f"prompts of {format_count(items, 'test row')}"
     if sets:
         prompts += f" and of the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}"
-    cost = predict_evaluation_cost(plan, report, total)
-    price = f", {format_price(cost)}" if cost else ""
-    own = "; your own sets as well" if plan.evaluate.sets else ""
-    return f"afterwards, {name} gets the {prompts}, to answer with both models{price}{own}"
+    return prompts, total
 
 
 def _describe_part(part: UploadPart) -> str:

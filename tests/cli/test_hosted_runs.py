@@ -103,6 +103,14 @@ def test_run_is_evaluated_at_the_platform_with_only_its_key(
     assert not any(KEY.encode() in data for data in written)
 
 
+def test_what_an_evaluation_costs_is_said_before(
+    run: JobFolder, server: ChatEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_eval("one")
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("· OpenAI bills the tokens") and "1 tuned model" in first
+
+
 def test_checkpoints_that_the_platform_keeps_are_evaluated(
     run: JobFolder, server: ChatEndpoint, environments: list[dict[str, str]],
     capsys: pytest.CaptureFixture[str],

@@ -21,7 +21,7 @@ from ftwizard.providers import cost
 from ftwizard.providers.base import Price
 from ftwizard.providers.upload import UploadPart, UploadReport
 from ftwizard.quantity import Figure
-from ftwizard.runs.remote import RemoteJob
+from ftwizard.runs.remote import RemoteFile, RemoteJob
 
 PRICES = packaged()
 
@@ -224,6 +224,21 @@ def test_evaluation_costs_the_answers_of_three_models() -> None:
     assert figure.lowest < figure.value < figure.highest
     plan = make_plan("foundry")
     assert cost.predict_evaluation_cost(plan, make_report(plan), 1000, PRICES) is None
+
+
+def test_a_later_evaluation_costs_by_the_tokens_that_were_billed() -> None:
+    plan = make_plan(evaluate=schema.Evaluate(shots=0))
+    file = RemoteFile(path="upload/train.jsonl", name="train", rows=1000, size_bytes=1)
+    record = RemoteJob(
+        provider="openai", tag="t", model="gpt-4.1-mini-2025-04-14", files={"train": file},
+        trained_tokens=900_000, settings={"n_epochs": 3},
+    )  # fmt: skip
+    figure = cost.predict_asking_cost(plan, record, 1000, 2, PRICES)
+    # Per item 300 tokens in and 150 out, twice at 0.40 and 1.60, and by two tuned models at 0.80 and 3.20.
+    assert figure is not None
+    assert figure.value == pytest.approx(2 * (0.12 + 0.24) + 2 * (0.24 + 0.48))
+    unknown = msgspec.structs.replace(record, settings={"n_epochs": "auto"})
+    assert cost.predict_asking_cost(plan, unknown, 1000, 2, PRICES) is None
 
 
 def test_hosting_price_is_a_fact_of_the_catalog() -> None:
