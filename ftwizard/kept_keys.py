@@ -11,9 +11,10 @@ import importlib.util
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -30,7 +31,11 @@ VARIABLES: dict[HostedService, tuple[str, ...]] = {
 }
 """What each service needs: the key first, then the address where each account has its own."""
 _SERVICE_NAME = "ftwizard"
+KEYRING_S = 60.0
+"""Time for a person to unlock the keyring, before it counts as locked: without a screen, its dialog
+waits for ever."""
 _MAX_BYTES = 100_000
+_Result = TypeVar("_Result")
 _NO_KEYRING = ("fail", "null")
 """Modules of the package ``keyring`` for systems that have none."""
 
@@ -109,7 +114,8 @@ def keep_key(service: HostedService, values: Mapping[str, str], *, where: KeptWh
         if keyring is None:
             raise FtwizardError("This system has no keyring.", "Keep the key in a private file.")
         try:
-            keyring.set_password(_SERVICE_NAME, service, msgspec.json.encode(kept).decode())
+            text = msgspec.json.encode(kept).decode()
+            _wait_for(lambda: keyring.set_password(_SERVICE_NAME, service, text))
         except Exception as error:  # noqa: BLE001 (each backend has its own)
             raise FtwizardError(
                 f"The keyring did not take the key ({type(error).__name__}).",
@@ -126,7 +132,7 @@ def forget_key(service: HostedService) -> None:
         return
     if not values and (keyring := _load_keyring()):
         try:
-            keyring.delete_password(_SERVICE_NAME, service)
+            _wait_for(lambda: keyring.delete_password(_SERVICE_NAME, service))
         except Exception as error:  # noqa: BLE001 (each backend has its own)
             raise FtwizardError(
                 f"The keyring did not forget the key ({type(error).__name__}).", "Unlock it first."
@@ -171,9 +177,32 @@ def _read(service: HostedService) -> Mapping[str, str]:
         return kept or {}
     keyring = _load_keyring()
     with contextlib.suppress(Exception):  # a locked keyring has no keys
-        text = keyring.get_password(_SERVICE_NAME, service) if keyring else ""
+        text = ""
+        if keyring:
+            text = _wait_for(lambda: keyring.get_password(_SERVICE_NAME, service))
         return msgspec.json.decode(text, type=dict[str, str]) if text else {}
     return {}
+
+
+def _wait_for(call: Callable[[], _Result]) -> _Result:
+    """Return the result of a call of the keyring; raise TimeoutError after ``KEYRING_S``."""
+    results: list[_Result] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001 (each backend has its own)
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True, name="keyring")
+    thread.start()
+    thread.join(KEYRING_S)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
 
 
 def _load_keyring() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,22 @@ def test_a_key_in_the_keyring_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert with_kept_keys({}) == {"OPENAI_API_KEY": KEY}
     forget_key("openai")
     assert keyring.passwords == {} and find_key("openai", {}) is None
+
+
+def test_a_keyring_that_never_answers_counts_as_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a screen, the dialog that unlocks it waits for ever."""
+    keyring, answered = SystemKeyring(), threading.Event()
+    monkeypatch.setattr(kept_keys, "_load_keyring", lambda: keyring)
+    keep_key("openai", {"OPENAI_API_KEY": KEY}, where="keyring")
+    monkeypatch.setattr(kept_keys, "KEYRING_S", 0.05)
+    for name in ("get_password", "set_password", "delete_password"):
+        monkeypatch.setattr(keyring, name, lambda *_: answered.wait(30))
+    assert find_key("openai", {}) is None
+    with pytest.raises(FtwizardError, match="did not take the key"):
+        keep_key("openai", {"OPENAI_API_KEY": KEY}, where="keyring")
+    with pytest.raises(FtwizardError, match="did not forget the key"):
+        forget_key("openai")
+    answered.set()
 
 
 def test_without_a_keyring_the_file_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
