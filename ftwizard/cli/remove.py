@@ -36,6 +36,7 @@ def remove(arguments: argparse.Namespace) -> int:
         if not _confirm(folders, counted, only, remote_files=arguments.remote_files):
             print("Nothing was deleted.")
             return DECLINED
+    left = [] if only or arguments.remote_files else [*filter(None, map(_name_left, folders))]
     deleted_files = _delete_uploaded(folders) if arguments.remote_files else 0
     for folder in folders:
         (delete.remove_checkpoints if only else delete.remove)(folder)
@@ -48,6 +49,7 @@ def remove(arguments: argparse.Namespace) -> int:
     lines = [f"Deleted {scope} and freed {format_bytes(freed)}."]
     if deleted_files:
         lines.append(f"Deleted {format_count(deleted_files, 'uploaded file')} at the platform.")
+    lines += dict.fromkeys(left) if arguments.yes else []  # else the question named them
     output.print_report(arguments, report, lines)
     return 0
 
@@ -76,18 +78,21 @@ def _delete_uploaded(folders: list[JobFolder]) -> int:
     return len(own)
 
 
-def _describe_uploaded(folder: JobFolder, *, are_deleted: bool) -> str:
-    """Describe what a hosted run has at its platform, and whether it stays there; empty if nothing."""
+def _name_left(folder: JobFolder) -> str:
+    """Return what a hosted run leaves at its platform; empty if nothing."""
     record, files = remote.read(folder), hosted.list_uploaded(folder)
     if record is None or not files:
         return ""
-    count, platform = (
-        format_count(len(files), "uploaded file"),
-        hosted.name_platform(record.provider),
-    )
-    if are_deleted:
-        return f"  {count} at {platform}: deleted there, too. Job and model stay."
-    return f"  {count}, job and model stay at {platform}. To delete the files there: --remote-files"
+    count = format_count(len(files), "uploaded file")
+    return f"{count}, job and model stay at {hosted.name_platform(record.provider)}."
+
+
+def _describe_uploaded(folder: JobFolder, *, are_deleted: bool) -> str:
+    """Describe what a hosted run has at its platform, and whether it stays there; empty if nothing."""
+    left = _name_left(folder)
+    if not left or not are_deleted:
+        return f"  {left} To delete the files there: --remote-files" if left else ""
+    return f"  {left.partition(',')[0]} at the platform: deleted there, too. Job and model stay."
 
 
 def _confirm(

@@ -275,6 +275,14 @@ def test_uploaded_files_are_deleted_on_demand(
     assert not service.files and not run.job.exists()
 
 
+def test_what_stays_at_the_platform_is_named(
+    run: JobFolder, service: TogetherService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["remove", run.id, "--yes"]) == 0
+    assert "2 uploaded files, job and model stay at Together." in capsys.readouterr().out
+    assert len(service.files) == 2
+
+
 def test_a_file_that_another_run_has_too_stays(run: JobFolder, service: TogetherService) -> None:
     make_ended(run.path.with_name("other"), read(run))
     assert main(["remove", run.id, "--remote-files", "--yes"]) == 0
