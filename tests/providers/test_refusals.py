@@ -13,6 +13,8 @@ import together._base_client
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
 from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers import account
+from ftwizard.providers.base import ProviderError
 from tests.doubles.openai_service import REASONING_MODEL
 from tests.helpers.followed_jobs import create_run, run_follower
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double
@@ -127,6 +129,26 @@ def test_a_plan_that_openai_would_refuse(refuse: Refuse, plan: dict[str, Any], w
 
 def test_too_many_epochs(refuse: Refuse) -> None:
     assert refuse("together", together={"n_epochs": 99}).exit_code == DECLINED
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (403, "forbidden")])
+def test_a_key_without_the_right_to_tune_uploads_nothing(
+    provider: HostedProvider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+) -> None:
+    with serve_double(provider) as double:
+        for name, value in double.environment.items():
+            monkeypatch.setenv(name, value)
+        double.answer("list jobs", status, code, "Too bad")
+        with pytest.raises(ProviderError) as error:
+            create_run(tmp_path, provider)
+        assert error.value.kind == ("key" if status == 401 else "permission") and error.value.hint
+        assert double.list_files() == []
+        report = account.inspect_account(provider)
+        assert not report.ready and report.error == error.value.message
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ftwizard.providers.base import (
     DeployingPlatform,
     Endpoint,
     ProviderError,
+    tolerate,
 )
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.providers.together import downloads, endpoints, files, jobs, models
@@ -60,6 +61,8 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
         with self.translate():
             # Refuses a wrong key, and an answer that is not Together's.
             self.sdk.files.list().to_dict(mode="json", warnings=False)
+        with tolerate("missing", "rejected", "unreachable"), self.translate():
+            self.sdk.fine_tuning.list()  # refuses an account that may not fine-tune, before the upload
         model = plan.model.name
         limits = models.read_limits(self, plan.together.from_checkpoint or model, model)
         problems = find_problems(plan, limits)
