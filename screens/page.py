@@ -32,6 +32,8 @@ class Page(BaseScreen[ScreenResultType]):
     """Title in the top line."""
     STEP: ClassVar[int | None] = None
     """Index of its wizard step, from 0."""
+    skipped_steps: frozenset[str] = frozenset()
+    """Steps of the wizard that its answers leave out."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", key_display="esc"),
         Binding("f1,question_mark", "help", "help", key_display="?", tooltip="this list"),
@@ -59,6 +61,8 @@ class Page(BaseScreen[ScreenResultType]):
         if self.STEP is None:
             return line.append(self.NAME, "bold")
         for number, name in enumerate(STEPS):
+            if name in self.skipped_steps:
+                continue
             mark = "✓" if number < self.STEP else "●" if number == self.STEP else "○"
             style = "bold" if number == self.STEP else "dim" if number > self.STEP else ""
             line.append(f"{mark} {name}", style).append("  ")

@@ -478,7 +478,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("check_data",),
     ),
     "insufficient": _Meaning(
-        "too early to tell", "info", _describe_insufficient, _advise_insufficient,
+        "not enough evaluations", "info", _describe_insufficient, _advise_insufficient,
         lambda evidence: (
             ("go_on", "evaluate")
             if evidence.get("above_best") is None

@@ -49,8 +49,8 @@ def describe_departure(
     host = report.host or platform.endpoint
     lines = textwrap.wrap(
         f"To {platform.name} ({make_visible(host, 60)}), to tune {make_visible(report.model, 60)}:",
-        WIDTH,
-    )
+        WIDTH, break_on_hyphens=False,
+    )  # fmt: skip
     for label, text in _list_facts(plan, report, cost, platform):
         lines += _format_fact(label, text)
     return lines

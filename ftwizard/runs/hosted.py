@@ -12,6 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure, today
 from ftwizard.runs import prediction, remote
 from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.progress import Progress
 from ftwizard.runs.remote import (
     BilledResource,
     RemoteCheckpoint,
@@ -152,6 +153,18 @@ def describe_state(summary: RemoteSummary) -> str:
     status = make_visible(summary.status, 40) if summary.status else "no job yet"
     billed = " · billed by the hour" if summary.billed else ""
     return f"{name_platform(summary.provider)}: {status}{billed}"
+
+
+def describe_missing_loss(record: RemoteJob, progress: Progress, *, is_alive: bool) -> str:
+    """Describe why there is no curve; empty where there is one, or before the training."""
+    platform = name_platform(record.provider)
+    if progress.loss is not None or progress.eval_loss is not None or record.job_id is None:
+        return ""
+    if not is_alive and record.has_ended:
+        return f"{platform} published no loss for this job"
+    if record.state == "running":
+        return f"{platform} has published no loss for this job yet"
+    return ""
 
 
 def describe_next(run_id: str, record: RemoteJob, reason: str) -> str | None:

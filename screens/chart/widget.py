@@ -31,6 +31,8 @@ _FAINT = 0.6
 _PAN = 0.25
 # Minimum points of the longest line in a zoomed window.
 _MIN_POINTS = 10
+NO_STEPS = "no steps yet"
+"""Shown before the first point."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class Chart(Widget, can_focus=True):
         self,
         *,
         x_name: str = "step",
-        empty: str = "no steps yet",
+        empty: str = NO_STEPS,
         write: Callable[[float], str] | None = None,
         id: str | None = None,
     ) -> None:

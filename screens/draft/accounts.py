@@ -206,25 +206,31 @@ def format_closing(report: AccountReport) -> Text:
     return text.append(f"\n    {'; '.join(sources)}", "dim")
 
 
-def format_page(report: AccountReport, width: int, key: str = "") -> Text:
+def format_page(
+    report: AccountReport, width: int, key: str = "", *, method: str = "", can_type: bool = False
+) -> Text:
     """Format everything that was looked up in ``width`` cells, what matters most first.
 
-    ``key``: where the key is, if it was typed just now.
+    ``key``: where the key is, if it was typed just now. ``method``: only models for it, by its own
+    name. ``can_type``: above the text is a field for the key.
     """
     parts = [
-        (format_closing(report), 22), (_format_outcome(report, key), 2),
-        (_format_models(report), 4), (_format_cautions(report), 4),
+        (format_closing(report), 22), (_format_outcome(report, key, can_type=can_type), 2),
+        (_format_models(report, method), 4), (_format_cautions(report), 4),
     ]  # fmt: skip
     return Text("\n\n").join(layout.wrap_hanging(text, hang, width) for text, hang in parts if text)
 
 
-def _format_outcome(report: AccountReport, key: str) -> Text:
+def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
     if report.error is None:
         text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} takes the key")
         key = key or (report.key.describe() if report.key else "")
         return text.append(f": {key}", "dim")
     text = Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(report.error, 600))
-    text.append(f"\n  {make_visible(report.hint, 400)}" if report.hint else "")
+    hint = report.hint
+    if can_type and report.cause == "key":
+        hint = f"Copy it again from {KEY_PAGES[report.provider]}, and enter it above."
+    text.append(f"\n  {make_visible(hint, 400)}" if hint else "")
     if report.alternatives:
         text.append("\n\nElsewhere, with the same answers", "bold")
     for alternative in report.alternatives:
@@ -232,13 +238,14 @@ def _format_outcome(report: AccountReport, key: str) -> Text:
     return text
 
 
-def _format_models(report: AccountReport) -> Text:
+def _format_models(report: AccountReport, method: str) -> Text:
     """Format the models that can be tuned, then those that the catalog knows and that cannot."""
-    models = list_models(report)
+    models = list_models(report, method)
     others = [model for model in report.models if not model.tunable and model.note]
     if not models and not others:
         return Text()
     text = Text("Models that this account can tune", "bold")
+    text.append(f" · {method}" if method else "", "dim")
     cells = max(len(model.id) for model in (*models[:MAX_LISTED], *others))
     for model in models[:MAX_LISTED]:
         text.append("\n  ✓ ", palette.GOOD).append(

@@ -218,6 +218,11 @@ class Draft:
         return next((name for name in HOSTED if name == self.service), None)
 
     @property
+    def skipped_steps(self) -> frozenset[str]:
+        """Return the wizard's steps that it leaves out: a platform's bill is part of the review."""
+        return frozenset({"Estimate"} if self.hosted else ())
+
+    @property
     def place(self) -> str:
         """Return where it is trained: the platform, else the provider."""
         return self.service or self.provider
@@ -225,7 +230,7 @@ class Draft:
     def with_place(self) -> Draft:
         """Return a draft whose plan names the place of training, and the model that was named for it.
 
-        What was looked up about another account is forgotten.
+        What was looked up about another account is forgotten, and so is the consent to send secrets.
         """
         place = self.hosted or "local"
         before = self.plan.provider
@@ -234,7 +239,7 @@ class Draft:
         models = {**self.models, before: self.plan.model.name}
         model = schema.Model(name=models.get(place, ""))
         account = self.account if self.account and self.account.provider == place else None
-        draft = self.with_plan(provider=place, model=model)
+        draft = self.with_plan(provider=place, model=model).allowing("secrets", False)
         return replace(draft, models=models, account=account)
 
     @property
@@ -301,6 +306,8 @@ class Draft:
         settings that were advised from lengths counted for the previous one.
         """
         draft = self.with_data(files=files).allowing("skip-bad-rows", False)
+        if files != self.plan.data.files:
+            draft = draft.allowing("secrets", False)
         if self.checked is not None and self.checked_for != self.target:
             draft = draft._with_untouched_defaults()
         return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)

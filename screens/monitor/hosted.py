@@ -44,10 +44,11 @@ def _iterate_messages(data: bytes) -> Iterator[str]:
             yield make_visible(str(event["message"]), 300)
 
 
-def format_job(record: RemoteJob, width: int, *, in_columns: bool) -> Text:
+def format_job(record: RemoteJob, width: int, *, in_columns: bool, in_full: bool = False) -> Text:
     """Format the job: its status and id, its model, checkpoints and page.
 
-    Not in columns, as above the chart of a small window, without names of checkpoints.
+    Not in columns, as above the chart of a small window, without names of checkpoints. ``in_full``:
+    long names and ids go on in the next line, so that they can be copied.
     """
     pairs = [("at", hosted.describe_state(remote.summarize(record)))]
     if record.job_id:
@@ -58,14 +59,25 @@ def format_job(record: RemoteJob, width: int, *, in_columns: bool) -> Text:
         pairs.append(("kept", hosted.describe_checkpoints(record.checkpoints)))
     for checkpoint in record.checkpoints[-MAX_SHOWN_CHECKPOINTS:] if in_columns else ():
         name = checkpoint.model or checkpoint.id
+        if name == record.tuned_model:
+            continue
         pairs.append((f"step {checkpoint.step:,}", make_visible(name, 2 * hosted.MAX_ID)))
     for resource in record.billed:
         price = f", {format_dollars(resource.price.value)} per hour" if resource.price else ""
         pairs.append(("! costs", f"{make_visible(resource.id, hosted.MAX_ID)}{price}"))
     if record.url:
         pairs.append(("page", make_visible(record.url, 300)))
-    layout = readings.format_columns if in_columns else readings.format_inline
-    return layout(pairs, width)
+    if in_columns:
+        return readings.format_columns(list(_fold(pairs, width)) if in_full else pairs, width)
+    return readings.format_inline(pairs, width)
+
+
+def _fold(pairs: list[tuple[str, str]], width: int) -> Iterator[tuple[str, str]]:
+    """Yield the pairs with long values on several lines."""
+    cells = max(20, width - 2 - max(len(name) for name, _ in pairs))
+    for name, value in pairs:
+        for start in range(0, len(value), cells):
+            yield ("" if start else name), value[start : start + cells]
 
 
 def format_cost(record: RemoteJob, progress: Progress) -> tuple[str, str] | None:

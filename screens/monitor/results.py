@@ -321,7 +321,8 @@ class ResultsPage(Page[str]):
         else:
             parts["outcome"] = format_verdict(self._folder, self._result)
             compared = self._result.compare if self._result else None
-            parts["scores"] = format_scores(compared)
+            planned = self._hosted is not None and not compared
+            parts["scores"] = None if planned else format_scores(compared)
         parts |= {
             "next": self._build_next(), "answer": self._build_answers(), "files": self._build_files()
         }  # fmt: skip

@@ -18,10 +18,11 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe, remote
 from ftwizard.runs.follower import Follower
+from ftwizard.runs.hosted import describe_missing_loss
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import has_results, read_result
 from ftwizard.screens import palette
-from ftwizard.screens.chart.widget import Chart
+from ftwizard.screens.chart.widget import NO_STEPS, Chart
 from ftwizard.screens.monitor import chart_data, gpus, hosted, readings
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, LOSS, PANES, SMOOTHINGS, ChartData, Pane
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
@@ -131,8 +132,8 @@ class RunView(Container):
     def _format_machine(self, samples: Sequence[dict[str, Any]], width: int) -> Text:
         """Format the machine that trains: of a hosted run, its job."""
         if self.record:
-            wide = self.screen.has_class("-wide")
-            return hosted.format_job(self.record, width, in_columns=wide)
+            wide, tall = self.screen.has_class("-wide"), self.screen.has_class("-tall")
+            return hosted.format_job(self.record, width, in_columns=wide, in_full=tall)
         return readings.format_machine(samples, self._follower.status.now(), width)
 
     def _format_plan(self, width: int) -> Text:
@@ -231,6 +232,9 @@ class RunView(Container):
         progress, data = self._follower.shown, self._chart_data
         self._chart.x_name = AXIS_NAMES[data.settings.axis]
         is_alive = self._follower.status.state != "ended"
+        if self.record:
+            missing = describe_missing_loss(self.record, progress, is_alive=is_alive)
+            self._chart.empty = missing or NO_STEPS
         plain = bool(getattr(self.app, "slow", False))
         self._chart.show(
             data.lines(progress, plain=plain),

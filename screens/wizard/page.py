@@ -24,6 +24,7 @@ class DraftPage(Page[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
+        self.skipped_steps = draft.skipped_steps
 
     def get_draft(self) -> Draft:
         """Return the draft with the page's current answers."""
@@ -47,6 +48,16 @@ class DraftPage(Page[Step]):
     def action_scroll_pane(self, by: int) -> None:
         """Scroll the pane by pages."""
         self.query_one(self.PANE, ScrollPane).scroll_pages(by)
+
+    def on_mount(self) -> None:
+        if self.PANE:  # the scroll key is shown while there is more text
+            pane = self.query_one(self.PANE)
+            self.watch(pane, "show_vertical_scrollbar", self.refresh_bindings, init=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "scroll_pane":
+            return any(pane.show_vertical_scrollbar for pane in self.query(self.PANE))
+        return True
 
     def action_costs(self) -> None:
         self.show_costs(self._draft, datetime.date.today())

@@ -35,6 +35,7 @@ MARGINS = 5
 class AccountPage(WizardPage):
     """Dismisses with a draft that has the account's report; with direction 0 for another platform."""
 
+    NAME = "Account"
     STEP = 0
     PANE = "#account-text"
     NOTES = (
@@ -133,15 +134,20 @@ class AccountPage(WizardPage):
         finally:
             self._is_checking = False
         report = self._report
-        self._asks = report is None or not accounts.is_accepted(report)
-        if report is not None and accounts.is_accepted(report):
-            for line in self.query(Input):  # the key is not needed on screen any more
-                line.value = ""
+        is_accepted = report is not None and accounts.is_accepted(report)
+        self._asks = not is_accepted
+        if is_accepted or (report is not None and report.cause == "key"):
+            self._clear_keys()
         if report is not None and report.ready:
             self._draft = replace(self._draft, account=report)
             self._choose_possible_method(report)
         self._show()
         self._focus_field()
+
+    def _clear_keys(self) -> None:
+        """Empty the fields of keys: one that is accepted has no use there, a refused one neither."""
+        for line in self.query(Input):
+            line.value = "" if line.password else line.value
 
     def _choose_possible_method(self, report: AccountReport) -> None:
         """Choose a method that a model of the account has, if the chosen one has none."""
@@ -171,7 +177,7 @@ class AccountPage(WizardPage):
             return not self._is_checking and accounts.get_alternative(self._report) is not None
         if action == "other_key":
             return not self._asks and not self._is_checking
-        return True
+        return super().check_action(action, parameters)
 
     action_check = WizardPage.action_next
 
@@ -223,6 +229,10 @@ class AccountPage(WizardPage):
         self._problem = ""
         self._show_title()
 
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        if event.choice.id == "method":
+            self._show()
+
     # --- texts ------------------------------------------------------------------------------
 
     def on_resize(self) -> None:
@@ -260,5 +270,8 @@ class AccountPage(WizardPage):
             text.append(f"\n  {make_visible(self._error.hint, 400)}" if self._error.hint else "")
             return layout.wrap_hanging(text, 2, width)
         if self._report is not None:
-            return accounts.format_page(self._report, width, self._key_words)
+            method = self.query_one("#method", Choice).value if self._report.ready else ""
+            return accounts.format_page(
+                self._report, width, self._key_words, method=method, can_type=self._asks
+            )
         return Text()

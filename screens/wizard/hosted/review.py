@@ -128,7 +128,9 @@ class HostedReviewPage(WizardPage):
     # --- leaving ----------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return self._departure is not None if action == "next" else True
+        if action == "next":
+            return self._departure is not None
+        return super().check_action(action, parameters)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()

@@ -70,8 +70,6 @@ class ProviderPage(WizardPage):
         self._evidence = costs.get_evidence(draft)
         self._priced: dict[Size, PricedOffers | None] = {}
         """Cost of the data on every provider, by model size."""
-        self._can_scroll = False
-        """Whether the text is longer than its pane."""
         self._pricing: set[Size] = set()
         """Model sizes whose costs are being computed."""
 
@@ -131,9 +129,7 @@ class ProviderPage(WizardPage):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "costs":
             return costs.can_price(self._draft)
-        if action == "scroll_pane" and self.is_mounted:
-            return self._can_scroll
-        return True
+        return super().check_action(action, parameters)
 
     def action_costs(self) -> None:
         self.show_costs(self.get_draft(), self._today)
@@ -188,6 +184,9 @@ class ProviderPage(WizardPage):
     def _update_recommendation(self, *, from_the_top: bool = True) -> None:
         """Update the recommendation; keep the scroll position unless ``from_the_top``."""
         draft = self.get_draft()
+        if draft.skipped_steps != self.skipped_steps:
+            self.skipped_steps = draft.skipped_steps
+            self.refresh_top_line()
         recommendation = self._recommendation(draft)
         chooser = self.query_one("#provider", Choice)
         # If another is selected already, its Changed message is still to come.
@@ -211,13 +210,6 @@ class ProviderPage(WizardPage):
         part.update(words)
         if from_the_top:
             self.query_one("#advice").scroll_home(animate=False)
-        self.call_after_refresh(self._update_keys)
-
-    def _update_keys(self) -> None:
-        """Show the scroll key if there is more text; redraw keys only on change, as it is slow."""
-        if (reads := bool(self.query_one("#advice").max_scroll_y)) != self._can_scroll:
-            self._can_scroll = reads
-            self.refresh_bindings()
 
     def _get_findings(self, draft: Draft) -> DataFindings:
         """Return the findings on the data; start computing what is missing."""

@@ -182,3 +182,18 @@ def test_going_back_from_another_path_leaves_nothing_behind(
 def with_model_of(draft: Draft) -> Draft:
     """Return the draft with the model that was chosen on the way."""
     return draft.with_plan(model=schema.Model(name="owner/small"))
+
+
+def test_consent_to_send_secrets_is_for_these_rows_and_this_platform() -> None:
+    openai = Draft(make_machine()).with_provider("openai").with_place().allowing("secrets")
+    files = schema.Files(train="other.jsonl")
+    assert "secrets" in openai.with_place().plan.allow
+    assert "secrets" in openai.with_check(openai.plan.data.files, None).plan.allow
+    assert "secrets" not in openai.with_check(files, None).plan.allow
+    elsewhere = openai.with_provider("cloud").with_platform("together").with_place()
+    assert "secrets" not in elsewhere.plan.allow
+
+
+def test_a_platform_has_no_step_for_the_estimate() -> None:
+    assert Draft(make_machine()).skipped_steps == frozenset()
+    assert Draft(make_machine()).with_provider("openai").skipped_steps == {"Estimate"}

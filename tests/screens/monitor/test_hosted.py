@@ -8,6 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.quantity import Figure
+from ftwizard.runs import hosted as hosted_runs
 from ftwizard.runs import remote
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob
@@ -84,3 +85,25 @@ def test_stop_asks_what_to_do_with_the_job(hosted_story: Story) -> None:
     with living(hosted_story.folder, started=NOW - 800):
         watch((100, 30), play)
     assert "steps done by then may be billed" in frames[0] and "only stop following" in frames[0]
+
+
+def test_a_missing_loss_is_explained_while_the_job_runs_and_after_it(story: Story) -> None:
+    story.folder.plan.write_text(PLAN)
+    remote.write(story.folder, make_record(status="queued", state="pending"))
+    story.write_event("phase", 700, phase="training", step=0, total=20)
+    with living(story.folder, started=NOW - 800):
+        assert "no steps yet" in watch((80, 24))
+        remote.write(story.folder, make_record())
+        assert "OpenAI has published no loss for this job yet" in watch((80, 24))
+        story.write_event("log", 600, step=1, loss=1.5)
+        assert "published no loss" not in watch((80, 24))
+    ended, progress = make_record(status="succeeded", state="succeeded"), Progress()
+    text = hosted_runs.describe_missing_loss(ended, progress, is_alive=False)
+    assert text == "OpenAI published no loss for this job"
+
+
+def test_long_ids_can_be_copied_where_there_is_room() -> None:
+    job = "ft-cd561873-3c9b-4ad8-b7f1-b44f1721d46f"
+    text = hosted.format_job(make_record(job_id=job), 44, in_columns=True, in_full=True).plain
+    assert job in "".join(line[10:].strip() for line in text.splitlines())
+    assert all(len(line) <= 44 for line in text.splitlines())
