@@ -107,7 +107,7 @@ def test_a_typed_key_is_kept_only_on_request(
         await wait_for_text(pilot, "Enter the key first.")
         await pilot.press(*"sk-wrong-0123456789", "enter")
         await wait_for_text(pilot, "refused the key")
-        await wait_for_text(pilot, "and enter it above.")
+        await wait_for_text(pilot, "above.")  # where to enter it
         frames.append(frame(pilot.app))
         assert not kept_keys.keys_file().exists()
         assert accounts.find_key("openai") is None, "a wrong key is not remembered"
