@@ -14,7 +14,7 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.runs import checkpoints
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json, ok, run, run_here
 from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import command_pid, events, until, until_ended
 from tests.helpers.models import make_tiny
@@ -151,14 +151,14 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
         (("--drop", "41"), "has no row at line 41"),
         (("--drop", "1", "--rate-times", "1000"), "recipe.learning_rate is 10"),
     ):
-        refused = run("branch", "heart", *arguments)
+        refused = run_here("branch", "heart", *arguments)
         assert refused.returncode in (1, 2) and says in refused.stderr, (arguments, refused.stderr)
     rows = (small.root / "plan.jsonl").read_text()
     (small.root / "plan.jsonl").write_text(rows.replace("aaa", "aba", 1))
-    refused = run("branch", "heart", "--rate-times", "0.5")
+    refused = run_here("branch", "heart", "--rate-times", "0.5")
     assert refused.returncode == 1 and ": train" in refused.stderr
     assert "could not be compared" in refused.stderr
-    refused = run("branch", "heart", "--drop", "1")
+    refused = run_here("branch", "heart", "--drop", "1")
     assert refused.returncode == 1 and "no longer those that were evaluated" in refused.stderr
     (small.root / "plan.jsonl").write_text(rows)
     assert not list(small.root.glob("*-train.jsonl")), "no run, no file"
