@@ -29,7 +29,7 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, until, wait_for_text
-from tests.screens.wizard.steps import open_data_page, read_data_file, wait_for_page
+from tests.screens.wizard.steps import open_data_page, paste, read_data_file, wait_for_page
 
 
 def test_each_answer_updates_the_recommendation_at_once() -> None:
@@ -81,7 +81,8 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
         await wait_for_text(pilot, "Prepare rows for Google Vertex AI?")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)
-        await pilot.press(*str(rows), "enter")
+        await paste(pilot, rows)
+        await pilot.press("enter")
         await wait_for_text(pilot, "rows, Alpaca")
         recorded.append(frame(pilot.app))
         for page in (ChooseDialog, SaveAsDialog, ResultDialog):  # the rows are converted first
@@ -158,7 +159,8 @@ def test_data_page_checks_and_previews_rows(home: Path, rows: Path) -> None:
 def test_missing_file_shows_an_error_and_keeps_the_input(tmp_path: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await open_data_page(pilot)
-        await pilot.press(*str(tmp_path / "none.jsonl"), "enter")
+        await paste(pilot, tmp_path / "none.jsonl")
+        await pilot.press("enter")
         await wait_for_text(pilot, "does not exist")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)

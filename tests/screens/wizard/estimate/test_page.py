@@ -34,7 +34,7 @@ from tests.helpers.models import make_tiny
 from tests.screens.draft.test_time_limit import make_draft
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.data.reports import clean
-from tests.screens.wizard.steps import read_data_file, wait_for_page
+from tests.screens.wizard.steps import paste, read_data_file, wait_for_page
 
 BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 
@@ -188,7 +188,7 @@ async def open_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "
     await read_data_file(pilot, rows)
     await pilot.press("enter")
     await wait_for_page(pilot, RecipePage)
-    await pilot.press(*str(tiny))
+    await paste(pilot, tiny)
     if epochs:
         pilot.app.screen.query_one("#setting-epochs Input", Input).value = epochs
     await pilot.press("enter")

@@ -24,7 +24,7 @@ from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.doubles.openai_service import RunningService
 from tests.screens.frames import drive, frame, until, wait_for_text
-from tests.screens.wizard.steps import wait_for_page
+from tests.screens.wizard.steps import paste, wait_for_page
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,8 @@ async def walk_to_review(pilot: Pilot[Any], file: Path) -> None:
     await wait_for_text(pilot, "takes the key")
     await pilot.press("enter")
     await wait_for_page(pilot, DataPage)
-    await pilot.press(*str(file), "enter")
+    await paste(pilot, file)
+    await pilot.press("enter")
     await wait_for_text(pilot, "→ Continue with")
     await pilot.press("enter")
     await wait_for_page(pilot, HostedSettingsPage)
