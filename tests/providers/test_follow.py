@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -133,6 +134,22 @@ def test_a_follower_that_was_stopped_continues(
     steps = [event["step"] for event in events(folder, "log")]
     assert len(steps) == copied == len(set(steps))
     assert count_jobs(openai_service) == 1
+
+
+def test_a_full_disk_creates_no_job_whose_intent_is_not_on_it(
+    openai_service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = create_run(tmp_path), remote.write
+
+    def fill(path: JobFolder, record: RemoteJob) -> None:
+        if record.requested is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, record)
+
+    monkeypatch.setattr(remote, "write", fill)
+    with pytest.raises(OSError, match="No space"):
+        run_follower(folder)
+    assert count_jobs(openai_service) == 0
 
 
 @pytest.mark.parametrize("may_exist", [False, True])
