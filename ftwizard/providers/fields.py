@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ftwizard.text import make_visible
+from ftwizard.text import format_duration, make_visible
 
 MAX_TEXT = 1000
 """Characters of a field that are kept."""
@@ -75,3 +75,19 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def describe_clock(header: str | None, now: float) -> str:
+    """Return a caution if the clock differs from a ``Date`` header by over five minutes."""
+    try:
+        server = email.utils.parsedate_to_datetime(header or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return ""
+    difference = now - server
+    if abs(difference) <= 300:
+        return ""
+    direction = "ahead of" if difference > 0 else "behind"
+    return (
+        f"This machine's clock is {format_duration(abs(difference))} {direction} the platform's."
+        " Set it: timedatectl set-ntp true"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import email.utils
 import re
 import ssl
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import ErrorKind, ProviderError
 from ftwizard.providers.fields import read_retry_after
 from ftwizard.providers.platforms import ACCESS
-from ftwizard.text import format_duration, make_visible
+from ftwizard.text import make_visible
 
 MAX_TEXT = 300
 """Characters of a platform's message that are shown."""
@@ -302,22 +301,6 @@ def _describe_certificate(
         f"The certificate of {account.host} could not be verified: {reason}.",
         "Behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate.",
         "certificate",
-    )
-
-
-def describe_clock(header: str | None, now: float) -> str:
-    """Return a caution if the clock differs from a ``Date`` header by over five minutes."""
-    try:
-        server = email.utils.parsedate_to_datetime(header or "").timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return ""
-    difference = now - server
-    if abs(difference) <= 300:
-        return ""
-    direction = "ahead of" if difference > 0 else "behind"
-    return (
-        f"This machine's clock is {format_duration(abs(difference))} {direction} the platform's."
-        " Set it: timedatectl set-ntp true"
     )
 
 

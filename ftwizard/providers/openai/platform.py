@@ -18,7 +18,8 @@ from ftwizard.providers.base import (
     Platform,
     ProviderError,
 )
-from ftwizard.providers.openai import errors, files, graders, jobs, models
+from ftwizard.providers.fields import describe_clock
+from ftwizard.providers.openai import files, graders, jobs, models
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.request import build_request
 from ftwizard.providers.platforms import ACCESS
@@ -113,7 +114,7 @@ class OpenAIPlatform(OpenAIClient, Platform):
             action, functools.partial(raw.list, limit=1), model=self.get_model_id(plan)
         )
         self.call(action, answer.parse)
-        caution = errors.describe_clock(answer.headers.get("date"), time.time())
+        caution = describe_clock(answer.headers.get("date"), time.time())
         return [caution] if caution else []
 
     def try_grader(self, plan: Plan, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from together import APIError
@@ -15,6 +16,7 @@ from ftwizard.providers.base import (
     ProviderError,
     tolerate,
 )
+from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.platforms import ACCESS
 from ftwizard.providers.together import downloads, endpoints, files, jobs, models
 from ftwizard.providers.together.client import WANDB_KEY_VARIABLE, TogetherClient
@@ -60,7 +62,8 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
     def check_plan(self, plan: Plan) -> list[str]:
         with self.translate():
             # Refuses a wrong key, and an answer that is not Together's.
-            self.sdk.files.list().to_dict(mode="json", warnings=False)
+            answer = self.sdk.files.with_raw_response.list()
+            answer.parse().to_dict(mode="json", warnings=False)
         with tolerate("missing", "rejected", "unreachable"), self.translate():
             self.sdk.fine_tuning.list()  # refuses an account that may not fine-tune, before the upload
         model = plan.model.name
@@ -71,7 +74,8 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
                 "rejected", f"Together cannot train {make_visible(model, 80)} with this plan: "
                 f"{'; '.join(problems)}.", "Change it in the plan.", code="outside_limits",
             )  # fmt: skip
-        return self._find_cautions(plan)
+        clock = describe_clock(answer.headers.get("date"), time.time())
+        return [*self._find_cautions(plan), *filter(None, [clock])]
 
     def _find_cautions(self, plan: Plan) -> list[str]:
         settings = plan.together

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from ftwizard.providers.base import ProviderError
+from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.openai import errors
 from ftwizard.providers.openai.platform import OpenAIPlatform
 from tests.providers.openai.script import JOB, KEY, make_error, make_plan, make_remote
@@ -169,4 +170,4 @@ def test_a_wrong_clock_is_named(
 
 @pytest.mark.parametrize("header", [None, "", "yesterday", email.utils.formatdate(1_000)])
 def test_a_clock_is_compared_only_with_a_date(header: str | None) -> None:
-    assert errors.describe_clock(header, 1_100) == ""
+    assert describe_clock(header, 1_100) == ""

@@ -14,6 +14,7 @@ from together import types
 
 from ftwizard.plan.schema import Wandb
 from ftwizard.providers.base import Platform
+from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.platforms import get_platform
 from ftwizard.providers.together.platform import TogetherPlatform
 from tests.doubles.together_service import KEY, LLAMA, QWEN
@@ -77,6 +78,16 @@ def test_cautions(make_world: MakeWorld) -> None:
         "wandb.tags",
     ):
         assert part in text
+
+
+def test_a_wrong_clock_is_a_caution(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ftwizard.providers.together.platform.describe_clock",
+        lambda header, now: describe_clock(header, now - 9_000),
+    )
+    world = make_world()
+    cautions = world.platform.check_plan(world.make_plan())
+    assert "clock" in cautions[-1] and "behind" in cautions[-1]
 
 
 def test_the_sdk_prints_nothing(make_world: MakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
