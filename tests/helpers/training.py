@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ def again(folder: JobFolder) -> JobFolder:
             write_json(worker.folder.result, result)  # where it is now: tests move it meanwhile
         finally:
             worker.events.close()
+            gc.unfreeze()  # what earlier tests left is collected again
     return folder
 
 
