@@ -153,7 +153,10 @@ class HostedModels:
         hint = "Ask again; the platform may have been busy."
         if isinstance(error, self._openai.AuthenticationError):
             hint = f"Set {endpoint.key_variable} to a valid key."
-        elif isinstance(error, self._openai.NotFoundError):
+        elif (
+            isinstance(error, self._openai.NotFoundError)
+            or getattr(error, "code", None) == "model_not_available"  # Together's
+        ):
             hint = "Check that the model is still there, and deployed."
         return FtwizardError(f"{self._platform} did not answer as {model}: {reason}.", hint)
 

@@ -274,6 +274,14 @@ def test_error_of_the_platform_is_a_sentence_without_the_key(
     assert KEY not in raised.value.text and "OPENAI_API_KEY" in raised.value.hint
 
 
+def test_a_model_that_is_not_deployed_any_more_is_named(home: Path, server: ChatEndpoint) -> None:
+    server.reply = lambda body: error(400, "Unable to access it", code="model_not_available")
+    models = hosted_chat.load(make_ended(home / "runs" / "one"), base=False, say=lambda part: None)
+    with pytest.raises(FtwizardError, match="did not answer") as raised:
+        ask(models)
+    assert "deployed" in raised.value.hint
+
+
 def test_screens_pass_on_only_the_key_of_the_platform(home: Path, server: ChatEndpoint) -> None:
     folder = make_ended(home / "runs" / "one")
     for name in ("chat", "eval"):
