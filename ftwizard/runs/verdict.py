@@ -228,6 +228,7 @@ def describe(verdict: Verdict | None) -> str:
 def describe_change(evidence: Evidence, rival: str = BASE) -> str:
     """Describe a measure of the tuned model and of its rival, without a verb of judgment."""
     base, tuned = evidence.base, evidence.tuned
+    unchanged = evidence.is_small or not evidence.direction
     if evidence.measure == "match":
         right, before = (round(share * evidence.rows) for share in (tuned, base))
         verb = "is" if evidence.rows == 1 else "are"
@@ -238,13 +239,17 @@ def describe_change(evidence: Evidence, rival: str = BASE) -> str:
     if evidence.measure == "loss" and rival != BASE:
         return f"test loss is {tuned:.3f}, {base:.3f} with {rival}"
     if evidence.measure == "loss":
+        if unchanged and f"{base:.3f}" == f"{tuned:.3f}":
+            return f"test loss stayed at {tuned:.3f}"
         verb = "fell" if tuned < base else "rose"
         return f"test loss {verb} from {base:.3f} to {tuned:.3f}"
     if evidence.measure == "score":
         return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
     if rival != BASE:
         return f"chrF is {tuned:.0f}, {base:.0f} with {rival}"
-    nearness = "closer to" if tuned >= base else "further from"
+    if unchanged and f"{base:.0f}" == f"{tuned:.0f}":
+        return f"answers are as close to the expected ones as with {BASE}, chrF {tuned:.0f}"
+    nearness = "closer to" if tuned > base else "further from"
     return f"answers are {nearness} the expected ones, chrF {base:.0f} → {tuned:.0f}"
 
 

@@ -76,6 +76,8 @@ CASES: list[tuple[AnswerKind, list[ScoredPair], Outcome, str]] = [
     ("text", make_pairs(400, loss=(2.1, 2.1), chrf=(21, 21)), "no_change", "test loss rose from 2.08"),
     ("text", make_pairs(400, loss=(2.1, 2.09), noise=0.01), "no_change", "0% to 1% less on 400"),
     ("text", make_pairs(30, chrf=(21, 34)), "helped", "chrF 19 → 33 (30 test rows"),
+    ("text", make_pairs(400, loss=(2.1, 2.1), noise=0.001), "no_change", "test loss stayed at 2.09"),
+    ("text", make_pairs(900, chrf=(21, 21.05)), "no_change", "answers are as close to the expected"),
     ("text", make_near_perfect(50), "base_suffices", "the expected ones, chrF 99 → 100"),
     ("text", make_near_perfect(50, 30.0), "helped", "(86% to 100% less on 50 test rows)"),
 ]  # fmt: skip
