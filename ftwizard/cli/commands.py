@@ -358,6 +358,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     ("deploy", "deploy the model of a hosted run, where that is billed by the hour",
      "deployments:deploy", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--checkpoint", "N", "the model of step N, where the platform keeps it under a name",
+               type=int),
         _switch("--yes", "ask nothing"),
     )),
     ("teardown", "list what is billed by the hour at the platforms, and delete it",

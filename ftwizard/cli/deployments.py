@@ -68,11 +68,25 @@ def deploy(arguments: argparse.Namespace) -> int:
             f"Run {folder.id} has not ended with a model yet.",
             f"Its state: ftwizard status {folder.id}",
         )
+    if arguments.checkpoint is not None:
+        record = _choose_checkpoint(folder, record, arguments.checkpoint)
     if record.provider == "openai":
         return _explain_openai(arguments, folder, record)
     if record.provider == "foundry":
         return _explain_foundry(arguments, folder, record)
     return _deploy(arguments, folder, record)
+
+
+def _choose_checkpoint(folder: JobFolder, record: RemoteJob, step: int) -> RemoteJob:
+    """Return a record whose model is that of a checkpoint; it is not for the disk."""
+    if record.provider == "together":
+        raise FtwizardError(
+            f"{hosted.name_platform(record.provider)} deploys the model of the last step only.",
+            f"Download the checkpoint: ftwizard download {folder.id} --checkpoint {step}",
+            USAGE,
+        )
+    model = hosted.find_checkpoint(folder.id, record, step)
+    return msgspec.structs.replace(record, tuned_model=model)
 
 
 def _explain_openai(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:

@@ -168,6 +168,13 @@ def _find_way_to_ask(folder: JobFolder) -> Step | None:
         return STEPS["merge"]._replace(
             text="merge its adapter, to evaluate and serve it here (downloads its base model if needed)"
         )
+    better = hosted.find_better_checkpoint(record.checkpoints)
+    if better and record.provider == "foundry":
+        text = (
+            f"stop at the best epoch: deploy checkpoint {better.step}, whose validation loss is lower, "
+            "to evaluate it; billed by the hour"
+        )
+        return Step(text, "deploy", ("--checkpoint", str(better.step)))
     return Step("deploy it, which is billed by the hour, to evaluate it", "deploy")
 
 

@@ -245,6 +245,12 @@ def test_foundry_gets_its_commands(
     text = capsys.readouterr().out
     assert "az cognitiveservices account deployment create" in text and "per hour" in text
     assert "ftwizard eval one --served-model ftwizard-tuned" in text
+    assert main(["deploy", "one", "--checkpoint", "10"]) == 0
+    best = next(kept.model for kept in record.checkpoints if kept.step == 10)
+    assert best and f"--model-name {best} " in capsys.readouterr().out.replace("\n", " ")
+    assert read(folder).tuned_model == record.tuned_model, "only the commands are about it"
+    assert main(["deploy", "one", "--checkpoint", "11"]) == 1
+    assert "It keeps: 10" in capsys.readouterr().err
     assert (
         "deployment my-tuned may be billed" in dict(hosted.list_facts(folder, record))["! billed"]
     )
@@ -323,7 +329,11 @@ def test_the_best_checkpoint_is_named_with_its_command() -> None:
 
 
 def test_the_next_step_makes_a_model_that_is_not_served_answer(home: Path) -> None:
-    folder = make_ended(home / "runs" / "one", make_remote(provider="together"))
+    folder = make_ended(home / "runs" / "one", make_remote(provider="foundry"))
+    step = next_steps.find_next(folder)
+    assert step.text.startswith("stop at the best epoch: deploy checkpoint 10")
+    assert step.format_command("one") == "ftwizard deploy one --checkpoint 10"
+    remote.write(folder, make_remote(provider="together"))
     assert next_steps.find_next(folder).format_command("one") == "ftwizard deploy one"
     folder.adapter.mkdir()
     assert next_steps.find_next(folder).format_command("one") == "ftwizard merge one"
