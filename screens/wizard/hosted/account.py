@@ -135,7 +135,9 @@ class AccountPage(WizardPage):
             self._is_checking = False
         report = self._report
         is_accepted = report is not None and accounts.is_accepted(report)
-        self._asks = not is_accepted
+        # Without an answer, the key that is here may be right: Enter tries it again.
+        is_untried = not typed and report is not None and report.cause == "unreachable"
+        self._asks = not is_accepted and not is_untried
         if is_accepted or (report is not None and report.cause == "key"):
             self._clear_keys()
         if report is not None and report.ready:

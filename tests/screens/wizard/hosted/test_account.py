@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import replace
 from typing import Any
@@ -143,3 +144,19 @@ def test_a_model_of_another_account_is_refused_with_one_key_to_go_elsewhere(
     assert (step.direction, step.draft.hosted) == (0, "foundry")
     assert step.draft.answers == answers and step.draft.plan.provider == "foundry"
     assert step.draft.with_provider("openai").with_place().plan.provider == "openai"
+
+
+def test_enter_tries_the_key_that_is_here_again_where_nobody_answered(
+    openai_service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["OPENAI_BASE_URL"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "could not be reached")
+        assert "needs a key" not in frame(pilot.app)
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        await pilot.press("enter")
+        await wait_for_text(pilot, "takes the key")
+
+    on_page(AccountPage, OPENAI, (80, 24), play)
