@@ -68,12 +68,15 @@ def deploy(arguments: argparse.Namespace) -> int:
             f"Run {folder.id} has not ended with a model yet.",
             f"Its state: ftwizard status {folder.id}",
         )
-    if arguments.checkpoint is not None:
-        record = _choose_checkpoint(folder, record, arguments.checkpoint)
+    step = arguments.checkpoint
+    if step is not None:
+        chosen = _choose_checkpoint(folder, record, step)
+        step = None if chosen.tuned_model == record.tuned_model else step  # the last is the result
+        record = chosen
     if record.provider == "openai":
         return _explain_openai(arguments, folder, record)
     if record.provider == "foundry":
-        return _explain_foundry(arguments, folder, record)
+        return _explain_foundry(arguments, folder, record, step)
     return _deploy(arguments, folder, record)
 
 
@@ -96,10 +99,12 @@ def _explain_openai(arguments: argparse.Namespace, folder: JobFolder, record: Re
     return 0
 
 
-def _explain_foundry(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
+def _explain_foundry(
+    arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob, step: int | None
+) -> int:
     platform = _get_foundry()
     plan = plan_file.read_run(folder)
-    lines = platform.describe_deployment(plan, record.tuned_model or "", folder.id)
+    lines = platform.describe_deployment(plan, record.tuned_model or "", folder.id, step)
     report = _make_report(folder, record, commands=lines)
     output.print_report(arguments, report, lines)
     return 0

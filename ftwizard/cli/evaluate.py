@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,9 +27,6 @@ from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import TrainResult, read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import command
-
-if TYPE_CHECKING:
-    from ftwizard.evaluate.arms import Arm
 
 EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
@@ -156,24 +153,33 @@ def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: Rem
             "Evaluate a checkpoint that it keeps: --checkpoint N",
             USAGE,
         )
+    if arguments.checkpoints and arguments.served_model:
+        raise FtwizardError(
+            "--served-model names one deployment, and --checkpoints asks one for each checkpoint.",
+            "Evaluate one of them: --checkpoint N --served-model NAME",
+            USAGE,
+        )
     from ftwizard.evaluate.run.hosted import make_arm
     from ftwizard.providers.endpoints import find_endpoints, record_endpoint
 
     used = plan_file.read_run(run)
-    endpoints = find_endpoints(
-        run, record, used, tuned=arguments.served_model or "", base=arguments.base or ""
-    )
-    base = make_arm("base", endpoints.base) if endpoints.base else None
-    arms: list[Arm] = []
-    steps: dict[str, int] = {}
-    for name, model, step in _list_hosted_models(arguments, run, record):
-        arm = make_arm(name, endpoints.tuned)
-        arms.append(msgspec.structs.replace(arm, served_name=model) if model else arm)
-        steps |= {name: step} if step is not None else {}
+    chosen = _list_hosted_models(arguments, run, record)
+    endpoints = [
+        find_endpoints(
+            run, record, used, tuned=arguments.served_model or "", base=arguments.base or "",
+            checkpoint=step,
+        )
+        for _, step in chosen
+    ]  # fmt: skip
+    arms = [make_arm(name, at.tuned) for (name, _), at in zip(chosen, endpoints, strict=True)]
+    steps = {name: step for name, step in chosen if step is not None}
+    tuned, served_base = endpoints[0]
+    base = make_arm("base", served_base) if served_base else None
     if arguments.served_model or arguments.base:
+        is_tuned = not _picks_weights(arguments)
         record = msgspec.structs.replace(
-            record, tuned_endpoint=record_endpoint(endpoints.tuned),
-            base_endpoint=record_endpoint(endpoints.base) if endpoints.base else None,
+            record, tuned_endpoint=record_endpoint(tuned) if is_tuned else record.tuned_endpoint,
+            base_endpoint=record_endpoint(served_base) if served_base else None,
         )  # fmt: skip
         remote.write(run, record)  # chats and later evaluations ask the same deployments
     plan = _override(used, arguments)
@@ -201,23 +207,15 @@ def _print_cost(plan: Plan, run: JobFolder, record: RemoteJob, candidates: int) 
 
 def _list_hosted_models(
     arguments: argparse.Namespace, run: JobFolder, record: RemoteJob
-) -> list[tuple[str, str, int | None]]:
-    """Return the models to evaluate, each with its name here, its name at the platform (empty: the
-    tuned model's own) and its step (None: that of the tuned model)."""
-    kept = {c.step: c.model for c in record.checkpoints if c.model}
-    if not _picks_weights(arguments):
-        return [("tuned", "", None)]
-    if arguments.checkpoints and kept:
-        return [(f"checkpoint-{step}", kept[step], step) for step in sorted(kept)]
-    if model := kept.get(arguments.checkpoint):
-        return [("tuned", model, arguments.checkpoint)]
-    platform = hosted.name_platform(record.provider)
-    listed = ", ".join(map(str, sorted(kept)))
-    wanted = "no checkpoint" if arguments.checkpoints else f"no checkpoint {arguments.checkpoint}"
-    raise FtwizardError(
-        f"{platform} has {wanted} of run {run.id} that can be asked.",
-        f"It keeps: {listed}." if listed else "",
-    )
+) -> list[tuple[str, int | None]]:
+    """Return the models to evaluate, each with its name here and its step (None: the tuned model)."""
+    if not arguments.checkpoints:
+        return [("tuned", arguments.checkpoint)]
+    kept = sorted(c.step for c in record.checkpoints if c.model)
+    if not kept:
+        platform = hosted.name_platform(record.provider)
+        raise FtwizardError(f"{platform} has no checkpoint of run {run.id} that can be asked.")
+    return [(f"checkpoint-{step}", step) for step in kept]
 
 
 def _picks_weights(arguments: argparse.Namespace) -> bool:

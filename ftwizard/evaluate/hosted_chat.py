@@ -173,15 +173,14 @@ def load(
     assert record is not None
     platform = hosted.name_platform(record.provider)
     say(f"models at {platform}")
-    served = hosted.find_checkpoint(folder.id, record, checkpoint) if checkpoint else ""
-    endpoints = find_endpoints(folder, record, plan_file.read_run(folder), tuned=served)
+    endpoints = find_endpoints(folder, record, plan_file.read_run(folder), checkpoint=checkpoint)
     notes = []
     if base and endpoints.base is None:
         notes.append(f"The base model is not deployed at {platform}: only the tuned model answers.")
     ready = ReadyEvent(
         run=folder.id,
         base_name=make_visible(record.model, hosted.MAX_ID),
-        step=checkpoint or _find_step(record),
+        step=_find_step(record) if checkpoint is None else checkpoint,
         device=platform,
         has_base=base and endpoints.base is not None,
         has_template=True,

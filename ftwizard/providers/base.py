@@ -263,8 +263,13 @@ class Platform(Protocol):
         """Resume a paused job, where ``can_pause``; one that runs already is not an error."""
         raise _cannot_pause(self.name)
 
-    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
-        """Return where a model can be asked; None if it must be deployed first."""
+    def get_endpoint(
+        self, model: str, plan: Plan, *, checkpoint: int | None = None
+    ) -> Endpoint | None:
+        """Return where a model can be asked; None if it must be deployed first.
+
+        ``checkpoint``: its step, if it is the model of a checkpoint and not the result.
+        """
         ...
 
     def download(

@@ -27,12 +27,13 @@ class Endpoints(NamedTuple):
 
 
 def find_endpoints(
-    folder: JobFolder, record: RemoteJob, plan: Plan, *, tuned: str = "", base: str = ""
-) -> Endpoints:
+    folder: JobFolder, record: RemoteJob, plan: Plan, *, tuned: str = "", base: str = "",
+    checkpoint: int | None = None,
+) -> Endpoints:  # fmt: skip
     """Return where the models of a hosted run can be asked.
 
     ``tuned`` and ``base`` are names under which they are served, where the user gives them, as of a
-    deployment. Raises ProviderError without a key, or if the platform does not answer; FtwizardError
+    deployment. ``checkpoint``: step of the one to ask instead of the result. Raises ProviderError without a key, or if the platform does not answer; FtwizardError
     if there is no tuned model, or if it is not deployed.
     """
     run = make_visible(folder.id, 64)
@@ -42,11 +43,20 @@ def find_endpoints(
     if provider is None:
         raise FtwizardError(f"Run {run} names no known platform.", "Its remote.json was edited.")
     platform = get_platform(provider)
-    served = _find(platform, tuned, record.tuned_endpoint, record.tuned_model or "", plan)
+    model, recorded = record.tuned_model or "", record.tuned_endpoint
+    if checkpoint is not None:
+        kept = hosted.find_checkpoint(folder.id, record, checkpoint)
+        if kept == model:  # the last one is the result
+            checkpoint = None
+        else:
+            model, recorded = kept, None
+    served = _find(platform, tuned, recorded, model, plan, checkpoint)
     if served is None:
+        subject = "The tuned model" if checkpoint is None else f"Checkpoint {checkpoint}"
+        chosen = run if checkpoint is None else f"{run} --checkpoint {checkpoint}"
         raise FtwizardError(
-            f"The tuned model of run {run} is not deployed at {ACCESS[provider].name}, so it cannot be asked.",
-            f"Deploy it: ftwizard deploy {run}. Under a name of your own: ftwizard eval {run} "
+            f"{subject} of run {run} is not deployed at {ACCESS[provider].name}, so it cannot be asked.",
+            f"Deploy it: ftwizard deploy {chosen}. Under a name of your own: ftwizard eval {chosen} "
             "--served-model NAME",
         )
     with contextlib.suppress(ProviderError):  # the tuned model is what was asked for
@@ -55,8 +65,9 @@ def find_endpoints(
 
 
 def _find(
-    platform: Platform, name: str, recorded: RemoteEndpoint | None, model: str, plan: Plan
-) -> Endpoint | None:
+    platform: Platform, name: str, recorded: RemoteEndpoint | None, model: str, plan: Plan,
+    checkpoint: int | None = None,
+) -> Endpoint | None:  # fmt: skip
     """Return where a model is served: under ``name``, else as recorded, else as the platform says."""
     if name or (recorded and _is_same(platform, recorded)):
         return Endpoint(
@@ -64,7 +75,7 @@ def _find(
             served_name=name or (recorded.served_name if recorded else ""),
             key_variable=ACCESS[platform.id].key_variable,
         )
-    return platform.get_endpoint(model, plan)
+    return platform.get_endpoint(model, plan, checkpoint=checkpoint)
 
 
 def _is_same(platform: Platform, recorded: RemoteEndpoint) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,14 @@ from ftwizard.text import format_dollars, make_visible
 API_PATH = "/openai/v1"
 _PROJECT_HOST = ".services.ai.azure.com"
 _DEPLOYMENT = "az cognitiveservices account deployment"
+
+
+def name_checkpoint_deployment(model: str, step: int) -> str:
+    """Return the name of the deployment of a checkpoint.
+
+    It is the same for every command, and no other model's: runs may have checkpoints of the same step.
+    """
+    return f"ftwizard-step-{step}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 def complete_endpoint(endpoint: str) -> str:
@@ -110,16 +119,21 @@ class FoundryPlatform(OpenAIPlatform):
         training_type = self._get_settings(plan).trainingType
         return {**super().build_request(plan, remote), "trainingType": training_type}
 
-    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
+    def get_endpoint(
+        self, model: str, plan: Plan, *, checkpoint: int | None = None
+    ) -> Endpoint | None:
         """Return the plan's deployment for a model: the base model's, or the tuned one's.
 
         Without one, a deployment with the name of the model is looked for: it is asked for a token.
+        That of a checkpoint has the name that ``describe_deployment`` gives it, or its model's.
         """
         is_base = model in (plan.model.name, self.get_model_id(plan))
         name = plan.foundry.base_deployment if is_base else plan.foundry.deployment
+        names = [model, plan.model.name] if is_base else [model]
+        if checkpoint is not None:
+            name, names = "", [name_checkpoint_deployment(model, checkpoint), model]
         if not name:
-            names = dict.fromkeys((model, plan.model.name) if is_base else (model,))
-            name = next(filter(self._is_deployed, names), None)
+            name = next(filter(self._is_deployed, dict.fromkeys(names)), None)
         if not name:
             return None
         key_variable = ACCESS[self.id].key_variable
@@ -138,13 +152,19 @@ class FoundryPlatform(OpenAIPlatform):
             return error.kind == "rejected"  # a refusal of the prompt comes from a model
         return True
 
-    def describe_deployment(self, plan: Plan, tuned_model: str, run_id: str) -> list[str]:
-        """Return lines with the commands that deploy the tuned model of a run, evaluate it, list
-        deployments, and delete one.
+    def describe_deployment(
+        self, plan: Plan, tuned_model: str, run_id: str, checkpoint: int | None = None
+    ) -> list[str]:
+        """Return lines with the commands that deploy the tuned model of a run, or that of a
+        checkpoint, evaluate it, list deployments, and delete one.
 
         Deployments are made with the Azure CLI: the key of the API may not make or list them.
         """
         name = plan.foundry.deployment or "ftwizard-tuned"
+        picked = f"--served-model {shlex.quote(make_visible(name))}"
+        if checkpoint is not None:
+            name = name_checkpoint_deployment(tuned_model, checkpoint)
+            picked = f"--checkpoint {checkpoint}"
         chosen = f"{self._get_account()} --deployment-name {shlex.quote(name)}"
         model = shlex.quote(make_visible(tuned_model, 200))
         create = (
@@ -164,7 +184,7 @@ class FoundryPlatform(OpenAIPlatform):
             ]
         return [
             *makes,
-            f"Then evaluate it: ftwizard eval {run_id} --served-model {shlex.quote(make_visible(name))}",
+            f"Then evaluate it: ftwizard eval {run_id} {picked}",
             *self.describe_teardown(name),
         ]
 

@@ -248,7 +248,8 @@ def describe_headroom(headroom: Headroom) -> list[str]:
 def describe_action(action: Action) -> str:
     match action.kind:
         case "checkpoint":
-            return f"Use checkpoint {action.step} instead"
+            before = ": deploy it, then evaluate it" if action.needs_deployment else ""
+            return f"Use checkpoint {action.step} instead{before}"
         case "scale":
             *first, last = (f"{scale:.0%}" for scale in SWEEP if scale < 1)
             return f"Weaken the adapter: judge it at {', '.join(first)} and {last} of its strength"
@@ -453,7 +454,8 @@ def find_arguments(action: Action) -> tuple[str, ...]:
         case "scale":
             return "eval", "--sweep"
         case "checkpoint":
-            return "eval", "--checkpoint", str(action.step)
+            command = "deploy" if action.needs_deployment else "eval"
+            return command, "--checkpoint", str(action.step)
         case "drop_rows":
             return "branch", "--drop", ",".join(map(str, action.lines)), "--from", "start"
         case "mix":

@@ -155,6 +155,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For ``more_items``."""
     by_hand: bool = False
     """Whether no command does it: a run that trains at a platform has no child runs."""
+    needs_deployment: bool = False
+    """For ``checkpoint``: whether it answers only once it is deployed."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -308,9 +308,11 @@ def describe_lowest(run_id: str, record: RemoteJob) -> tuple[str, str] | None:
         f"({last.eval_loss:.4g}). {name_platform(record.provider)} keeps that checkpoint"
     )
     if lowest.model:
-        command = f"ftwizard eval {run_id} --checkpoint {lowest.step}"
+        is_served = record.provider != "foundry"
+        action, verb = ("Evaluate it", "eval") if is_served else ("Deploy it first", "deploy")
+        command = f"ftwizard {verb} {run_id} --checkpoint {lowest.step}"
         return (
-            f"{text} as {make_visible(lowest.model, 2 * MAX_ID)}. Evaluate it: {command}",
+            f"{text} as {make_visible(lowest.model, 2 * MAX_ID)}. {action}: {command}",
             command,
         )
     command = f"ftwizard download {run_id} --checkpoint {lowest.step}"

@@ -143,10 +143,11 @@ def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
     record = remote.read(folder)
     kept = record.checkpoints if record else ()
     if passed := next((one for one in kept if one.model and judged.get(one.step) == "ship"), None):
-        return Step(f"use checkpoint {passed.step}, which passed: ask for model {passed.model}", "")
+        verb = "deploy" if record and record.provider == "foundry" else "ask for"
+        return Step(f"use checkpoint {passed.step}, which passed: {verb} model {passed.model}", "")
     better = hosted.find_better_checkpoint(kept)
     if better and better.step not in judged:
-        return _stop_at(better)
+        return _stop_at(better, needs_deployment=bool(record and record.provider == "foundry"))
     for action, step in list_changes(newest.evaluation):
         if action != "checkpoint" or int(step.options[-1]) not in judged:
             return step
@@ -170,20 +171,23 @@ def _find_way_to_ask(folder: JobFolder) -> Step | None:
         )
     better = hosted.find_better_checkpoint(record.checkpoints)
     if better and record.provider == "foundry":
-        text = (
-            f"stop at the best epoch: deploy checkpoint {better.step}, whose validation loss is lower, "
-            "to evaluate it; billed by the hour"
-        )
-        return Step(text, "deploy", ("--checkpoint", str(better.step)))
+        return _stop_at(better, needs_deployment=True)
     return Step("deploy it, which is billed by the hour, to evaluate it", "deploy")
 
 
-def _stop_at(kept: RemoteCheckpoint) -> Step:
-    """Return the step that judges a checkpoint that a platform keeps, in place of the last one."""
+def _stop_at(kept: RemoteCheckpoint, *, needs_deployment: bool) -> Step:
+    """Return the step that judges a checkpoint that a platform keeps, in place of the last one.
+
+    Where it answers only once it is deployed, that comes first: its command names the evaluation.
+    """
+    command = "deploy" if needs_deployment else "evaluate"
     text = (
-        f"stop at the best epoch: evaluate checkpoint {kept.step}, whose validation loss is lower"
+        f"stop at the best epoch: {command} checkpoint {kept.step}, whose validation loss is lower"
     )
-    return Step(text, "eval", ("--checkpoint", str(kept.step)))
+    options = ("--checkpoint", str(kept.step))
+    if needs_deployment:
+        return Step(f"{text}, to evaluate it; billed by the hour", "deploy", options)
+    return Step(text, "eval", options)
 
 
 def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step | None:

@@ -247,7 +247,11 @@ def test_foundry_gets_its_commands(
     assert "ftwizard eval one --served-model ftwizard-tuned" in text
     assert main(["deploy", "one", "--checkpoint", "10"]) == 0
     best = next(kept.model for kept in record.checkpoints if kept.step == 10)
-    assert best and f"--model-name {best} " in capsys.readouterr().out.replace("\n", " ")
+    text = capsys.readouterr().out.replace("\n", " ")
+    assert best and f"--model-name {best} " in text and "ftwizard-tuned" not in text
+    assert "Then evaluate it: ftwizard eval one --checkpoint 10" in text
+    assert main(["deploy", "one", "--checkpoint", "20"]) == 0
+    assert "--served-model ftwizard-tuned" in capsys.readouterr().out, "the last is the result"
     assert read(folder).tuned_model == record.tuned_model, "only the commands are about it"
     assert main(["deploy", "one", "--checkpoint", "11"]) == 1
     assert "It keeps: 10" in capsys.readouterr().err
@@ -260,6 +264,16 @@ def test_foundry_gets_its_commands(
         capsys.readouterr().out.replace("\n", " ")
     )
     assert read(folder).tuned_endpoint is None
+
+
+def test_together_deploys_no_checkpoint(
+    run: JobFolder, service: TogetherService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["deploy", run.id, "--checkpoint", "4", "--yes"]) == USAGE
+    text = capsys.readouterr().err.replace("\n", " ")
+    assert "Together deploys the model of the last step only." in text
+    assert f"ftwizard download {run.id} --checkpoint 4" in text
+    assert count_deployments(service) == 0
 
 
 def test_uploaded_files_are_deleted_on_demand(
@@ -320,6 +334,8 @@ def test_the_best_checkpoint_is_named_with_its_command() -> None:
     text, command = hosted.describe_lowest("one", make_remote()) or ("", "")
     assert "step 10 (0.4)" in text and "ckpt-step-10" in text
     assert command == "ftwizard eval one --checkpoint 10"
+    text, command = hosted.describe_lowest("one", make_remote(provider="foundry")) or ("", "")
+    assert "Deploy it first" in text and command == "ftwizard deploy one --checkpoint 10"
     kept = tuple(RemoteCheckpoint(id=str(n), step=n, eval_loss=n / 10) for n in (4, 8))
     record = make_remote(provider="together", checkpoints=kept)
     assert (hosted.describe_lowest("one", record) or ("", ""))[1] == (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ KEY = "sk-test-secret-of-nobody"
 
 def answer(body: dict[str, Any]) -> Reply:
     """The first checkpoint knows half of the codes."""
+    if body["messages"][-1]["content"] == "Hi":  # the look for a deployment
+        return reply_by_model(body)
     if body["model"] == CHECKPOINT:
         number = int(body["messages"][-1]["content"].rstrip("?").split()[-1])
         return reply_by_model(body | {"model": TUNED if number % 2 else BASE})
@@ -165,16 +169,13 @@ def test_evaluation_without_a_key_names_the_variable(
         run_eval("one")
 
 
-def test_deployment_is_named_once_and_then_recorded(
-    run: JobFolder, server: ChatEndpoint, environments: list[dict[str, str]],
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+def move_to_foundry(run: JobFolder, server: ChatEndpoint, models: dict[str, str]) -> None:
+    """Make the run one of Foundry, which answers by deployments: ``models`` by their names."""
     plan = msgspec.convert(run.read_job().plan, type(make_plan()))
     plan = msgspec.structs.replace(plan, provider="foundry", foundry=Foundry())
     attempt = msgspec.structs.replace(run.read_attempt(1), plan=msgspec.to_builtins(plan))
     write_json(run.attempt(1), attempt)
     remote.write(run, make_remote(provider="foundry"))
-    models = {"my-tuned": TUNED, "my-base": BASE}
 
     def answer_deployed(body: dict[str, Any]) -> Reply:
         if body["model"] not in models:
@@ -182,6 +183,49 @@ def test_deployment_is_named_once_and_then_recorded(
         return answer(body | {"model": models[body["model"]]})
 
     server.reply = answer_deployed
+
+
+def test_checkpoint_is_asked_by_the_deployment_that_its_command_makes(
+    run: JobFolder, server: ChatEndpoint, environments: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    models: dict[str, str] = {"my-own": CHECKPOINT}
+    move_to_foundry(run, server, models)
+    with pytest.raises(FtwizardError, match="Checkpoint 10 of run one is not deployed") as raised:
+        run_eval("one", "--checkpoint", "10")
+    assert "Deploy it: ftwizard deploy one --checkpoint 10." in raised.value.hint
+    own = ["--checkpoint", "10", "--served-model", "my-own"]
+    assert run_eval("one", *own, "--json") == 0
+    assert score_target(capsys) == 0.5
+    record = remote.read(run)
+    assert record and record.tuned_endpoint is None, "it is not the deployment of the result"
+    with pytest.raises(FtwizardError, match="--checkpoints asks one for each checkpoint"):
+        run_eval("one", "--checkpoints", "--served-model", "my-own")
+
+    assert main(["deploy", "one", "--checkpoint", "10", "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    words = next(shlex.split(line) for line in commands if line.startswith("az "))
+    options = dict(itertools.pairwise(words))
+    assert options["--model-name"] == CHECKPOINT
+    models[options["--deployment-name"]] = options["--model-name"]
+    assert run_eval("one", "--checkpoint", "10", "--max-items", "4", "--json") == 0
+    assert server.requests[-1]["model"] == options["--deployment-name"]
+    capsys.readouterr()
+    prompt = ["--prompt", "What is the code of ticket 7?"]
+    assert main(["chat", "one", "--checkpoint", "10", *prompt]) == 0
+    assert capsys.readouterr().out.strip() == "code 7"
+
+
+def score_target(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return the score of the tuned model in the report that was printed."""
+    return json.loads(capsys.readouterr().out)["sets"]["target"]["arms"]["tuned"]["score"]
+
+
+def test_deployment_is_named_once_and_then_recorded(
+    run: JobFolder, server: ChatEndpoint, environments: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    move_to_foundry(run, server, {"my-tuned": TUNED, "my-base": BASE})
     with pytest.raises(FtwizardError, match="not deployed at Microsoft Foundry") as raised:
         run_eval("one")
     assert "ftwizard eval one --served-model NAME" in raised.value.hint

@@ -18,7 +18,7 @@ from ftwizard.evaluate.run import hosted
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
-from ftwizard.plan.schema import Evaluate, Files, Plan
+from ftwizard.plan.schema import Evaluate, Files, Foundry, Plan
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import evaluation_files, evaluation_plan, remote
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, error, serve_chat
@@ -248,6 +248,9 @@ def test_actions_are_those_that_a_hosted_run_can_take(tmp_path: Path, server: Ch
     assert [action.kind for action in actions] == ["epochs", "mix", "checkpoint"]
     commands = [describe_evaluation.find_arguments(action) for action in actions]
     assert commands == [(), (), ("eval", "--checkpoint", "10")]
+    foundry = msgspec.structs.replace(plan, provider="foundry", foundry=Foundry())
+    *_, last = judgment._list_possible(evaluation, foundry)
+    assert describe_evaluation.find_arguments(last) == ("deploy", "--checkpoint", "10")
 
 
 BLOCKED = """

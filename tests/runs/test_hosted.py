@@ -13,7 +13,7 @@ from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.quantity import Figure
-from ftwizard.runs import default_run, describe, hosted, next_steps, result, store
+from ftwizard.runs import default_run, describe, hosted, next_steps, remote, result, store
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_job import Candidate
 from ftwizard.runs.remote import BilledResource, RemoteCheckpoint
@@ -215,6 +215,10 @@ def test_next_steps_after_the_evaluation(run: JobFolder) -> None:
     step = next_steps.find_next(run)
     assert (step.command, step.options) == ("eval", ("--checkpoint", "10"))
     assert "stop at the best epoch" in step.text
+    remote.write(run, make_remote(provider="foundry"))
+    step = next_steps.find_next(run)
+    assert step.command == "deploy", "it answers only once it is deployed"
+    remote.write(run, make_remote())
     judge(run, "do_not_ship", step=10)
     assert next_steps.find_next(run).command == "chat", "it was judged"
     judge(run, "ship", step=10)

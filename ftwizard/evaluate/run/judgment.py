@@ -107,6 +107,8 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
         if plan.is_hosted and action.kind in ("drop_rows", "mix", "epochs"):
             yield msgspec.structs.replace(action, by_hand=True)
             continue
+        if action.kind == "checkpoint" and plan.provider == "foundry":
+            action = msgspec.structs.replace(action, needs_deployment=True)
         if action.kind == "mix" and (share := plan.data.mix.share):
             if share >= MAX_MIX_SHARE:
                 continue

@@ -135,7 +135,9 @@ class OpenAIPlatform(OpenAIClient, Platform):
     def resume_job(self, job_id: str) -> None:
         jobs.change_job(self, "resume", job_id, ("running", "pending"))
 
-    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
+    def get_endpoint(
+        self, model: str, plan: Plan, *, checkpoint: int | None = None
+    ) -> Endpoint | None:
         """Return where a model can be asked: every model of the account, at the same address."""
         return Endpoint(
             address=self.endpoint, served_name=model, key_variable=ACCESS[self.id].key_variable

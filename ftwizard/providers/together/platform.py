@@ -96,7 +96,9 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         return build_request(plan, remote)
 
-    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
+    def get_endpoint(
+        self, model: str, plan: Plan, *, checkpoint: int | None = None
+    ) -> Endpoint | None:
         with self.translate():
             served = endpoints.find_served_name(self.sdk, model)
         if served is None:
