@@ -455,7 +455,7 @@ def describe_progress(progress: Progress) -> str:
     if not progress.phase:
         return "starting"
     description = format_phase(progress.phase)
-    if progress.detail:
+    if progress.detail and progress.detail != description:
         description += f": {make_visible(progress.detail, 200)}"
     if progress.done is None or progress.phase == "training":
         return description

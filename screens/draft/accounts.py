@@ -42,6 +42,8 @@ METHOD_REASONS: dict[Tuning, str] = {
 }
 MAX_SUGGESTED = 8
 MAX_LISTED = 12
+DATES_WIDTH = 22
+"""Width of the dates of a service that ends, with their margin."""
 """Models that the account page lists; the settings page finds the others."""
 
 
@@ -201,7 +203,7 @@ def format_closing(report: AccountReport) -> Text:
         ("! ", f"bold {palette.WARNING}"), (f"{report.name} is closing fine-tuning", "bold")
     )
     for ending in report.closing:
-        text.append(f"\n    {ending.when:<18}", "dim").append(ending.text)
+        text.append(f"\n    {ending.when:<{DATES_WIDTH - 4}}", "dim").append(ending.text)
     sources = dict.fromkeys(f"{each.source}, as of {each.as_of}" for each in report.closing)
     return text.append(f"\n    {'; '.join(sources)}", "dim")
 
@@ -215,7 +217,7 @@ def format_page(
     name. ``can_type``: above the text is a field for the key.
     """
     parts = [
-        (format_closing(report), 22), (_format_outcome(report, key, can_type=can_type), 2),
+        (format_closing(report), DATES_WIDTH), (_format_outcome(report, key, can_type=can_type), 2),
         (_format_models(report, method), 4), (_format_cautions(report), 4),
     ]  # fmt: skip
     return Text("\n\n").join(layout.wrap_hanging(text, hang, width) for text, hang in parts if text)
@@ -223,7 +225,7 @@ def format_page(
 
 def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
     if report.error is None:
-        text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} takes the key")
+        text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} accepts the key")
         key = key or (report.key.describe() if report.key else "")
         return text.append(f": {key}", "dim")
     text = Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(report.error, 600))

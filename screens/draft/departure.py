@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ftwizard.catalog.account import AccountReport
 from ftwizard.quantity import Figure
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.text import format_bytes, format_dollars, make_visible
 
 CONFIRMATION = "upload"
@@ -71,26 +71,38 @@ def format_summary(departure: Departure) -> Text:
     size = report.train.size_bytes + (report.validation.size_bytes if report.validation else 0)
     host = make_visible(report.host or departure.name, 60)
     parts = [f"{report.rows:,} rows ({format_bytes(size)}) to {host}"]
-    if cost := departure.cost:
-        low, high = format_dollars(cost.lowest), format_dollars(cost.highest)
-        parts.append(low if low == high else f"{low} – {high}")
-    else:
-        parts.append("cost unknown")
+    parts.append(_format_cost(departure) or "cost unknown")
     return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
 
 
-def format_departure(departure: Departure, account: AccountReport | None) -> Text:
-    """Format what leaves, the bill, and what to know before; the dates of the service come first."""
+def _format_cost(departure: Departure) -> str:
+    if departure.cost is None:
+        return ""
+    low, high = format_dollars(departure.cost.lowest), format_dollars(departure.cost.highest)
+    return low if low == high else f"{low} – {high}"
+
+
+def format_departure(departure: Departure, account: AccountReport | None, width: int) -> Text:
+    """Format what leaves, the bill, and what to know before, in ``width`` cells.
+
+    The dates of the service come first, and are not repeated as cautions.
+    """
     from ftwizard.screens.draft import accounts
 
-    text = accounts.format_closing(account) if account else Text()
-    text.append("\n\n" if text else "")
+    facts, cautions = Text(), Text()
     for number, line in enumerate(_join_wrapped(departure.lines)):
-        text.append(f"{make_visible(line, 1000)}\n", "bold" if number == 0 else "")
-    text.append("\n" if departure.cautions else "")
+        facts.append(f"{make_visible(line, 1000)}\n", "bold" if number == 0 else "")
+    dated = [ending.text.rstrip(".") for ending in account.closing] if account else []
     for caution in departure.cautions:
-        text.append("! ", f"bold {palette.WARNING}").append(f"{make_visible(caution, 500)}\n")
-    return text
+        if not any(text in caution for text in dated):
+            cautions.append("! ", f"bold {palette.WARNING}")
+            cautions.append(f"{make_visible(caution, 500)}\n")
+    parts = [
+        (accounts.format_closing(account) if account else Text(), accounts.DATES_WIDTH),
+        (facts, LABEL_CELLS),
+        (cautions, 2),
+    ]
+    return Text("\n\n").join(layout.wrap_hanging(text, hang, width) for text, hang in parts if text)
 
 
 def _join_wrapped(lines: list[str]) -> list[str]:
@@ -110,7 +122,9 @@ def describe_question(departure: Departure) -> tuple[str, str]:
     """Return the question before the upload, and what it means."""
     personal = " They have personal data." if departure.report.personal else ""
     secrets = " They have possible secrets." if departure.report.secrets else ""
+    cost = _format_cost(departure)
+    billed = f"a job starts that costs about {cost}" if cost else "a job starts that is billed"
     return (
         f"Send {departure.report.rows:,} rows to {departure.name}?",
-        f"They leave this machine, and a job that is billed is started.{secrets}{personal}",
+        f"They leave this machine, and {billed}.{secrets}{personal}",
     )

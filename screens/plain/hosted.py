@@ -260,8 +260,10 @@ def show_departure(prompter: Prompter, draft: Draft) -> Draft:
             draft = draft.allowing("secrets")
         else:
             break
-    words = departure.format_departure(departure.decode(document), draft.account)
-    prompter.print(words, hang=departure.LABEL_CELLS)
+    decoded = departure.decode(document)
+    words = departure.format_departure(decoded, draft.account, prompter.width)
+    for line in words.split("\n", allow_blank=True):
+        prompter.print_line(line)
     return draft
 
 

@@ -166,8 +166,7 @@ class HostedReviewPage(WizardPage):
         width = self.query_one("#plan").scrollable_content_region.width
         part = self.query_one("#departure", Static)
         if self._departure is not None:
-            words = departure.format_departure(self._departure, self._draft.account)
-            part.update(layout.wrap_hanging(words, departure.LABEL_CELLS, width))
+            part.update(departure.format_departure(self._departure, self._draft.account, width))
         part.display = self._departure is not None
         points = self.query_one("#points", Static)
         points.display = bool(self._points)

@@ -117,7 +117,7 @@ def test_a_typed_key_is_kept_only_on_request(
         )
         pilot.app.screen.query_one("#keep", Choice).value = "file"
         await pilot.press(*openai_service.key, "enter")
-        await wait_for_text(pilot, "takes the key")
+        await wait_for_text(pilot, "accepts the key")
         frames.append(frame(pilot.app))
         await pilot.press("enter")
 
@@ -157,6 +157,6 @@ def test_enter_tries_the_key_that_is_here_again_where_nobody_answered(
         assert "needs a key" not in frame(pilot.app)
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         await pilot.press("enter")
-        await wait_for_text(pilot, "takes the key")
+        await wait_for_text(pilot, "accepts the key")
 
     on_page(AccountPage, OPENAI, (80, 24), play)

@@ -51,7 +51,7 @@ async def choose_openai(pilot: Pilot[Any]) -> None:
 
 
 async def walk_to_review(pilot: Pilot[Any], file: Path) -> None:
-    await wait_for_text(pilot, "takes the key")
+    await wait_for_text(pilot, "accepts the key")
     await pilot.press("enter")
     await wait_for_page(pilot, DataPage)
     await paste(pilot, file)
