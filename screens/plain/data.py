@@ -98,7 +98,7 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
         prompter.print(make_visible(error.message, 500))
         chosen = prompter.choose("Which format is it?", options)
         return check_rows(prompter, draft.with_data(format=chosen))
-    report = msgspec.convert(document, DataReport)
+    report = data_check.read_report(document, is_uploaded=draft.hosted is not None)
     print_findings(prompter, draft, report)
     recent_files.remember(path, report)
     if not report.usable and (likely := report.likely_encoding):

@@ -9,6 +9,7 @@ import msgspec
 from rich.text import Text
 
 from ftwizard.data.documents import DataReport
+from ftwizard.data.findings import Finding, overall_verdict, sort_findings
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
 from ftwizard.data.hub import ids
 from ftwizard.data.io import encodings
@@ -31,6 +32,8 @@ BAR_CELLS, MIN_BAR_CELLS = 30, 8
 LACKS_ANSWER = "missing_column"
 """Code of a table whose answer column has no known name."""
 UTF_8 = "utf-8"
+_FORM_CODES = ("needs_conversion", "compressed", "parquet", "encoding", "bom", "bom_missing")
+"""Codes of errors in the form of a whole file, which the upload to a platform writes anew."""
 ENCODING_QUESTION = "Which encoding is it read in?"
 
 
@@ -41,19 +44,20 @@ class DataCheck(CommandProcess):
         super().__init__("check", *build_check_args(draft, path))
         self._on_hub = ids.parse(path) is not None
         self._path = path
+        self._is_uploaded = draft.hosted is not None
         self._fingerprint = get_fingerprint(path)
         self.first_look: DataReport | None = None
         """The newest report on parts of the file."""
 
     async def run(self) -> DataReport:
         """Run the check and return its report; raise FtwizardError if the file is unusable."""
-        return msgspec.convert(await super().run(), DataReport)
+        return read_report(await super().run(), is_uploaded=self._is_uploaded)
 
     def poll(self) -> bool:
         """Read its new events; return whether there were any."""
         before, news = self.partial_report, super().poll()
         if self.partial_report is not before:
-            self.first_look = msgspec.convert(self.partial_report, DataReport)
+            self.first_look = read_report(self.partial_report, is_uploaded=self._is_uploaded)
         return news
 
     def fingerprint_of(self, file: str) -> Fingerprint | None:
@@ -82,6 +86,33 @@ class DataCheck(CommandProcess):
         if share is not None and cells >= MIN_BAR_CELLS:
             line.append(f"  {share:4.0%} ").append_text(layout.draw_bar(share, cells))
         return line
+
+
+def read_report(document: Any, *, is_uploaded: bool) -> DataReport:
+    """Read the report of a check; the upload converts the rows, so their form is not an error then.
+
+    ``is_uploaded``: whether ftwizard uploads them. Rows that cannot be converted stay errors.
+    """
+    report = msgspec.convert(document, DataReport)
+    return _accept_form(report) if is_uploaded else report
+
+
+def _accept_form(report: DataReport) -> DataReport:
+    validation = _accept_form(report.validation) if report.validation else None
+    findings = report.findings
+    if report.usable:
+        findings = sort_findings([_accept_finding(each, report.rows) for each in findings])
+    both = [*findings, *(validation.findings if validation else ())]
+    return msgspec.structs.replace(
+        report, findings=findings, validation=validation, verdict=overall_verdict(both)
+    )
+
+
+def _accept_finding(finding: Finding, rows: int) -> Finding:
+    if finding.code not in _FORM_CODES or finding.count < rows:
+        return finding
+    fix = "nothing to do: the upload converts them, and leaves your file as it is"
+    return msgspec.structs.replace(finding, severity="info", fix=fix)
 
 
 def build_encoding_args(plan: Plan) -> tuple[str, ...]:
@@ -174,7 +205,8 @@ async def read_again(app: App[Any], draft: Draft) -> Draft | None:
     document = await command_progress.run_command(
         app, title, "check", *build_check_args(draft, path)
     )
-    report = msgspec.convert(document, DataReport) if document else None
+    is_uploaded = draft.hosted is not None
+    report = read_report(document, is_uploaded=is_uploaded) if document else None
     return restore_check(draft, report, fingerprint) if report and report.usable else None
 
 

@@ -108,6 +108,14 @@ def lacks_conversion(report: DataReport) -> bool:
     return any(finding.code == "needs_conversion" for finding in report.findings)
 
 
+def is_converted_at_upload(report: DataReport) -> bool:
+    """Tell whether the upload writes the rows in another format."""
+    return any(
+        finding.code == "needs_conversion" and finding.severity == "info"
+        for finding in report.findings
+    )
+
+
 def converts_first(report: DataReport) -> bool:
     """Tell whether every row must be converted for the target first."""
     return _concerns_all(report, "needs_conversion") and not is_wrong_kind(report)
@@ -149,10 +157,11 @@ def _describe_state(report: DataReport) -> str:
     if report.verdict == "error":
         errors = [finding for finding in report.findings if finding.severity == "error"]
         return f"unusable as is: {', '.join(map(format_title, errors[:3]))}"
+    words = "all usable, converted at upload" if is_converted_at_upload(report) else "all usable"
     if report.verdict == "warning":
         warnings = sum(finding.severity == "warning" for finding in report.findings)
-        return f"all usable, {format_count(warnings, 'warning')}"
-    return "all usable"
+        return f"{words}, {format_count(warnings, 'warning')}"
+    return words
 
 
 def format_facts(report: DataReport) -> Text:
@@ -201,7 +210,7 @@ def _describe_next_step(report: DataReport) -> str:
         return "Decode the file: it is not UTF-8"
     if not report.usable:
         return "Read it again once it is fixed"
-    if lacks_conversion(report):
+    if lacks_conversion(report) and not is_converted_at_upload(report):
         return "Continue with the rows as they are; c converts them first"
     if report.rows > report.usable:
         return f"Continue with the {format_count(report.usable, 'usable row')}"

@@ -191,10 +191,13 @@ def test_convert_writes_a_file_for_another_target(rows: Path) -> None:
     assert "contents" in json.loads(first)
 
 
-def test_enter_converts_rows_in_another_format(rows: Path) -> None:
-    turns = [{"role": role, "content": [{"text": "a"}]} for role in ("user", "assistant")]
-    rows.write_text(f"{json.dumps({'messages': turns})}\n" * 12)
+def write_questions(path: Path, count: int) -> Path:
+    rows = ({"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(count))
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
 
+
+def test_enter_converts_rows_in_another_format(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read_file(pilot)
         assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
@@ -203,14 +206,41 @@ def test_enter_converts_rows_in_another_format(rows: Path) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
-        assert "Convert for OpenAI" in frame(pilot.app)
+        assert "Convert for Google Vertex AI" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         await pilot.press("enter")
-        await wait_for_text(pilot, "12 rows, chat messages")
+        await wait_for_text(pilot, "12 rows")
         await wait_for_text(pilot, "→ Continue with")
 
-    on_page(replace(draft_of(str(rows)), chosen_provider="openai"), (100, 30), play)
+    draft = draft_of(str(write_questions(rows, 12)))
+    on_page(replace(draft, chosen_provider="cloud", chosen_platform="vertex"), (100, 30), play)
+
+
+def test_rows_that_the_upload_converts_are_usable(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read_file(pilot)
+        await wait_for_text(pilot, "all usable, converted at upload")
+        assert "unusable" not in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        assert left[0].draft.plan.data.files.train == str(rows), "no other file is written"
+
+    for service in ("openai", "foundry", "together"):
+        draft = draft_of(str(write_questions(rows, 12)))
+        draft = replace(draft, chosen_provider="cloud", chosen_platform=service)
+        on_page(draft.with_place(), (100, 30), play)
+
+
+def test_what_the_upload_cannot_change_is_named(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read_file(pilot)
+        await wait_for_text(pilot, "unusable as is: too few")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Continue despite these errors?")
+
+    draft = draft_of(str(write_questions(rows, 4)))
+    on_page(replace(draft, chosen_provider="openai"), (100, 30), play)
 
 
 def test_validation_file_is_read_before_it_is_used(rows: Path) -> None:
