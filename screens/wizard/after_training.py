@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 from rich.text import Text
-from textual import events, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import plan_file, schema
-from ftwizard.plan.checks import check_plan
+from ftwizard.plan import plan_file
 from ftwizard.runs.evaluation_plan import SetCheck, SetsReport
 from ftwizard.screens import palette, subprocesses
-from ftwizard.screens.draft import after_training, setting_values, texts
+from ftwizard.screens.draft import after_training, texts
 from ftwizard.screens.draft.after_training import OWN_SET, OWN_SET_REASON
 from ftwizard.screens.draft.drafts import Draft, Fingerprint, Step, format_path
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.widgets.folded_section import FoldedSection
-from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
-from ftwizard.strict_yaml import SettingsError
+from ftwizard.screens.wizard.settings_page import SettingsPage
 
-ADVANCED = "The prompted base model, the number of items, and a judge. Right expands them."
 DEBOUNCE_S = 0.4
 """Pause in typing after which a file is read."""
 READING = "· reading …"
@@ -64,11 +59,11 @@ class SetField(Horizontal):
         return self._file if typed == self._shown else plan_file.resolve_set(typed, Path.cwd())
 
 
-class AfterTrainingPage(WizardPage):
+class AfterTrainingPage(SettingsPage):
     """Dismisses with a draft that says how its model is judged, and in which forms it is exported."""
 
-    STEP = 2
     PANE = "#after"
+    ADVANCED = "The prompted base model, the number of items, and a judge. Right expands them."
     NOTES = (
         "Enter accepts all of it: these values suit first runs.",
         "Your own set is read at once; what is wrong is listed.",
@@ -85,67 +80,35 @@ class AfterTrainingPage(WizardPage):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._settings = after_training.list_settings(draft)
-        self._problem = ""
-        """Why it did not continue; cleared on the next change."""
         self._checks: dict[tuple[str, Fingerprint | None], SetCheck] = {}
         """Sets that were read, by name and content."""
         self._is_reading = False
 
     def body(self) -> ComposeResult:
-        plan = self._draft.plan
-        basic = [setting for setting in self._settings if not setting.advanced]
-        advanced = [setting for setting in self._settings if setting.advanced]
         with SettingFields(id="after"):
-            for setting in basic:
-                yield SettingRow(setting, setting_values.get_value(plan, setting))
-                if setting.name == "safety":
+            for row in self._compose_rows(self._settings):
+                yield row
+                if row.id == "setting-safety":
                     with Vertical(id="own-sets"):
-                        for index, file in enumerate((*plan.evaluate.sets, "")):
+                        for index, file in enumerate((*self._draft.plan.evaluate.sets, "")):
                             yield SetField(file, ANOTHER_SET if index else OWN_SET)
                     yield Static(id="set-report", markup=False)
-            yield FoldedSection(f"advanced: {len(advanced)} more settings")
-            for setting in advanced:
-                yield SettingRow(setting, setting_values.get_value(plan, setting))
         yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
     def on_mount(self) -> None:
-        for row in self.query(SettingRow):
-            row.set_class(row.setting.advanced, "advanced")
-            value = setting_values.get_value(self._draft.plan, row.setting)
-            is_default = value == setting_values.get_default(row.setting)
-            row.put(value, "default" if is_default else "yours")
+        self._put_values()
         self.query(SettingRow).first().field.focus()
         self._update_texts()
         if self._draft.plan.evaluate.sets:
             self._read_sets_soon(0)
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for field in self.query(SetField):
-            field.input.fold(not field.has_focus_within)
-        self._update_texts()
-
-    def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
-        self.query_one("#after").set_class(event.unfolded, "unfolded")
-
-    def on_setting_row_changed(self) -> None:
-        self._problem = ""
-        self._update_texts()
-
     def on_file_input_edited(self) -> None:
-        self._problem = ""
         if all(field.typed for field in self.query(SetField)):  # offer one more
             self.query_one("#own-sets").mount(SetField("", ANOTHER_SET))
-        self._update_texts()
         self._read_sets_soon(DEBOUNCE_S)
 
-    def on_resize(self) -> None:
-        self._update_texts()
-
-    def get_draft(self) -> Draft:
-        return self._read_fields()[0]
-
-    def _read_fields(self) -> tuple[Draft, Problem | None]:
+    def _read_rows(self) -> tuple[Draft, Problem | None]:
         """Return the draft with the current values, and the first problem."""
         draft, problem = self._draft, None
         files: list[str] = []
@@ -156,26 +119,7 @@ class AfterTrainingPage(WizardPage):
                 problem = Problem(f"{OWN_SET}: {error.text}")
         settings = msgspec.structs.replace(draft.plan.evaluate, sets=tuple(dict.fromkeys(files)))
         draft = draft.with_plan(evaluate=settings)
-        for row in self.query(SettingRow):
-            if row.is_changed:
-                try:
-                    draft = setting_values.with_value(draft, row.setting, row.value)
-                except ValueError as error:
-                    problem = problem or Problem(str(error), row)
-        return draft, problem or self._find_contradiction(draft)
-
-    def _find_contradiction(self, draft: Draft) -> Problem | None:
-        """Return the first problem with the settings; the Recipe page asked about risks."""
-        try:
-            check_plan(draft.final_plan, typing.get_args(schema.RiskName))
-        except SettingsError as error:
-            rows = self.query(SettingRow)
-            row = next(
-                (r for r in rows if f"{r.setting.part}.{r.setting.name}" == error.setting), None
-            )
-            text = f"{row.setting.label} {error.problem} {error.hint}" if row else error.text
-            return Problem(text, row)
-        return None
+        return self._read_changes(draft, problem)
 
     # --- the user's own sets ----------------------------------------------------------------
 
@@ -222,7 +166,8 @@ class AfterTrainingPage(WizardPage):
                 return  # a folder to descend into
             if field.typed != before:  # let the person see what was completed
                 return
-        draft, problem = read = self._read_fields()
+        draft, problem = read = self._read_rows()
+        problem = problem or self._find_problem(draft)
         if not problem:
             await self._read_sets()
             checks = self._get_checks(draft)
@@ -232,33 +177,22 @@ class AfterTrainingPage(WizardPage):
                 problem = Problem(
                     f"{OWN_SET}: {name} cannot be used. Correct it, or remove its name."
                 )
-        if self._read_fields() != read and not problem:
+        if self._read_rows() != read and not problem:
             return  # something was changed meanwhile
         if problem is None:
             self.dismiss(Step(draft, 1))
             return
-        self._problem = problem.text
-        self._update_texts()
-        if problem.row is None:
-            return
-        if problem.row.setting.advanced:
-            self.query_one(FoldedSection).action_turn(True)
-        self.call_after_refresh(problem.row.field.focus)  # once it is expanded
+        self._show_problem(problem)
 
     # --- texts ------------------------------------------------------------------------------
 
     def _update_texts(self) -> None:
-        """Explain the focused setting; show what will be judged, and the reports on own sets."""
-        draft, problem = self._read_fields()
-        checks = self._get_checks(draft)
-        part = self.query_one("#prospect", Static)
-        if problem:
-            is_below = problem.text == self._problem
-            part.update("" if is_below else Text(f"→ {problem.text}", "dim"))
-        else:
-            part.update(after_training.format_powers(draft, checks))
-        self._show_reports(draft, checks)
-        self.query_one("#reason", Static).update(self._format_reason(draft, checks))
+        super()._update_texts()
+        draft = self.get_draft()
+        self._show_reports(draft, self._get_checks(draft))
+
+    def _format_prospect(self, draft: Draft) -> Text:
+        return after_training.format_powers(draft, self._get_checks(draft))
 
     def _show_reports(self, draft: Draft, checks: dict[str, SetCheck]) -> None:
         lines = [
@@ -272,13 +206,9 @@ class AfterTrainingPage(WizardPage):
         report.display = bool(lines)
         report.update(Text("\n".join(lines)))
 
-    def _format_reason(self, draft: Draft, checks: dict[str, SetCheck]) -> Text:
-        """Return the problem, else the explanation of the focused row."""
-        if self._problem:
-            return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
-        if self.query_one(FoldedSection).has_focus:
-            return Text.assemble(("Advanced", "bold"), f"  {ADVANCED}")
-        row = next((row for row in self.query(SettingRow) if row.has_focus_within), None)
+    def _format_row_reason(
+        self, draft: Draft, row: SettingRow | None, problem: Problem | None
+    ) -> Text:
         if row is None:
             return Text.assemble((OWN_SET, "bold"), f"  {OWN_SET_REASON}")
         text = Text()

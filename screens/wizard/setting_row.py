@@ -31,7 +31,8 @@ class SettingRow(Horizontal):
         row: SettingRow
 
     def __init__(self, setting: Setting, value: Any) -> None:
-        super().__init__(classes="setting", id=f"setting-{setting.name}")
+        classes = "setting advanced" if setting.advanced else "setting"
+        super().__init__(classes=classes, id=f"setting-{setting.name}")
         self.setting = setting
         self._shown_value = self._format(value)
         """The value that the page put into the field."""

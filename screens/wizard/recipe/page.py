@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typing
 from typing import ClassVar, cast
 
 from rich.text import Text
-from textual import events, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -31,23 +30,19 @@ from ftwizard.screens.draft import (
 )
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.widgets.folded_section import FoldedSection
-from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
+from ftwizard.screens.wizard.settings_page import SettingsPage
 from ftwizard.screens.wizard.time_limit import switch
 from ftwizard.strict_yaml import SettingsError
-
-ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
 NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
 MARGINS = 4
 """Cells left and right of the preview."""
 
 
-class RecipePage(WizardPage):
+class RecipePage(SettingsPage):
     """Dismisses with a draft that names a model and how to train it."""
 
-    STEP = 2
     NOTES = (
         "Model: a Hub id, or a folder with safetensors weights.",
         "A part of a name opens the list of models.",
@@ -73,35 +68,24 @@ class RecipePage(WizardPage):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._advised: dict[str, AdvisedValue] = {}
-        self._problem = ""
-        """Why it did not continue; cleared on the next change."""
         self._earlier_run: EarlierLoss | None = None
         """An earlier run on the same data that informs the number of epochs."""
 
     def body(self) -> ComposeResult:
-        plan = self._draft.plan
         with SettingFields(id="recipe"):
             with Horizontal(classes="field", id="model"):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
-                    plan.model.name,
+                    self._draft.plan.model.name,
                     model_list.build_suggester(self._draft),
                     hint="owner/model, or a folder",
                     id="model-name",
                 )
-            basic = [setting for setting in settings() if not setting.advanced]
-            advanced = [setting for setting in settings() if setting.advanced]
-            for setting in basic:
-                yield SettingRow(setting, setting_values.get_value(plan, setting))
-            yield FoldedSection(f"advanced: {len(advanced)} more settings")
-            for setting in advanced:
-                yield SettingRow(setting, setting_values.get_value(plan, setting))
+            yield from self._compose_rows(settings())
         yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
     def on_mount(self) -> None:
-        for row in self.query(SettingRow):
-            row.set_class(row.setting.advanced, "advanced")
         self._put_values()
         self._find_earlier_run()
         self.query_one(FileInput).focus_input()
@@ -130,7 +114,7 @@ class RecipePage(WizardPage):
     async def action_limit(self) -> None:
         """Reduce the run to some minutes, or undo that."""
         draft, problem = self._read_rows()
-        problem = problem or self._find_invalid_row(draft)
+        problem = problem or self._find_problem(draft)
         if problem is None and not draft.plan.model.name:
             problem = Problem(NO_MODEL)
         if problem:
@@ -142,18 +126,9 @@ class RecipePage(WizardPage):
             self._put_values()
             self._update_texts()
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
-        self._update_texts()
-
-    def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
-        self.query_one("#recipe").set_class(event.unfolded, "unfolded")
-
     def on_file_input_edited(self) -> None:
-        self._problem = ""
         self._apply_advice()
         self._find_earlier_run()
-        self._update_texts()
 
     def action_models(self) -> None:
         """Open the list of models; take over the chosen one."""
@@ -184,20 +159,12 @@ class RecipePage(WizardPage):
             self._update_texts()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
-        self._problem = ""
         if event.row.setting.name == "learning_rate":
             self._draft, _ = self._read_rows()  # remembers for which model it was chosen
         if event.row.setting.name == "method":
             self._apply_advice()
         if event.row.setting.name == "epochs":
             self._find_earlier_run()
-        self._update_texts()
-
-    def on_resize(self) -> None:
-        self._update_texts()
-
-    def get_draft(self) -> Draft:
-        return self._read_rows()[0]
 
     @work(group="next", exclusive=True, exit_on_error=False)
     async def go_next(self) -> None:
@@ -242,33 +209,9 @@ class RecipePage(WizardPage):
         if self._read_rows() == read:
             self._show_problem(problem)
 
-    def _show_problem(self, problem: Problem) -> None:
-        self._problem = problem.text
-        self._update_texts()
-        if problem.row:
-            if problem.row.setting.advanced:
-                self.query_one(FoldedSection).action_turn(True)
-            self.call_after_refresh(problem.row.field.focus)  # once it is expanded
-
-    def _explain(self, error: SettingsError) -> Problem:
-        """Return the problem with a setting, named as on this page."""
-        row = self._find_row(error.setting)
-        text = f"{row.setting.label} {error.problem} {error.hint}" if row else error.text
-        return Problem(text, row)
-
-    def _find_invalid_row(self, draft: Draft) -> Problem | None:
-        """Return the first problem that Enter would report for a row; risks do not count."""
-        try:
-            check_plan(draft.plan, typing.get_args(schema.RiskName))
-        except SettingsError as error:
-            problem = self._explain(error)
-            return problem if problem.row else None  # the model may still be missing
-        return None
-
-    def _find_row(self, name: str) -> SettingRow | None:
-        """Return the row of a setting, named as in a plan: ``recipe.rank``."""
-        rows = self.query(SettingRow)
-        return next((row for row in rows if f"{row.setting.part}.{row.setting.name}" == name), None)
+    def _find_problem(self, draft: Draft) -> Problem | None:
+        problem = super()._find_problem(draft)
+        return problem if problem and problem.row else None  # the model may still be missing
 
     def _read_rows(self) -> tuple[Draft, Problem | None]:
         """Return the draft with the current values, and the first problem."""
@@ -306,29 +249,13 @@ class RecipePage(WizardPage):
             self._earlier_run = before
             self._update_texts()
 
-    def _update_texts(self) -> None:
-        """Explain the focused setting, and update the preview."""
-        draft, problem = self._read_rows()
-        problem = problem or self._find_invalid_row(draft)
-        # An invalid value has no preview, and the previous one no longer applies.
-        part = self.query_one("#prospect", Static)
-        if problem:
-            is_below = problem.text == self._problem
-            part.update("" if is_below else Text(f"→ {problem.text}", "dim"))
-        else:
-            text = live_estimate.format_prospect(draft, self.size.width - MARGINS)
-            part.update(text.append_text(texts.format_limit(draft, "^t undoes it")))
-        self.query_one("#reason", Static).update(
-            self._format_reason(draft, problem.row if problem else None)
-        )
+    def _format_prospect(self, draft: Draft) -> Text:
+        text = live_estimate.format_prospect(draft, self.size.width - MARGINS)
+        return text.append_text(texts.format_limit(draft, "^t undoes it"))
 
-    def _format_reason(self, draft: Draft, invalid: SettingRow | None) -> Text:
-        """Return the problem, else the explanation of the focused row."""
-        if self._problem:
-            return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
-        if self.query_one(FoldedSection).has_focus:
-            return Text.assemble(("Advanced", "bold"), f"  {ADVANCED}")
-        row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
+    def _format_row_reason(
+        self, draft: Draft, row: SettingRow | None, problem: Problem | None
+    ) -> Text:
         if row is None:
             name = self.query_one(FileInput).value
             return Text.assemble(
@@ -338,7 +265,7 @@ class RecipePage(WizardPage):
         text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
         cautions = setting_values.find_cautions(draft, falling=falling)
-        if row is not invalid and (caution := cautions.get(setting.name)):
+        if not (problem and problem.row is row) and (caution := cautions.get(setting.name)):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
         if setting.name == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
             text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))

@@ -1,0 +1,151 @@
+"""Base class of the wizard's pages of settings."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.widgets import Static
+
+from ftwizard.advice.recipe_rules import Setting
+from ftwizard.plan import schema
+from ftwizard.plan.checks import check_plan
+from ftwizard.screens import palette
+from ftwizard.screens.draft import setting_values
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.widgets.folded_section import FoldedSection
+from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
+from ftwizard.strict_yaml import SettingsError
+
+
+class SettingsPage(WizardPage):
+    """Shows settings in rows; explains the focused one, or what keeps the page from being left.
+
+    Textual calls the handlers of a subclass, then those of the same name here.
+    """
+
+    STEP = 2
+    ADVANCED: ClassVar[str] = (
+        "A first run does not need these settings. Right expands them, left collapses them."
+    )
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._problem = ""
+        """Why it did not continue; cleared on the next change."""
+
+    def _compose_rows(self, settings: Sequence[Setting]) -> Iterator[SettingRow | FoldedSection]:
+        advanced = [setting for setting in settings if setting.advanced]
+        basic = [setting for setting in settings if not setting.advanced]
+        for setting in basic:
+            yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
+        yield FoldedSection(f"advanced: {len(advanced)} more settings")
+        for setting in advanced:
+            yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
+
+    def _put_values(self) -> None:
+        """Show the draft's values in all rows."""
+        for row in self.query(SettingRow):
+            value = setting_values.get_value(self._draft.plan, row.setting)
+            is_default = value == setting_values.get_default(row.setting)
+            row.put(value, "default" if is_default else "yours")
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        for line in self.query(FileInput):
+            line.fold(not line.has_focus_within)
+        self._update_texts()
+
+    def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
+        self.query_one(SettingFields).set_class(event.unfolded, "unfolded")
+
+    def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
+        self._problem = ""
+        self._update_texts()
+
+    def on_file_input_edited(self) -> None:
+        self._problem = ""
+        self._update_texts()
+
+    def on_resize(self) -> None:
+        self._update_texts()
+
+    def get_draft(self) -> Draft:
+        return self._read_rows()[0]
+
+    def _read_rows(self) -> tuple[Draft, Problem | None]:
+        """Return the draft with the current values, and the first problem."""
+        raise NotImplementedError
+
+    def _read_changes(self, draft: Draft, problem: Problem | None) -> tuple[Draft, Problem | None]:
+        """Return the draft with the values of changed rows, and the first problem."""
+        for row in self.query(SettingRow):
+            if row.is_changed:
+                try:
+                    draft = setting_values.with_value(draft, row.setting, row.value)
+                except ValueError as error:
+                    problem = problem or Problem(str(error), row)
+        return draft, problem
+
+    def _find_problem(self, draft: Draft) -> Problem | None:
+        """Return the first problem with the settings; risks do not count."""
+        try:
+            check_plan(draft.final_plan, typing.get_args(schema.RiskName))
+        except SettingsError as error:
+            return self._explain(error)
+        return None
+
+    def _explain(self, error: SettingsError) -> Problem:
+        """Return the problem with a setting, named as on this page."""
+        row = self._find_row(error.setting)
+        text = f"{row.setting.label} {error.problem} {error.hint}" if row else error.text
+        return Problem(text, row)
+
+    def _find_row(self, name: str) -> SettingRow | None:
+        """Return the row of a setting, named as in a plan: ``recipe.rank``."""
+        rows = self.query(SettingRow)
+        return next((row for row in rows if f"{row.setting.part}.{row.setting.name}" == name), None)
+
+    def _show_problem(self, problem: Problem) -> None:
+        self._problem = problem.text
+        self._update_texts()
+        if problem.row:
+            if problem.row.setting.advanced:
+                self.query_one(FoldedSection).action_turn(True)
+            self.call_after_refresh(problem.row.field.focus)  # once it is expanded
+
+    def _update_texts(self) -> None:
+        """Explain the focused setting, and update the preview."""
+        draft, problem = self._read_rows()
+        problem = problem or self._find_problem(draft)
+        # An invalid value has no preview, and the previous one no longer applies.
+        part = self.query_one("#prospect", Static)
+        if problem:
+            is_below = problem.text == self._problem
+            part.update("" if is_below else Text(f"→ {problem.text}", "dim"))
+        else:
+            part.update(self._format_prospect(draft))
+        self.query_one("#reason", Static).update(self._format_reason(draft, problem))
+
+    def _format_prospect(self, draft: Draft) -> Text:
+        """Return the preview of a valid draft."""
+        raise NotImplementedError
+
+    def _format_reason(self, draft: Draft, problem: Problem | None) -> Text:
+        """Return why it did not continue, else the explanation of the focused row."""
+        if self._problem:
+            return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
+        if self.query_one(FoldedSection).has_focus:
+            return Text.assemble(("Advanced", "bold"), f"  {self.ADVANCED}")
+        row = next((row for row in self.query(SettingRow) if row.has_focus_within), None)
+        return self._format_row_reason(draft, row, problem)
+
+    def _format_row_reason(
+        self, draft: Draft, row: SettingRow | None, problem: Problem | None
+    ) -> Text:
+        """Return the explanation of a row; None for the page's other fields."""
+        raise NotImplementedError
