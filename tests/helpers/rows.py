@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ def row_of(line: int, conversation: Conversation) -> ParsedRow:
 def row(line: int, example: Example) -> ParsedRow:
     """Return the parsed row of an example."""
     return ParsedRow(line=line, example=example, conversation=to_conversation(example))
+
+
+def write_chats(path: Path, secret: str = "") -> Path:
+    """Write rows that every provider takes."""
+    rows = (
+        {"messages": [{"role": "user", "content": f"How many legs have {n * 37} spiders?"},
+                      {"role": "assistant", "content": f"They have {n * 296}. {secret}"}]}
+        for n in range(40)
+    )  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
 
 
 def decode_file(path: Path, data: str | bytes) -> list[tuple[int, Any]]:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.screens import subprocesses
 from tests.screens.monitor.story import NOW, Story
+
+
+@pytest.fixture(autouse=True)
+def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocesses, "_session_keys", {})
 
 
 @pytest.fixture

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from ftwizard import kept_keys
-from ftwizard.screens import subprocesses
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import data, hosted, provider
 from ftwizard.screens.plain.prompts import CONTINUE, UserQuit
 from tests.doubles.openai_service import RunningService
+from tests.helpers.rows import write_chats
 from tests.screens.costs.helpers import FACTS
 from tests.screens.plain.scripted import Scripted
 
 MINI = "gpt-4.1-mini-2025-04-14"
-
-
-@pytest.fixture(autouse=True)
-def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocesses, "_session_keys", {})
-
-
-def write_chats(path: Path, secret: str = "") -> str:
-    rows = (
-        {"messages": [{"role": "user", "content": f"How many legs have {n * 37} spiders?"},
-                      {"role": "assistant", "content": f"They have {n * 296}. {secret}"}]}
-        for n in range(40)
-    )  # fmt: skip
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return str(path)
 
 
 def test_a_key_is_asked_for_without_a_trace(
@@ -57,7 +41,7 @@ def test_rows_with_secrets_need_their_own_phrase(
     file = write_chats(tmp_path / "a.jsonl", "Key: ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo")
     draft = provider.choose_provider(Scripted("openai"), Draft(FACTS))
     draft = hosted.ask_account(Scripted(), draft)
-    draft = data.ask_file(Scripted(file), draft)
+    draft = data.ask_file(Scripted(str(file)), draft)
     assert draft.checked_for == "openai-sft"
     draft = hosted.ask_model(Scripted(MINI), draft)
     draft = hosted.ask_settings(Scripted("n_epochs", "99", "2", CONTINUE), draft)

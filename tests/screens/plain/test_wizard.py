@@ -29,6 +29,7 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.plain.wizard import Item
 from tests.helpers.machines import make_machine
+from tests.helpers.rows import write_chats
 from tests.screens.draft.test_time_limit import make_draft as make_limited_draft
 from tests.screens.plain.scripted import Scripted
 
@@ -87,23 +88,11 @@ def test_changing_facts_require_confirmation() -> None:
     assert not ask.questions
 
 
-def write_chats(folder: Path) -> Path:
-    """Write rows that every provider takes."""
-    file = folder / "chats.jsonl"
-    rows = (
-        {"messages": [{"role": "user", "content": f"Number {n}?"},
-                      {"role": "assistant", "content": f"NUMBER {n}!"}]}
-        for n in range(20)
-    )  # fmt: skip
-    file.write_text("\n".join(map(json.dumps, rows)))
-    return file
-
-
 def test_unsupported_provider_quits_or_continues_on_this_machine(tmp_path: Path) -> None:
     start = provider.choose_provider(Scripted(""), Draft(FACTS))
     draft = provider.choose_provider(Scripted(OTHER, "cloud", "bedrock", CONTINUE), start)
     assert (draft.chosen_provider, draft.service, draft.hosted) == ("cloud", "bedrock", None)
-    file = str(write_chats(tmp_path))
+    file = str(write_chats(tmp_path / "chats.jsonl"))
     draft = data.ask_file(Scripted(file), draft)
     assert draft.checked_for is None, "its format depends on the model"
     with pytest.raises(UserQuit):
@@ -133,7 +122,7 @@ def test_cloud_service_is_named_before_and_after_the_data(
     asker = Scripted("cloud", "", CONTINUE)
     draft = provider.choose_provider(asker, Draft(FACTS).with_answers({"cloud": "aws"}))
     assert "Prepare rows for AWS Bedrock?" in asker.questions
-    draft = data.ask_file(Scripted(str(write_chats(tmp_path))), draft)
+    draft = data.ask_file(Scripted(str(write_chats(tmp_path / "chats.jsonl"))), draft)
     capsys.readouterr()
     with pytest.raises(UserQuit):
         wizard.ask_elsewhere(Scripted("leave"), draft)

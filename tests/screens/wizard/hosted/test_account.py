@@ -14,7 +14,6 @@ from textual.widgets import Input
 from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountModel, AccountReport, Ending
 from ftwizard.kept_keys import KeySource
-from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import accounts, draft_document
 from ftwizard.screens.draft.drafts import Draft, Step
@@ -34,11 +33,6 @@ from tests.screens.frames import (
 
 SIZES = [(80, 24), (160, 50)]
 OPENAI = Draft(FACTS).with_provider("openai")
-
-
-@pytest.fixture(autouse=True)
-def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocesses, "_session_keys", {})
 
 
 def on_page(page: type[Any], draft: Draft, size: tuple[int, int], play: Any) -> list[Step]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from textual.pilot import Pilot
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import remote
-from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.monitor.page import MonitorPage
@@ -23,23 +21,9 @@ from ftwizard.screens.wizard.hosted.review import HostedReviewPage
 from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.doubles.openai_service import RunningService
+from tests.helpers.rows import write_chats
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.steps import paste, wait_for_page
-
-
-@pytest.fixture(autouse=True)
-def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocesses, "_session_keys", {})
-
-
-def write_chats(path: Path, secret: str = "") -> Path:
-    rows = (
-        {"messages": [{"role": "user", "content": f"How many legs have {n * 37} spiders?"},
-                      {"role": "assistant", "content": f"They have {n * 296}. {secret}"}]}
-        for n in range(40)
-    )  # fmt: skip
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
 
 
 async def choose_openai(pilot: Pilot[Any]) -> None:
