@@ -139,7 +139,7 @@ def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -
     def parse(typed: str) -> Any:
         value = setting_values.parse_value(setting, typed)
         changed = setting_values.with_value(draft, setting, value)
-        problem = setting_values.find_problem(changed.plan)
+        problem = setting_values.find_problem(changed.final_plan)
         if not problem and names_file:
             problem = setting_values.find_prompts_problem(changed)
         if problem:
@@ -159,7 +159,7 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
         prompter.note(before.summary)
         return draft.allowing("many-epochs", False)
     try:
-        check_plan(draft.plan)
+        check_plan(draft.final_plan)
     except FtwizardError as error:
         prompter.confirm_phrase(error.message, *texts.MANY_EPOCHS)
         return draft.allowing("many-epochs")

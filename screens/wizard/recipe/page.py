@@ -190,7 +190,7 @@ class RecipePage(SettingsPage):
         draft = draft if problem else setting_values.resolve_prompt_file(draft)
         while not problem:
             try:
-                check_plan(draft.plan, await _find_supported_risks(draft))
+                check_plan(draft.final_plan, await _find_supported_risks(draft))
             except SettingsError as error:
                 problem = self._explain(error)
             except FtwizardError as error:

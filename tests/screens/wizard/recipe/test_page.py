@@ -22,6 +22,7 @@ from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.data.reports import report
 
 FACTS = make_machine(extras=("local",))
+START = Draft(FACTS)
 MODEL = "Qwen/Qwen3-0.6B"
 Play = Callable[[Pilot[Any], RecipePage], Any]
 
@@ -32,10 +33,11 @@ def on_page(
     size: tuple[int, int] = (80, 24),
     file: str = "/data/rows.jsonl",
     left: Callable[[Step | None], None] | None = None,
+    start: Draft = START,
 ) -> str:
     """Show the page alone, play, and return the last frame; ``left`` receives the result."""
     files = schema.Files(train=file)
-    draft = Draft(FACTS).with_plan(model=schema.Model(name=model)).with_check(files, report("x"))
+    draft = start.with_plan(model=schema.Model(name=model)).with_check(files, report("x"))
 
     async def whole(pilot: Pilot[Any]) -> None:
         page = RecipePage(draft)
@@ -75,6 +77,18 @@ def test_choice_is_kept_before_its_change_message_arrives(before: str) -> None:
     assert step is not None
     assert {"method", "learning_rate"} <= step.draft.touched
     assert (step.draft.plan.recipe.method, step.draft.plan.recipe.learning_rate) == ("qlora", 3e-4)
+
+
+def test_settings_of_a_platform_that_was_left_do_not_count() -> None:
+    steps: list[Step | None] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+
+    start = START.with_plan(openai=schema.OpenAI(n_epochs=2))
+    on_page(play, left=steps.append, start=start)
+    assert steps[0] is not None and steps[0].direction == 1
 
 
 def test_invalid_value_hides_the_previous_estimate() -> None:
