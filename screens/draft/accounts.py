@@ -246,7 +246,8 @@ def _format_models(report: AccountReport, method: str) -> Text:
     others = [model for model in report.models if not model.tunable and model.note]
     if not models and not others:
         return Text()
-    text = Text("Models that this account can tune", "bold")
+    verb = "can" if models else "cannot"
+    text = Text(f"Models that this account {verb} tune", "bold")
     text.append(f" · {method}" if method else "", "dim")
     cells = max(len(model.id) for model in (*models[:MAX_LISTED], *others))
     for model in models[:MAX_LISTED]:

@@ -118,13 +118,24 @@ class HostedSettingsPage(SettingsPage):
         model = self._find_model(draft.plan.model.name)
         method = accounts.get_method(draft)
         if model is not None and not model.tunable:
-            return Problem(f"{make_visible(model.name, 60)} cannot be tuned. {model.note}")
+            reason = make_visible(model.note, 300)
+            text = f"{make_visible(model.name, 60)} cannot be tuned. {reason}".rstrip()
+            return Problem(f"{text} {self._name_other(method)}")
         if model is not None and accounts.OWN_METHODS[self._service][method] not in model.methods:
-            return Problem(f"{make_visible(model.name, 60)} cannot be tuned with {method}.")
+            text = f"{make_visible(model.name, 60)} cannot be tuned with {method}."
+            return Problem(f"{text} {self._name_other(method)}")
         try:
             return super()._find_problem(draft)
         except FtwizardError as error:
             return Problem(error.text)
+
+    def _name_other(self, method: str) -> str:
+        """Return what to do instead of a model that cannot be tuned with a method."""
+        account = self._draft.account
+        models = accounts.list_models(account, method) if account else []
+        if not models:
+            return "Change the method, or go back with esc for another account."
+        return f"Type another above, such as {make_visible(models[0].id, 60)}."
 
     # --- leaving ----------------------------------------------------------------------------
 

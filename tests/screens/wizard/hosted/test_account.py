@@ -14,6 +14,7 @@ from textual.widgets import Input
 from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountModel, AccountReport, Ending
 from ftwizard.kept_keys import KeySource
+from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import accounts, draft_document
 from ftwizard.screens.draft.drafts import Draft, Step
@@ -138,6 +139,39 @@ def test_a_model_of_another_account_is_refused_with_one_key_to_go_elsewhere(
     assert (step.direction, step.draft.hosted) == (0, "foundry")
     assert step.draft.answers == answers and step.draft.plan.provider == "foundry"
     assert step.draft.with_provider("openai").with_place().plan.provider == "openai"
+
+
+def test_a_model_that_this_account_may_not_tune_names_one_that_it_may() -> None:
+    draft = replace(OPENAI.with_place(), account=REPORT)
+    draft = draft.with_plan(model=schema.Model(name="o4-mini-2025-04-16"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("enter")
+        await wait_for_text(pilot, "✗ o4-mini cannot be tuned. It is gone.")
+        assert "such as gpt-4.1-mini-2025-04-14." in " ".join(frame(pilot.app).split())
+        await pilot.press("shift+tab", "ctrl+a", "ctrl+k", *"gpt-4o-2024-08-06", "tab", "enter")
+
+    (step,) = on_page(HostedSettingsPage, draft, (80, 24), play)
+    assert step.direction == 1 and step.draft.plan.model.name == "gpt-4o-2024-08-06"
+
+
+def test_an_account_without_a_model_names_its_next_steps(openai_service: RunningService) -> None:
+    scenario = openai_service.state.scenario  # type: ignore[union-attr]
+    models, scenario.models = scenario.models, ()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "lists no model that can be fine-tuned")
+        text = " ".join(frame(pilot.app).split())
+        assert "Use another account, or train elsewhere." in text
+        assert "^s train elsewhere" in text and "this account cannot tune" in text
+        scenario.models = models
+        assert "^n other key" in text
+        await pilot.press("ctrl+n", *openai_service.key, "enter")
+        await wait_for_text(pilot, "accepts the key")
+        await pilot.press("enter")
+
+    (step,) = on_page(AccountPage, OPENAI, (80, 24), play)
+    assert step.direction == 1 and step.draft.plan.model.name
 
 
 def test_enter_tries_the_key_that_is_here_again_where_nobody_answered(
