@@ -68,11 +68,13 @@ def _print_lines() -> Iterator[Say]:
         while not has_ended.wait(LINE_INTERVAL_S):
             print(line.describe(), file=sys.stderr, flush=True)
 
-    threading.Thread(target=print_often, daemon=True).start()
+    printer = threading.Thread(target=print_often, daemon=True)
+    printer.start()
     try:
         yield line
     finally:
         has_ended.set()
+        printer.join()  # so that nothing is printed below the result
 
 
 class _Events(Say):
