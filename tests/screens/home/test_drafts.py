@@ -160,7 +160,10 @@ def test_started_run_leaves_no_draft(
         def body(self) -> ComposeResult:
             yield Static("")
 
-        async def on_mount(self) -> None:
+        def on_mount(self) -> None:
+            self.run_worker(self.go_on())
+
+        async def go_on(self) -> None:
             draft = self._draft.with_data(files=schema.Files(train=str(rows))).named("mine")
             self._draft = draft
             while not list((home / "drafts").glob("*.json")):
