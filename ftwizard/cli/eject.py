@@ -37,10 +37,10 @@ def _find_origin(arguments: argparse.Namespace) -> Origin:
     name = arguments.source
     if (plan_argument.is_plan(name) or plan_argument.is_data(name)) and not store.is_run(name):
         plan = plan_argument.load(name, arguments.allow, deferred=("many-epochs", "no-validation"))
-        plan_argument.require_local(plan, "there is no training script to write", name)
+        plan_argument.require_local(plan, "it has no training script", name)
         return Origin(f"plan {Path(name).name}", plan)
     run = store.find(name)
-    hosted.refuse_elsewhere(run, "there is no training script to write")
+    hosted.refuse_elsewhere(run, "it has no training script")
     return Origin(f"run {run.id}", child_plan.read_used(run), run)
 
 

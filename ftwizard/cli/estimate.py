@@ -166,7 +166,7 @@ def _refuse_hosted(chosen: Plan) -> None:
 
 def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     plan_argument.require_local(
-        chosen, "there is no memory or time to estimate here", arguments.plan
+        chosen, "memory and time on this machine do not matter", arguments.plan
     )
     _refuse_hosted(chosen)
     command.check_installed(chosen)

@@ -238,8 +238,8 @@ class Platform(Protocol):
         """Return the state of a job."""
         ...
 
-    def list_events(self, job_id: str, known: frozenset[str]) -> list[JobEvent]:
-        """Return the events that are not in ``known`` by their ids, oldest first."""
+    def list_events(self, job_id: str, read_ids: frozenset[str]) -> list[JobEvent]:
+        """Return the events whose ids are not in ``read_ids``, oldest first."""
         ...
 
     def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:

@@ -36,7 +36,7 @@ class Watcher:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.progress = Progress()
-        self._known: set[str] = set()
+        self._read_ids: set[str] = set()
         self._has_read_all = False
         """Whether this attempt has read all events: an earlier one may have ended between two of them."""
         self._last_step = {"log": 0, "eval": 0}
@@ -109,7 +109,7 @@ class Watcher:
             self.progress.feed(events)
             for event in events:
                 if event["kind"] in RECORDED and isinstance(event.get("id"), str):
-                    self._known.add(event["id"])
+                    self._read_ids.add(event["id"])
                 if event.get("phase") == "training":
                     self._began = self._began or get_time(event)
                     self._total = event.get("total") or self._total
@@ -169,13 +169,13 @@ class Watcher:
 
         Raises ProviderError where the key is refused.
         """
-        session, known = self.session, frozenset(self._known if self._has_read_all else ())
+        session, read_ids = self.session, frozenset(self._read_ids if self._has_read_all else ())
         list_events = session.platform.list_events
         try:
             if session.record.has_ended:
-                self._copy(session.read_briefly(list_events, status.id, known))
+                self._copy(session.read_briefly(list_events, status.id, read_ids))
             else:
-                self._copy(list_events(status.id, known))
+                self._copy(list_events(status.id, read_ids))
             self._has_read_all, self._read_at = True, time.monotonic()
         except ProviderError as error:
             if error.kind == "key":
@@ -193,8 +193,8 @@ class Watcher:
 
     def _copy(self, events: Iterable[JobEvent]) -> None:
         """Write new events of the job as ours, by step and never back."""
-        fresh = [event for event in events if event.id not in self._known]
-        self._known.update(event.id for event in fresh)
+        fresh = [event for event in events if event.id not in self._read_ids]
+        self._read_ids.update(event.id for event in fresh)
         metrics = [event for event in fresh if event.step is not None and event.metrics]
         for event in fresh:
             if event.total_steps and event.total_steps != self._total:

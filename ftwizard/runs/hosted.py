@@ -156,7 +156,7 @@ def describe_state(summary: RemoteSummary) -> str:
 
 
 def describe_missing_loss(record: RemoteJob, progress: Progress, *, is_alive: bool) -> str:
-    """Describe why there is no curve; empty where there is one, or before the training."""
+    """Describe why no loss is shown; return "" where one is, or before the training."""
     platform = name_platform(record.provider)
     if progress.loss is not None or progress.eval_loss is not None or record.job_id is None:
         return ""

@@ -36,6 +36,14 @@ def list_restarts(folder: JobFolder) -> list[str]:
     return [e["message"] for e in events(folder, "finding") if e["code"] == "restarted"]
 
 
+def start_and_kill(path: Path, steps: int) -> tuple[JobFolder, Status]:
+    """Return a job whose command was killed, and is started again only in 5 min."""
+    folder = start(make(path, steps=steps), (300.0,))
+    until_step(folder, 5)
+    kill(folder)
+    return folder, until(folder, is_restarting)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_killed_command_is_started_again_in_the_same_attempt(
     tmp_path: Path, number: signal.Signals
@@ -88,10 +96,7 @@ def test_a_command_that_is_killed_while_it_stops_is_not_started_again(tmp_path: 
 
 @pytest.mark.parametrize(("now", "reason"), [(False, "stopped"), (True, "killed")])
 def test_a_stop_ends_the_wait_for_a_restart(tmp_path: Path, now: bool, reason: str) -> None:
-    folder = start(make(tmp_path / "run", steps=5000), (300.0,))
-    until_step(folder, 5)
-    kill(folder)
-    status = until(folder, is_restarting)
+    folder, status = start_and_kill(tmp_path / "run", 5000)
     assert status.state == "starting"
     assert describe.describe_troubles(status) == [
         "! Its process ended unexpectedly, and is started again soon, by itself."
@@ -103,28 +108,19 @@ def test_a_stop_ends_the_wait_for_a_restart(tmp_path: Path, now: bool, reason: s
 
 
 def test_a_keeper_that_is_terminated_does_not_start_it_again(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=5000), (300.0,))
-    until_step(folder, 5)
-    kill(folder)
-    until(folder, is_restarting)
+    folder, _ = start_and_kill(tmp_path / "run", 5000)
     os.kill(keeper_pid(folder), signal.SIGTERM)
     assert until_ended(folder).end_reason == "stopped"
 
 
 def test_a_request_to_the_command_ends_the_wait(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=60), (300.0,))
-    until_step(folder, 5)
-    kill(folder)
-    until(folder, is_restarting)
+    folder, _ = start_and_kill(tmp_path / "run", 60)
     requests.send(folder, "cancel", 1)
     assert until_ended(folder).end_reason == "finished"
 
 
 def test_a_keeper_that_is_killed_in_the_wait_leaves_a_job_to_start(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=60), (300.0,))
-    until_step(folder, 5)
-    kill(folder)
-    until(folder, is_restarting)
+    folder, _ = start_and_kill(tmp_path / "run", 60)
     os.kill(keeper_pid(folder), signal.SIGKILL)
     assert until_ended(folder).end_reason == "killed"
     start(folder)

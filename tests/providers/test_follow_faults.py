@@ -299,10 +299,10 @@ def wait_for_state(folder: JobFolder, state: str) -> None:
 def test_a_job_from_elsewhere_is_followed(
     double: HostedDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: dict[str, object] = {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7}
+    settings: dict[str, object] = {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7}
     if double.provider == "together":
-        told = {"n_epochs": 2, "learning_rate": 2e-5, "lora_r": 8, "random_seed": 7}
-    first = create_run(tmp_path, double.provider, **{double.provider: told})
+        settings = {"n_epochs": 2, "learning_rate": 2e-5, "lora_r": 8, "random_seed": 7}
+    first = create_run(tmp_path, double.provider, **{double.provider: settings})
     double.take_longer()
     stopper = threading.Thread(target=lambda: stop_when_running(first))
     stopper.start()
@@ -315,7 +315,7 @@ def test_a_job_from_elsewhere_is_followed(
     folder = launcher.adopt(job["id"], double.provider)
     plan, original = plan_file.read_run(folder), plan_file.read_run(first)
     assert plan.model == original.model and plan.data.files.train.startswith("file-")
-    assert {name: getattr(plan.platform_settings, name) for name in told} == told
+    assert {name: getattr(plan.platform_settings, name) for name in settings} == settings
     assert plan_file.parse(folder.plan.read_text()) == plan
     assert launcher.adopt(job["id"], double.provider).path == folder.path
     record = require_one_job(double, folder, run_follower(folder))

@@ -98,8 +98,8 @@ def get_job(client: OpenAIClient, job_id: str) -> JobStatus:
     return convert_job(client, job, job_id)
 
 
-def list_events(client: OpenAIClient, job_id: str, known: frozenset[str]) -> list[JobEvent]:
-    """Return the events that are not in ``known`` by their ids, oldest first.
+def list_events(client: OpenAIClient, job_id: str, read_ids: frozenset[str]) -> list[JobEvent]:
+    """Return the events whose ids are not in ``read_ids``, oldest first.
 
     The platform lists the newest first, so older pages are read only until a known event.
     """
@@ -110,9 +110,9 @@ def list_events(client: OpenAIClient, job_id: str, known: frozenset[str]) -> lis
     for page in client.iterate_pages("list the events of the job", request):
         items += page
         is_newest_first = _get_time(page[0]) > _get_time(page[-1])
-        if is_newest_first and any(getattr(item, "id", None) in known for item in page):
+        if is_newest_first and any(getattr(item, "id", None) in read_ids for item in page):
             break
-    return arrange_events(items, known, client.account.redact)
+    return arrange_events(items, read_ids, client.account.redact)
 
 
 def list_checkpoints(client: OpenAIClient, job_id: str) -> list[RemoteCheckpoint]:
@@ -141,7 +141,10 @@ def read_results(client: OpenAIClient, status: JobStatus) -> list[JobEvent]:
 
 
 def change_job(client: OpenAIClient, verb: str, job_id: str, reached: tuple[str, ...]) -> None:
-    """Cancel, pause or resume a job, unless it has ``reached`` a state in which that is no error."""
+    """Cancel, pause or resume a job.
+
+    Raises ProviderError if the platform refuses, unless the job is in one of the states ``reached``.
+    """
     change = getattr(client.reader.fine_tuning.jobs, verb)
     try:
         client.call(f"{verb} the job", functools.partial(change, job_id))

@@ -163,14 +163,14 @@ def fetch_job(client: TogetherClient, job_id: str) -> dict[str, Any]:
     return job
 
 
-def list_events(client: TogetherClient, job_id: str, known: frozenset[str]) -> list[JobEvent]:
-    """Return the events and metrics that are not in ``known`` by their ids, oldest first."""
+def list_events(client: TogetherClient, job_id: str, read_ids: frozenset[str]) -> list[JobEvent]:
+    """Return the events and metrics that are not in ``read_ids`` by their ids, oldest first."""
     events: list[Mapping[str, Any]] = []
     with client.translate(), contextlib.suppress(NotFoundError):  # it may still have metrics
         answer = client.sdk.fine_tuning.list_events(job_id)
         events = get_list(to_record(answer), "data")
-    rows = _list_metrics(client, job_id, max(0, find_last_step(known) - OVERLAP_STEPS))
-    return [event for event in read_events(events, rows) if event.id not in known]
+    rows = _list_metrics(client, job_id, max(0, find_last_step(read_ids) - OVERLAP_STEPS))
+    return [event for event in read_events(events, rows) if event.id not in read_ids]
 
 
 def _list_metrics(client: TogetherClient, job_id: str, first: int = 0) -> list[Mapping[str, Any]]:
