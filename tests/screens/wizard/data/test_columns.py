@@ -131,7 +131,6 @@ def test_table_without_a_known_answer_column_asks_for_it(tmp_path: Path) -> None
     )
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ColumnsPage))
         await pilot.press("enter")
         await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
@@ -147,7 +146,6 @@ def test_known_columns_can_be_overruled(tmp_path: Path) -> None:
     path = write(tmp_path / "sql.jsonl", rows)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await pilot.press("enter")
         await wait_for_text(pilot, "12 rows, question and answer")
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, ColumnsPage))
