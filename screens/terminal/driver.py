@@ -85,6 +85,17 @@ def _without_color(style: Style | None) -> Style | None:
     return style and style.without_color
 
 
+def _open_without_waiting(file: int) -> int:
+    """Return a descriptor of the same terminal whose reads never wait; ``file`` if it has no path.
+
+    A read that waits for a key would keep the app from drawing after ``fg``. The file is opened anew,
+    since the shell shares the settings of the first one.
+    """
+    with contextlib.suppress(OSError):
+        return os.open(os.ttyname(file), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    return file
+
+
 def forget_exported_size() -> None:
     """Drop exported COLUMNS and LINES, which may be outdated, if the terminal reports its size."""
     with contextlib.suppress(OSError):
@@ -149,6 +160,7 @@ class TerminalDriver(LinuxDriver):
         """Called in the loop when the terminal has received more."""
         self._file: Any = DisconnectSafeStream(self._file, self._record_written)
         self._sends_queries = False
+        self.fileno = _open_without_waiting(self.fileno)
 
     def start_application_mode(self) -> None:
         leave_on_signals(self._app)  # before the first change to the terminal
@@ -217,7 +229,11 @@ class TerminalDriver(LinuxDriver):
 
     def _run_input_thread(self) -> None:
         try:
-            self.run_input_thread()
+            while True:
+                try:
+                    return self.run_input_thread()
+                except BlockingIOError:  # while the app was stopped, the shell read the input
+                    pass
         except OSError:
             self._app.call_later(self._app.exit)
 

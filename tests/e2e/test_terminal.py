@@ -7,6 +7,8 @@ import random
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +155,55 @@ def test_fg_after_sigstop_restores_screen_and_shell_settings(
         terminal.keys("stty -g", "Enter")
         terminal.until(lambda: len(re.findall(SETTINGS, terminal.screen())) == 2, "settings again")
         assert len(set(re.findall(SETTINGS, terminal.screen()))) == 1
+
+
+@pytest.mark.tmux
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
+def test_fg_restores_the_screen_where_the_shell_took_the_input(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The app is stopped between the report of a key and its read, and the shell reads the key."""
+    script, reads = tmp_path / "slow_reads.py", tmp_path / "reads"
+    script.write_text(SLOW_READS)
+    environment = {"FTWIZARD_HOME": str(folder), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
+        terminal.keys(f"{sys.executable} {script} {reads}", "Enter")
+        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")
+        process = int(reads.read_text().split()[0])
+        terminal.until(lambda: _is_idle(reads), "no read for two seconds")
+        size = reads.stat().st_size
+        terminal.keys("Down")
+        terminal.until(lambda: reads.stat().st_size > size, "a read")
+        os.kill(process, signal.SIGSTOP)
+        terminal.wait(r"Stopped[^\n]*\nbash[^\n]*[#$]")
+        terminal.keys("C-u", "fg", "Enter")
+        terminal.until(
+            lambda: _without_ages(terminal.screen()) == _without_ages(before), "the restored screen"
+        )
+
+
+SLOW_READS = """
+import os, sys, time
+
+reads, real_read = sys.argv.pop(), os.read
+
+def read(file, size):
+    if os.isatty(file):
+        with open(reads, "a") as log:
+            log.write(f"{os.getpid()}\\n")
+        time.sleep(0.7)
+    return real_read(file, size)
+
+os.read = read
+from ftwizard.__main__ import main
+sys.exit(main([]))
+"""
+"""The app, with a delay before each read of the terminal; it notes them in a file."""
+
+
+def _is_idle(log: Path) -> bool:
+    """Return whether nothing was written to a file for two seconds."""
+    return time.time() - log.stat().st_mtime > 2
 
 
 def _without_ages(screen: str) -> list[str]:
