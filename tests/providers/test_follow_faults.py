@@ -138,6 +138,16 @@ def test_an_upload_that_fails_again_is_repeated(
     assert len(double.list_files()) == len(remote.read(folder).files)  # type: ignore[union-attr]
 
 
+def test_a_long_outage_is_not_a_stall(
+    double: HostedDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_run(tmp_path, double.provider)
+    monkeypatch.setattr("ftwizard.providers.session.ALIVE_S", 0.0)
+    double.disturb("look up", "error", times=12)  # more than an SDK tries by itself
+    require_one_job(double, folder, run_follower(folder))
+    assert events(folder, "waiting")
+
+
 def test_a_key_that_is_revoked_leaves_the_job_to_resume(
     double: HostedDouble, tmp_path: Path
 ) -> None:
