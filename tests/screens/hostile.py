@@ -31,9 +31,36 @@ _MIDDLES = {
 TEXTS = {name: f"{SEEN}{middle}{SEEN}" for name, middle in _MIDDLES.items()}
 TEXTS["all"] = "".join(TEXTS.values())
 TEXTS["long"] = SEEN + "x" * 1_000_000 + SEEN
+KINDS = {
+    "sequences": ("csi", "title", "link", "clipboard", "dcs"),
+    "controls": ("c1", "nul", "breaks"),
+    "reading order": ("bidi", "zero-width"),
+    "markup": ("markup", "malformed", "format"),
+    "width": ("zalgo", "wide"),
+    "encoding": ("surrogate",),
+    "all kinds": ("all",),
+    "length": ("long",),
+}
+"""Texts by the kind of their danger. A page that survives one text of a kind takes another of that
+kind on the same path, so each page shows some of each kind, and another page shows the others."""
+PAGES = (
+    "problem", "estimate", "review", "elsewhere", "results", "comparison", "ended run",
+    "live run", "doctor", "data",
+)  # fmt: skip
+"""Pages that show hostile text."""
 NAME = f"][bold]{SEEN}\x1b]52;c;b3duZWQ=\x07\x9b66;6H\u202e\r\n["
 """A file or folder name; nested folders of this name put ``[/]`` into the path."""
 SHOWN_NAME = f"][bold]{SEEN}␛]52;c;b3duZWQ=␇\\u009b66;6H\\u202e\\r\\n["
+
+
+def choose_texts(page: str) -> dict[str, str]:
+    """Return the texts of one page by name: of each kind, two sequences among them."""
+    number = PAGES.index(page)
+    names = [kind[number % len(kind)] for kind in KINDS.values()]
+    sequences = KINDS["sequences"]
+    names.append(sequences[(number + 2) % len(sequences)])
+    return {name: TEXTS[name] for name in names}
+
 
 # Characters that a terminal acts on or that mislead the reader: controls, formats such as bidi
 # overrides, surrogates, line and paragraph separators.

@@ -85,9 +85,9 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
     write_json(job.answers, SavedAnswers(schema=None, answers=pairs))
 
 
-def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
+def make_hostile(home: Path, text: str, *, reason: str = "", name: str = "one") -> JobFolder:
     """Write a run with ``text`` in every field: phase, finding, log, machine, plan, last event."""
-    folder = make_run(home, "one")
+    folder = make_run(home, name)
     folder.events.unlink()
     text = text.encode(errors="replace").decode()  # JSON holds no lone surrogate
     events = EventWriter(folder.events, 1)

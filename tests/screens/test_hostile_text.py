@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.follower import Follower
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
@@ -29,11 +31,20 @@ from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.e2e import open_screen
 from tests.screens.frames import drive, frame, until, wait_for_text
-from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed, too_wide
+from tests.screens.hostile import (
+    KINDS,
+    NAME,
+    PAGES,
+    SEEN,
+    SHOWN_NAME,
+    TEXTS,
+    choose_texts,
+    obeyed,
+    too_wide,
+)  # fmt: skip
 from tests.screens.runs_helpers import living, make_hostile, make_result, make_run
 
 SIZE = (100, 30)
-every_text = pytest.mark.parametrize("name", TEXTS)
 
 
 def assert_harmless(shown: str, size: tuple[int, int] = SIZE) -> None:
@@ -54,84 +65,117 @@ async def visit(pilot: Pilot[Any], screen: Screen[Any], words: str = SEEN) -> st
     return shown
 
 
-@every_text
-def test_wizard_screens_show_hostile_text_safely(name: str, home: Path) -> None:
+def test_every_text_is_shown_on_several_pages() -> None:
+    assert sorted(name for kind in KINDS.values() for name in kind) == sorted(TEXTS)
+    chosen = [choose_texts(page) for page in PAGES]
+    assert all(sum(name in texts for texts in chosen) >= 3 for name in TEXTS)
+    assert all(texts.keys() & set(kind) for texts in chosen for kind in KINDS.values())
+
+
+def test_wizard_screens_show_hostile_text_safely(home: Path) -> None:
     make_run(home, "one")
 
     async def play(pilot: Pilot[Any]) -> None:
-        for index in ("problem", "estimate", "review", "elsewhere"):
-            await visit(pilot, open_screen.screen(index, "one", TEXTS[name]))
+        for page in ("problem", "estimate", "review", "elsewhere"):
+            for text in choose_texts(page).values():
+                await visit(pilot, open_screen.screen(page, "one", text))
 
     drive(FtwizardApp(), SIZE, play)
 
 
-@every_text
-def test_results_page_shows_hostile_answers_safely(name: str, home: Path) -> None:
-    text = TEXTS[name].encode(errors="replace").decode()
-    output = {"expected": text, "base": text, "tuned": text, "line": 1}
-    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **output}])
+def test_results_page_shows_hostile_answers_safely(home: Path) -> None:
+    texts = choose_texts("results")
+    for name in texts:
+        text = texts[name].encode(errors="replace").decode()
+        output = {"expected": text, "base": text, "tuned": text, "line": 1}
+        answer = {"prompt": [{"role": "user", "content": text}], **output}
+        make_result(make_run(home, name), [answer])
 
     async def play(pilot: Pilot[Any]) -> None:
-        await visit(pilot, open_screen.screen("finish", "one", ""))
+        for name in texts:
+            await visit(pilot, open_screen.screen("finish", name, ""))
 
     drive(FtwizardApp(), SIZE, play)
 
 
-@every_text
-def test_comparison_and_search_show_hostile_text_safely(name: str, home: Path) -> None:
-    folders = [make_hostile(home, TEXTS[name], reason="text"), make_run(home, "two")]
+def test_comparison_and_search_show_hostile_text_safely(home: Path) -> None:
+    texts = choose_texts("comparison")
+    hostile = make_hostile_runs(home, texts, reason="text")
+    other = make_run(home, "other")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await visit(pilot, ComparePage(folders), "best validation loss")
-        typed = "".join(c for c in TEXTS[name] if c.isprintable())[:40]
+        for folder in hostile.values():
+            await visit(pilot, ComparePage([folder, other]), "best validation loss")
         await pilot.press("slash")
-        pilot.app.screen.query_one("#search", Input).value = f"no-such-run {typed}"
-        await pilot.pause(0.3)
-        assert_harmless(frame(pilot.app))
+        field = pilot.app.screen.query_one("#search", Input)
+        for name, text in texts.items():
+            typed = "".join(c for c in text if c.isprintable())[:40]
+            field.value = f"no-such-run-{name} {typed}"
+            await wait_for_text(pilot, f"no-such-run-{name}")
+            await pilot.pause(0.3)
+            assert_harmless(frame(pilot.app))
 
     drive(FtwizardApp(), SIZE, play)
 
 
-@every_text
-def test_ended_run_shows_hostile_text_safely(name: str, home: Path) -> None:
-    folder = make_hostile(home, TEXTS[name], reason="text")
+def make_hostile_runs(
+    home: Path, texts: dict[str, str], *, reason: str = ""
+) -> dict[str, JobFolder]:
+    """Write one run for each text; return the runs by the name of their text."""
+    return {
+        name: make_hostile(home, text, reason=reason, name=name) for name, text in texts.items()
+    }
+
+
+def test_ended_run_shows_hostile_text_safely(home: Path) -> None:
+    folders = make_hostile_runs(home, choose_texts("ended run"), reason="text")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await wait_for_text(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
+        await until(pilot, lambda: frame(pilot.app).count(f"✗ {SEEN}") == len(folders) - 1)
+        assert "✓ finished" in frame(pilot.app), "a line too long to read"
         assert_harmless(frame(pilot.app))
-        await visit(pilot, LogPage(Follower(folder)), SEEN if name != "long" else "xxx")
-        shown = await visit(pilot, MonitorPage(folder))
-        assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
+        for name, folder in folders.items():
+            await visit(pilot, LogPage(Follower(folder)), SEEN if name != "long" else "xxx")
+            shown = await visit(pilot, MonitorPage(folder))
+            assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
     drive(FtwizardApp(), SIZE, play)
 
 
-@every_text
-def test_live_run_shows_hostile_text_safely(name: str, home: Path) -> None:
-    folder = make_hostile(home, TEXTS[name])
+def test_live_run_shows_hostile_text_safely(home: Path) -> None:
+    folders = make_hostile_runs(home, choose_texts("live run"))
 
     async def play(pilot: Pilot[Any]) -> None:
-        await wait_for_text(pilot, f"● {SEEN}")
+        await until(pilot, lambda: frame(pilot.app).count(f"● {SEEN}") == len(folders))
         assert_harmless(frame(pilot.app))
-        shown = await visit(pilot, MonitorPage(folder), f"● {SEEN}")
-        assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
+        for name, folder in folders.items():
+            shown = await visit(pilot, MonitorPage(folder), f"● {SEEN}")
+            assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
-    with living(folder):
+    with contextlib.ExitStack() as stack:
+        for folder in folders.values():
+            stack.enter_context(living(folder))
         drive(FtwizardApp(), SIZE, play)
 
 
-@every_text
-def test_doctor_shows_hostile_text_safely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = TEXTS[name][:10_000]
+def test_doctor_shows_hostile_text_safely(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [
+        {"name": f"G{n:02}", "status": "missing", "found": text[:10_000], "fix": text[:10_000]}
+        for n, text in enumerate(choose_texts("doctor").values())
+    ]
 
     async def command(*_: str, **__: object) -> Any:
-        return {"checks": [{"name": "GPU", "status": "missing", "found": text, "fix": text}]}
+        return {"checks": [checks[0]]}
 
     monkeypatch.setattr(subprocesses, "run_command", command)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await wait_for_text(pilot, f"✗ GPU     {SEEN}")
-        assert_harmless(frame(pilot.app))
+        while checks:
+            await wait_for_text(pilot, f"✗ {checks[0]['name']}     {SEEN}")
+            assert_harmless(frame(pilot.app))
+            del checks[0]
+            if checks:
+                await pilot.press("r")
 
     drive(FtwizardApp(("doctor", "")), SIZE, play)
 

@@ -27,7 +27,7 @@ from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import NextStep
 from ftwizard.screens.wizard.data.rows import RowsPage
 from tests.screens.frames import assert_frame, frame, until, wait_for_text
-from tests.screens.hostile import TEXTS, obeyed, too_wide
+from tests.screens.hostile import TEXTS, choose_texts, obeyed, too_wide
 from tests.screens.wizard.data import reports
 from tests.screens.wizard.data.page import FILE, draft_of, on_page, read_file
 from tests.screens.wizard.data.reports import Command, clean, finding, first_look, report, show_rows
@@ -390,7 +390,7 @@ def test_ambiguous_format_is_chosen_in_a_dialog(command: Command) -> None:
 # ---------------------------------------------------------------------- hostile text, changing facts, loss mask
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", choose_texts("data"))
 def test_hostile_report_is_shown_safely(name: str, command: Command) -> None:
     text = TEXTS[name].encode(errors="replace").decode()[:20_000]
     grades: tuple[Severity, ...] = ("error", "warning", "info")
