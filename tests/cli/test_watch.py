@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -13,11 +15,10 @@ import pytest
 from rich.console import Console
 
 from ftwizard.cli.watch import _EventLog
-from ftwizard.jobs import requests
 from ftwizard.jobs.status import observe
 from ftwizard.runs.progress import Progress
 from tests.e2e.cli import FTWIZARD
-from tests.helpers.jobs import make, start, until_ended, until_step
+from tests.helpers.jobs import command_pid, make, start, until_ended, until_step
 
 
 def finding(t: float, code: str, severity: str, message: str, **fields: Any) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_view_ends_with_its_reader_while_the_run_is_silent(
     assert view.stderr is not None and view.stderr.read() == b""
     view.stderr.close()
     assert observe(folder).state == "running" and lasting.poll() is None
-    requests.request_stop(folder, 1, now=True)
+    os.kill(command_pid(folder), signal.SIGKILL)  # it hangs, so a request would wait for its grace
     until_ended(folder)
     assert lasting.wait(120) == 1
     assert b"was killed" in (tmp_path / "log").read_bytes()

@@ -16,7 +16,7 @@ from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.pace import Pace
 from ftwizard.jobs.status import observe
 from ftwizard.runs import delete
-from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.cli import FTWIZARD, as_json, ok, ok_here, run
 from tests.helpers.jobs import (
     command_pid,
     events,
@@ -164,14 +164,15 @@ def test_stop_acts_in_place_of_a_suspended_keeper(folder: JobFolder) -> None:
     assert not folder.path.exists()
 
 
-def test_kill_acts_in_place_of_a_suspended_keeper(home: Path) -> None:
+def test_kill_acts_in_place_of_a_suspended_keeper(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "TERM_GRACE_S", 0.5)
     folder = start(make(home / "runs" / "one", steps=5000, mode="deaf"))
     until_step(folder, 3)
     keeper, command = (identity.from_pid(p) for p in (keeper_pid(folder), command_pid(folder)))
     freeze(keeper_pid(folder))
-    process = begin_stop("--kill")
-    out, _ = process.communicate(timeout=90)
-    assert process.returncode == 0 and "was killed" in out
+    assert "was killed" in ok_here("stop", "one", "--kill")
     assert identity.is_alive(keeper) is identity.is_alive(command) is False
     assert as_json("status", "one")["end_reason"] == "killed"
 

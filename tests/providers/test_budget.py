@@ -102,7 +102,8 @@ def test_a_budget_that_cannot_be_checked_is_reported_once(
     record = remote.read(folder)
     assert record
     if is_price_known:
-        fault = Fault(on="GET /fine_tuning/jobs/{fine_tuning_job_id}/events", status=500, times=60)
+        on = "GET /fine_tuning/jobs/{fine_tuning_job_id}/events"
+        fault = Fault(on=on, status=500, times=60, headers={"Retry-After": "0.01"})
         openai_service.control.add_fault(fault)
     else:
         remote.write(folder, msgspec.structs.replace(record, predicted_cost=None))
