@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.runs import checkpoints
-from tests.e2e.cli import as_json, ok, run, run_here
+from tests.e2e.cli import as_json_here, ok, ok_here, run, run_here
 from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import command_pid, events, until, until_ended
 from tests.helpers.models import make_tiny
+from tests.helpers.work_here import work_here
 
 pytestmark = pytest.mark.slow
 METHODS = {
@@ -97,32 +99,34 @@ def test_branch_starts_at_best_step_with_half_learning_rate(small: Workspace) ->
     teach(small.model)
     parent = overfitted(small, "lora")
     step, lowest = best(parent)
-    text = ok("status", "heart")
+    text = ok_here("status", "heart")
     assert f"The best weights (step {step}) are in" in text.replace("\n", " "), text
     weights = [(parent.path / where / "adapter_model.safetensors").read_bytes()
                for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
     assert weights[0] == weights[1], "stopping keeps the best weights"
 
     short = ("--set", "epochs=3")  # enough for this test
-    points = ok("branch", "heart", "--rate-times", "0.5", *short, "--name", "calm")
+    with work_here():
+        points = ok_here("branch", "heart", "--rate-times", "0.5", *short, "--name", "calm")
     assert f"a child of heart, from step {step}: epochs 90 → 3, learning_rate 0.02 → 0.01" in points
     child = small.folder("calm")
-    assert until_ended(child, 120).end_reason == "finished"
+    assert observe(child).end_reason == "finished"
     logs = events(child, "log")
     assert [e["step"] for e in logs[:2]] == [1, 2]
     assert {e["learning_rate"] for e in logs} == {0.01}
     # A learning rate this small changes nothing: the evaluation measures the initial weights.
-    ok("branch", "heart", "--rate-times", "1e-9", *short, "--name", "still")
+    with work_here():
+        ok_here("branch", "heart", "--rate-times", "1e-9", *short, "--name", "still")
     still = small.folder("still")
-    assert until_ended(still, 120).end_reason == "finished"
+    assert observe(still).end_reason == "finished"
     assert events(still, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
-    status = as_json("status", "calm")
+    status = as_json_here("status", "calm")
     assert status["parent"] == {
         "id": "heart", "step": step,
         "changes": {"recipe.epochs": [90, 3], "recipe.learning_rate": [0.02, 0.01]},
     }  # fmt: skip
-    assert "from step" in ok("status", "calm")
-    assert "child of" in ok("runs")
+    assert "from step" in ok_here("status", "calm")
+    assert "child of" in ok_here("runs")
     assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
 
 
@@ -130,12 +134,13 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
     parent = overfitted(small, "full")
     step, lowest = best(parent)
     kept = [item.step for item in checkpoints.all_complete(parent.checkpoints)]
-    assert f"checkpoint-{step}" in ok("status", "heart")
+    assert f"checkpoint-{step}" in ok_here("status", "heart")
     # A learning rate this small changes nothing: the evaluation measures the initial weights.
     still = ("--rate-times", "1e-9", "--set", "epochs=2", "--name", "still")
-    ok("branch", "heart", *still, "--from", str(step))
+    with work_here():
+        ok_here("branch", "heart", *still, "--from", str(step))
     child = small.folder("still")
-    assert until_ended(child, 120).end_reason == "finished"
+    assert observe(child).end_reason == "finished"
     assert events(child, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
 
     for arguments, says in (
@@ -163,21 +168,24 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
     (small.root / "plan.jsonl").write_text(rows)
     assert not list(small.root.glob("*-train.jsonl")), "no run, no file"
 
-    before = as_json("status", "still") | {"age_s": None}
+    before = as_json_here("status", "still") | {"age_s": None}
     weights = read_weights(child)
     assert weights
     assert "Deleted" in ok("remove", "heart", "--yes") and not parent.path.exists()
-    assert [item["id"] for item in as_json("runs")["runs"]] == ["still"]
-    after = as_json("status", "still") | {"age_s": None}
+    assert [item["id"] for item in as_json_here("runs")["runs"]] == ["still"]
+    after = as_json_here("status", "still") | {"age_s": None}
     assert after == before and before["parent"]["id"] == "heart"
     assert read_weights(child) == weights
-    ok("branch", "still", "--drop", "3,1", "--from", "start", "--name", "fewer")
+    with work_here():
+        ok_here("branch", "still", "--drop", "3,1", "--from", "start", "--name", "fewer")
     lines = rows.splitlines()
     assert (small.root / "fewer-train.jsonl").read_text().splitlines() == [lines[1], *lines[3:]]
-    assert until_ended(small.folder("fewer"), 120).end_reason == "finished"
-    again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
+    assert observe(small.folder("fewer")).end_reason == "finished"
+    doubled = ("--accumulation-times", "2", "--from", "start", "--name", "twice")
+    with work_here():
+        again = ok_here("branch", "still", *doubled)
     assert "from the start: gradient_accumulation 1 → 2" in again
-    assert until_ended(small.folder("twice"), 120).end_reason == "finished"
+    assert observe(small.folder("twice")).end_reason == "finished"
     assert plan_file.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
     assert events(small.folder("twice"), "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
 

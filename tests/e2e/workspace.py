@@ -9,7 +9,7 @@ from typing import Any
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import MANY_EPOCHS
-from tests.e2e.cli import ok
+from tests.e2e.cli import ok, ok_here
 from tests.helpers.jobs import events
 from tests.paths import TICKETS
 
@@ -58,6 +58,16 @@ class Workspace:
 
     def train(self, plan: Path, run_id: str, *more: str) -> JobFolder:
         assert ok("train", plan, "--name", run_id, *more).strip() == run_id
+        return self.folder(run_id)
+
+    def train_here(
+        self, plan: Path, run_id: str, *more: str, stop_after: int | None = None
+    ) -> JobFolder:
+        """Train as ``train`` does, but in this process, until the end or a stop after a step."""
+        from tests.helpers.work_here import work_here
+
+        with work_here(stop_after=stop_after):
+            assert ok_here("train", plan, "--name", run_id, *more).strip() == run_id
         return self.folder(run_id)
 
 
