@@ -14,15 +14,17 @@ import pytest
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
+from ftwizard.jobs.status import observe
 from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow
 from tests.e2e.architectures import model_of
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json, as_json_here, ok, ok_here, run
 from tests.e2e.workspace import Workspace, losses
-from tests.helpers.jobs import events, until_ended, until_step
+from tests.helpers.jobs import events, until_step
+from tests.helpers.work_here import work_here
 
 pytestmark = pytest.mark.slow
-EPOCHS = 4
+EPOCHS = 2
 
 
 def collator() -> Any:
@@ -122,16 +124,16 @@ def test_packed_run_counts_packed_rows_and_resumes_exactly(
     small_workspace: Workspace,
 ) -> None:
     plan = small_workspace.plan(
-        rows=60, packing=True, max_length=192, batch_size=1, epochs=EPOCHS, evaluation_steps=20,
-        save_steps=20,
+        rows=60, packing=True, max_length=192, batch_size=1, epochs=EPOCHS, evaluation_steps=10,
+        save_steps=10,
     )  # fmt: skip
-    straight = small_workspace.train(plan, "straight")
-    until_ended(straight, 240)
+    straight = small_workspace.train_here(plan, "straight")
     folder = small_workspace.train(plan, "halting")
     until_step(folder, 8, 120)
     ok("stop", "halting")
-    ok("resume", "halting")
-    assert until_ended(folder, 240).end_reason == "finished"
+    with work_here():
+        ok_here("resume", "halting")
+    assert observe(folder).end_reason == "finished"
 
     result = json.loads(straight.result.read_text())
     rows = result["training"]["rows"]
@@ -142,8 +144,8 @@ def test_packed_run_counts_packed_rows_and_resumes_exactly(
     (text,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
     assert (text["rows"], text["packed"]) == (54, packed)
     total = training_setup.total_steps(packed, 1, 1, EPOCHS)
-    assert as_json("status", "straight")["total_steps"] == total == max(losses(straight))
-    assert {e["step"] for e in events(straight, "eval")} >= set(range(20, total, 20))
+    assert as_json_here("status", "straight")["total_steps"] == total == max(losses(straight))
+    assert {e["step"] for e in events(straight, "eval")} >= set(range(10, total, 10))
     assert events(straight, "log")[-1]["tokens"] == EPOCHS * data["tokens"], (
         "every row in every epoch"
     )
