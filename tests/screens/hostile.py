@@ -45,7 +45,7 @@ KINDS = {
 kind on the same path, so each page shows some of each kind, and another page shows the others."""
 PAGES = (
     "problem", "estimate", "review", "elsewhere", "results", "comparison", "ended run",
-    "live run", "doctor", "data",
+    "live run", "doctor", "data", "prices", "costs",
 )  # fmt: skip
 """Pages that show hostile text."""
 NAME = f"][bold]{SEEN}\x1b]52;c;b3duZWQ=\x07\x9b66;6H\u202e\r\n["

@@ -44,7 +44,7 @@ from tests.screens.costs.helpers import (
     offers,
 )
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_input, wait_for_text
-from tests.screens.hostile import TEXTS, obeyed, too_wide
+from tests.screens.hostile import choose_texts, obeyed, too_wide
 
 Play = Callable[[Pilot[Any], CostsPage], Any]
 BIG = (160, 50)
@@ -444,7 +444,7 @@ def test_hostile_price_notes_and_folders_are_shown_safely(
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "][bold]\x1b]52;c;b3=\x07\u202e["))
 
     async def play(pilot: Pilot[Any]) -> None:
-        for name, bad in TEXTS.items():
+        for name, bad in choose_texts("prices").items():
             if "\ud800" in bad:  # TOML does not allow it
                 continue
             text = "".join(f"\\U{ord(char):08x}" for char in bad[:2000])
@@ -464,7 +464,7 @@ def test_hostile_price_notes_and_folders_are_shown_safely(
 
 def test_hostile_model_name_is_shown_safely() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        for name, bad in TEXTS.items():
+        for name, bad in choose_texts("costs").items():
             report = make_report(**ESTIMATE | {"model": {"said": bad}})
             pilot.app.push_screen(CostsPage(counted().with_estimate(report), TODAY))
             await wait_for_text(pilot, "4,500,000 tokens")
