@@ -13,10 +13,11 @@ import pytest
 
 from ftwizard.jobs.status import observe
 from ftwizard.runs import base_weights, checkpoints
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json_here, ok, ok_here, run_here
 from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended, until_step
+from tests.helpers.work_here import work_here
 from tests.paths import FIXTURES
 
 pytestmark = pytest.mark.slow
@@ -25,9 +26,8 @@ TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 def test_tool_use_file_is_trained_merged_and_compared(workspace: Workspace) -> None:
     plan = workspace.plan(data=TOOL_USE, rows=70, finish=True, batch_size=4, evaluation_steps=10)
-    done = run("train", plan, "--name", "tools", "--watch", timeout=900)
-    assert done.returncode == 0, done.stdout
-    folder = workspace.folder("tools")
+    folder = workspace.train_here(plan, "tools")
+    assert observe(folder).exit_code == 0
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["train_used"] == 56
     compared = result["compare"]
@@ -42,7 +42,8 @@ def test_tool_use_file_is_trained_merged_and_compared(workspace: Workspace) -> N
 def test_data_file_and_model_train_with_advised_settings(small_workspace: Workspace) -> None:
     data = small_workspace.plan(rows=24).with_suffix(".jsonl")
     argv = ("train", data, "--model", small_workspace.model, "--name", "first")
-    document = as_json(*argv, "--epochs", 1, "--watch", timeout=400)
+    with work_here():
+        document = as_json_here(*argv, "--epochs", 1, "--watch")
     assert document["end_reason"] == "finished"
     kept = small_workspace.home / "plans" / "first.yaml"
     again = small_workspace.train(kept, "again")
@@ -56,10 +57,10 @@ def test_training_without_validation_requires_allow(small_workspace: Workspace) 
     body = json.loads(plan.read_text())
     body["data"]["split"] = {"validation": 0}
     plan.write_text(json.dumps(body))
-    refused = run("train", plan)
+    refused = run_here("train", plan)
     assert refused.returncode == 3 and "--allow no-validation" in refused.stderr
-    folder = small_workspace.train(plan, "blind", "--allow", "no-validation")
-    assert until_ended(folder, 120).end_reason == "finished"
+    folder = small_workspace.train_here(plan, "blind", "--allow", "no-validation")
+    assert observe(folder).end_reason == "finished"
     assert not events(folder, "eval")
     kept = json.loads(folder.trained.read_text())
     assert kept["step"] == kept["last_step"] == 24
@@ -68,18 +69,19 @@ def test_training_without_validation_requires_allow(small_workspace: Workspace) 
 
 def test_recipe_that_does_not_fit_the_model_is_refused(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(target_modules=["q_proj", "query_key_value"])
-    done = run("train", plan, "--name", "modules", "--watch")
+    with work_here():
+        done = run_here("train", plan, "--name", "modules", "--watch")
     assert done.returncode == 1 and "no module named query_key" in done.stdout, done.stdout
-    assert as_json("status", "modules")["end_reason"] == "refused"
+    assert as_json_here("status", "modules")["end_reason"] == "refused"
 
 
-def test_early_stopping_keeps_the_best_weights(workspace: Workspace) -> None:
+def test_early_stopping_keeps_the_best_weights(small_workspace: Workspace) -> None:
     """Meanwhile, its loss curve is diagnosed."""
-    plan = workspace.plan(
+    plan = small_workspace.plan(
         rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50, patience=6
     )
-    folder = workspace.train(plan, "hot")
-    status = until_ended(folder, 200)
+    folder = small_workspace.train_here(plan, "hot")
+    status = observe(folder)
     assert (status.end_reason, status.exit_code) == ("early_stopped", 0)
     (finding,) = [e for e in events(folder, "finding") if e["code"] == "early_stop"]
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
@@ -95,7 +97,7 @@ def test_early_stopping_keeps_the_best_weights(workspace: Workspace) -> None:
         before = min(before, event["eval_loss"])
     last = max(evaluations)
     assert sum(step > best for step in evaluations) == 6, "patience 6"
-    assert last < as_json("status", "hot")["total_steps"]
+    assert last < as_json_here("status", "hot")["total_steps"]
     kept = json.loads(folder.trained.read_text())
     assert kept["step"] == best, "the best weights are the result"
     weights = [(folder.path / p / "adapter_model.safetensors").read_bytes()
@@ -108,7 +110,7 @@ def test_early_stopping_keeps_the_best_weights(workspace: Workspace) -> None:
     assert all(item != other for item, other in pairwise(verdicts)), (
         "a verdict is reported only when it or its figures change"
     )
-    document = as_json("diagnose", "hot")
+    document = as_json_here("diagnose", "hot")
     assert verdicts[-1][0] == document["pattern"]
     assert document["best_on_disk"] == document["best_step"] == best
 
@@ -126,12 +128,12 @@ def test_nan_loss_ends_the_run_as_nan(small_workspace: Workspace) -> None:
     weights["model.norm.weight"][0] = torch.inf
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     small_workspace.model = broken
-    folder = small_workspace.train(small_workspace.plan(), "nan")
-    status = until_ended(folder, 120)
+    folder = small_workspace.train_here(small_workspace.plan(), "nan")
+    status = observe(folder)
     assert (status.end_reason, status.exit_code) == ("nan", 1)
     assert events(folder, "log")[-1]["loss"] == "nan"
     assert checkpoints.all_complete(folder.checkpoints) == []
-    assert "ftwizard branch nan --rate-times 0.5" in run("watch", "nan").stdout
+    assert "ftwizard branch nan --rate-times 0.5" in run_here("watch", "nan").stdout
 
 
 def test_changed_base_weights_are_refused_until_they_are_restored(
@@ -141,47 +143,48 @@ def test_changed_base_weights_are_refused_until_they_are_restored(
     weights = small_workspace.root / "copy" / "model.safetensors"
     shutil.copytree(small_workspace.model, weights.parent)
     small_workspace.model = weights.parent
-    folder = small_workspace.train(small_workspace.plan(rows=60, epochs=LONG), "halt")
-    until_step(folder, 7, 90)
-    ok("stop", "halt")
+    plan = small_workspace.plan(rows=60, epochs=LONG)
+    folder = small_workspace.train_here(plan, "halt", stop_after=7)
     before = weights.stat()
     flip_bit(weights)
     os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
     for command in (("resume", "halt"), ("branch", "halt", "--rate-times", "0.5", "--name", "kid")):
-        done = run(*command)
+        done = run_here(*command)
         assert done.returncode == 1
         assert f"The base weights {weights} changed since run halt started." in done.stderr
     assert not small_workspace.folder("kid").path.exists()
     flip_bit(weights)
-    ok("resume", "halt")
-    until_step(folder, max(losses(folder)) + 2, 90)
-    ok("stop", "halt")
-    ok("branch", "halt", "--rate-times", "0.5", "--name", "kid")
+    halted_at = max(losses(folder))
+    with work_here(stop_after=2):
+        ok_here("resume", "halt")
+        assert max(losses(folder)) > halted_at
+        ok_here("branch", "halt", "--rate-times", "0.5", "--name", "kid")
     kid = small_workspace.folder("kid")
     assert base_weights.identify(kid) == base_weights.identify(folder) is not None
-    ok("stop", "kid")
 
 
 def test_data_without_trainable_tokens_is_refused(small_workspace: Workspace) -> None:
-    done = run("train", small_workspace.plan(max_length=10), "--name", "nothing", "--watch")
+    plan = small_workspace.plan(max_length=10)
+    with work_here():
+        done = run_here("train", plan, "--name", "nothing", "--watch")
     assert done.returncode == 3, done.stdout
     assert "has trainable tokens" in done.stdout
-    assert as_json("status", "nothing")["end_reason"] == "refused"
+    assert as_json_here("status", "nothing")["end_reason"] == "refused"
 
 
 def test_every_row_is_trained_on_or_reported(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(data=TOOL_USE, rows=60, max_length=36, evaluation_steps=50)
-    folder = small_workspace.train(plan, "cut")
-    assert until_ended(folder, 120).end_reason == "finished"
+    folder = small_workspace.train_here(plan, "cut")
+    assert observe(folder).end_reason == "finished"
     data = {e["part"]: e for e in events(folder, "data")}
     assert 0 < data["train"]["kept"] < data["train"]["rows"]
     assert len(data["train"]["lost"]) == data["train"]["rows"] - data["train"]["kept"]
     assert any(e["code"] == "rows_without_loss" for e in events(folder, "finding"))
-    assert as_json("status", "cut")["total_steps"] == data["train"]["kept"]
+    assert as_json_here("status", "cut")["total_steps"] == data["train"]["kept"]
     trained = json.loads(folder.result.read_text())["training"]
     assert trained["left_out"]["train"] == data["train"]["lost"]
     assert trained["rows"]["train_used"] == data["train"]["kept"]
-    assert f"{data['train']['kept']} of {data['train']['rows']} rows trained on" in ok(
+    assert f"{data['train']['kept']} of {data['train']['rows']} rows trained on" in ok_here(
         "status", "cut"
     )
 
@@ -189,20 +192,20 @@ def test_every_row_is_trained_on_or_reported(small_workspace: Workspace) -> None
 def test_general_rows_are_mixed_into_training_only(
     small_workspace: Workspace,
 ) -> None:
-    plan = small_workspace.plan(rows=80, finish=True, batch_size=4, epochs=6, save_steps=50)
+    plan = small_workspace.plan(rows=80, finish=True, batch_size=4, save_steps=50)
     body = json.loads(plan.read_text())
     body["data"]["mix"] = {"share": 0.1}
     plan.write_text(json.dumps(body))
-    folder = small_workspace.train(plan, "general")
-    until_step(folder, 2, 60)
-    ok("stop", "general")
-    ok("resume", "general")
-    assert until_ended(folder, 120).end_reason == "finished"
+    folder = small_workspace.train_here(plan, "general", stop_after=2)
+    assert observe(folder).end_reason == "stopped"
+    with work_here():
+        ok_here("resume", "general")
+    assert observe(folder).end_reason == "finished"
     data = {e["part"]: e for e in events(folder, "data")}
     assert (data["train"]["kept"], data["train"]["mixed"]) == (64, 7)
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["mix_used"] == 7
-    assert as_json("status", "general")["total_steps"] == 18 * 6
+    assert as_json_here("status", "general")["total_steps"] == 18
     (*_, training) = (e for e in events(folder, "phase") if e["phase"] == "training")
     assert training["mixes_rows"]
     assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
@@ -210,17 +213,16 @@ def test_general_rows_are_mixed_into_training_only(
 
 def test_resume_refuses_changed_data(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(epochs=LONG, save_steps=50)
-    folder = small_workspace.train(plan, "mixed")
-    until_step(folder, 2, 60)
-    ok("stop", "mixed")
+    folder = small_workspace.train_here(plan, "mixed", stop_after=2)
     rows = small_workspace.root / "plan.jsonl"
     old = rows.read_text()
     rows.write_text(old.replace("high", "low", 1))
-    refused = run("resume", "mixed")
+    refused = run_here("resume", "mixed")
     assert refused.returncode == 1 and ": train" in refused.stderr
     assert folder.newest_attempt() == 1
     rows.write_text(old)
-    ok("resume", "mixed")
+    with work_here(stop_after=1):
+        ok_here("resume", "mixed")
 
 
 def test_save_and_evaluate_requests_are_executed(small_workspace: Workspace) -> None:
@@ -243,12 +245,11 @@ def test_save_and_evaluate_requests_are_executed(small_workspace: Workspace) -> 
     assert len(before) >= 3 and set(before) == {"saving"}, "a slow save is not a step that stands"
 
 
-def test_time_budget_stops_the_run_with_a_checkpoint(workspace: Workspace) -> None:
-    plan = workspace.plan(rows=100)
+def test_time_budget_stops_the_run_with_a_checkpoint(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(rows=100, epochs=LONG)
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"budget": {"hours": 2 / 3600}}))
-    folder = workspace.train(plan, "short")
-    until_ended(folder, 120)
+    folder = small_workspace.train_here(plan, "short")
     status = observe(folder)
     assert status.end_reason == "stopped"
     assert "budget.hours" in status.message
@@ -259,8 +260,8 @@ def test_tensorboard_metrics_are_written(small_workspace: Workspace) -> None:
     plan = small_workspace.plan()
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"report_to": ["tensorboard"]}))
-    folder = small_workspace.train(plan, "board")
-    assert until_ended(folder, 120).end_reason == "finished"
+    folder = small_workspace.train_here(plan, "board")
+    assert observe(folder).end_reason == "finished"
     (written,) = folder.path.rglob("events.out.tfevents.*")
     assert b"train/loss" in written.read_bytes()
 
@@ -283,5 +284,6 @@ def test_secrets_do_not_reach_the_training_process(
         assert canary.encode() not in environment and b"BYPASS=harmless-5f1c2b7e" in environment
     assert "was stopped" in ok("stop", "quiet")
     for path in folder.path.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
         if path.is_file():
             assert canary.encode() not in path.read_bytes(), path
