@@ -21,7 +21,7 @@ from ftwizard.runs import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.workspace import LONG, Workspace, losses
-from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
+from tests.helpers.jobs import command_pid, end_all, events, until, until_ended, until_step
 from tests.helpers.progress import check_summary
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,16 @@ KILLS = 10
 
 
 def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) -> None:
-    plan = small_workspace.plan(epochs=6, evaluation_steps=10, save_steps=10)
+    """The other run was stopped while it loaded, and then trained without a stop."""
+    plan = small_workspace.plan(epochs=3, evaluation_steps=10, save_steps=10)
     straight = small_workspace.train(plan, "straight")
-    until_ended(straight, 120)
+    began = time.monotonic()
+    assert "was stopped" in ok("stop", "straight")
+    assert time.monotonic() - began < 30
+    assert not events(straight, "log"), "it ended before any step"
+    assert "the start" in ok("resume", "straight")
+    assert until_ended(straight, 120).end_reason == "finished"
+    assert {e["attempt"] for e in events(straight, "log")} == {2}
     halting = small_workspace.train(plan, "halting")
     until_step(halting, 4, 60)
     assert "was stopped" in ok("stop", "halting")
@@ -61,10 +68,11 @@ def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) ->
 
 @pytest.mark.timeout(900)
 def test_every_step_is_recorded_after_ten_kills(small_workspace: Workspace) -> None:
-    """At most the steps since the last checkpoint are repeated, with equal losses."""
-    plan = small_workspace.plan(
-        rows=160, epochs=LONG, save_steps=4, evaluation_steps=8, patience=99
-    )
+    """At most the steps since the last checkpoint are repeated, with equal losses.
+
+    A SIGTERM at the end saves a checkpoint first.
+    """
+    plan = small_workspace.plan(rows=60, epochs=LONG, save_steps=4, evaluation_steps=8, patience=99)
     folder = small_workspace.train(plan, "chaos")
     dice = random.Random(7)
     kills = 0
@@ -88,11 +96,12 @@ def test_every_step_is_recorded_after_ten_kills(small_workspace: Workspace) -> N
         assert origin == (f"checkpoints/{before[-1].name}" if before else None)
     assert kills == KILLS, f"the run ended after {kills} kills: add more rows"
     until_step(folder, max(losses(folder), default=0) + 9, 120)  # past an evaluation
-    ok("stop", "chaos")
+    os.kill(command_pid(folder), signal.SIGTERM)
     status = until_ended(folder, 120)
     assert status.end_reason == "stopped", folder.log.read_text()[-2000:]
     check_summary(folder)
     result = losses(folder)
+    assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(result)
     assert sorted(result) == list(range(1, max(result) + 1))
     for number in range(1, folder.newest_attempt() + 1):
         steps = [e["step"] for e in events(folder, "log") if e["attempt"] == number]
@@ -107,9 +116,15 @@ def is_in(folder: JobFolder, phase: str) -> bool:
 
 
 def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> None:
-    """Kills during the merge, during the comparison and just before the adapter is written."""
+    """A stop as the base model answers; kills during the merge, during the comparison and just
+    before the adapter is written.
+    """
     plan = workspace.plan(finish=True, max_steps=3)
     folder = workspace.train(plan, "late")
+    until(folder, lambda _: is_in(folder, "comparing"), 120)
+    assert "was stopped" in ok("stop", "late")
+    assert not events(folder, "log"), "the base model answers before the first step"
+    ok("resume", "late")
     until_step(folder, 1, 60)
     (workspace.root / "plan.jsonl").rename(workspace.root / "away.jsonl")
     for phase in ("merging", "comparing"):
@@ -122,7 +137,7 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
         ok("resume", "late")
     assert until_ended(folder, 120).end_reason == "finished"
     assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
-    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step is repeated"
+    assert {e["attempt"] for e in events(folder, "log")} == {2}, "no step is repeated"
     merged = (folder.merged / "model.safetensors").read_bytes()
 
     # Killed just before the adapter is written: training is over, so no step is added.
@@ -135,25 +150,8 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
     writer.close()
     ok("resume", "late")
     assert until_ended(folder, 120).end_reason == "finished"
-    assert {e["attempt"] for e in events(folder, "log")} == {1}
+    assert {e["attempt"] for e in events(folder, "log")} == {2}
     assert (folder.merged / "model.safetensors").read_bytes() == merged
-
-
-def test_stop_works_during_the_comparison(workspace: Workspace) -> None:
-    folder = workspace.train(workspace.plan(finish=True, max_steps=1), "halt")
-    until(folder, lambda _: is_in(folder, "comparing"), 120)
-    assert "was stopped" in ok("stop", "halt")
-    assert not events(folder, "log"), "the base model answers before the first step"
-    ok("resume", "halt")
-    assert until_ended(folder, 120).end_reason == "finished"
-
-
-def test_sigterm_to_the_trainer_saves_a_checkpoint_first(small_workspace: Workspace) -> None:
-    folder = small_workspace.train(small_workspace.plan(rows=60, epochs=LONG), "term")
-    until_step(folder, 4, 60)
-    os.kill(command_pid(folder), signal.SIGTERM)
-    assert until_ended(folder, 60).end_reason == "stopped"
-    assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
 
 
 def test_run_survives_a_killed_terminal_and_can_be_watched(
@@ -161,7 +159,7 @@ def test_run_survives_a_killed_terminal_and_can_be_watched(
 ) -> None:
     if not tmux.is_installed():
         pytest.skip("tmux is not installed")
-    plan = small_workspace.plan(rows=160, epochs=4, save_steps=100, evaluation_steps=100)
+    plan = small_workspace.plan(rows=100, epochs=3, save_steps=100, evaluation_steps=100)
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}
     command = f"{FTWIZARD} train {plan} --name tied --watch"
     with tmux.Tmux(command, environment=environment) as terminal:
@@ -194,7 +192,6 @@ def test_only_one_of_six_concurrent_train_commands_starts(small_workspace: Works
         assert code == 0 or "Run six is already running" in err or "A run named six" in err
     assert "already running" in run("train", plan, "--name", "six").stderr
     assert small_workspace.folder("six").newest_attempt() == 1
-    ok("stop", "six")
 
 
 def test_unnamed_runs_of_one_second_get_the_next_free_name(small_workspace: Workspace) -> None:
@@ -210,18 +207,6 @@ def test_unnamed_runs_of_one_second_get_the_next_free_name(small_workspace: Work
     ids = [racer.communicate(timeout=240)[0].strip() for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     assert len(set(ids)) == 3 and all(re.fullmatch(r"plan-\d{4}-\d{6}-[234]", i) for i in ids)
-    ok("stop", ids[0])
+    end_all(small_workspace.home)  # before they load what trains
     child = ok("branch", ids[0], "--rate-times", "0.5", "--from", "start", "--json")
     assert re.fullmatch(r"plan-\d{4}-\d{6}-2", json.loads(child)["id"])
-    for name in (*ids[1:], json.loads(child)["id"]):
-        ok("stop", name)
-
-
-def test_stop_during_loading_ends_the_run_before_any_step(small_workspace: Workspace) -> None:
-    folder = small_workspace.train(small_workspace.plan(), "early")
-    began = time.monotonic()
-    assert "was stopped" in ok("stop", "early")
-    assert time.monotonic() - began < 30
-    assert not events(folder, "log")
-    assert "the start" in ok("resume", "early")
-    assert until_ended(folder, 120).end_reason == "finished"
