@@ -11,9 +11,10 @@ import pytest
 from ftwizard.errors import DECLINED
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import changes, plan_file
-from tests.e2e.cli import as_json, as_json_here, ok, run, run_here
+from tests.e2e.cli import as_json_here, ok, ok_here, run_here
 from tests.e2e.workspace import LONG, Workspace, losses
-from tests.helpers.jobs import events, until_ended, until_step
+from tests.helpers.jobs import events, until_step
+from tests.helpers.work_here import work_here
 
 pytestmark = pytest.mark.slow
 COMMAND = re.compile(r"ftwizard (branch \S+ --edited)")
@@ -23,11 +24,7 @@ COMMAND = re.compile(r"ftwizard (branch \S+ --edited)")
 def stopped(small_workspace: Workspace) -> JobFolder:
     """Return a run that was stopped after some steps."""
     plan = small_workspace.plan(epochs=LONG, batch_size=2, save_steps=2, evaluation_steps=4)
-    folder = small_workspace.train(plan, "one")
-    until_step(folder, 5, 60)
-    ok("stop", "one")
-    until_ended(folder, 60)
-    return folder
+    return small_workspace.train_here(plan, "one", stop_after=5)
 
 
 def edit(folder: JobFolder, *settings: str) -> None:
@@ -43,7 +40,7 @@ def test_what_a_run_was_trained_with_is_refused_and_the_printed_command_starts_a
     best = min(events(stopped, "eval"), key=lambda event: event["eval_loss"])["step"]
     for number, (setting, difference, step) in enumerate(
         (
-            ("learning_rate=1e-4", "learning_rate 0.0005 → 0.0001", best),  # trains, as the last
+            ("learning_rate=1e-4", "learning_rate 0.0005 → 0.0001", best),
             ("alpha=64", "alpha 32 → 64", None),
             ("recipe.seed=7", "seed 42 → 7", None),
             ("batch_size=1", "batch_size 2 → 1", best),
@@ -60,21 +57,17 @@ def test_what_a_run_was_trained_with_is_refused_and_the_printed_command_starts_a
         command = COMMAND.search(refused.stderr)
         assert command and "ftwizard resume one --restore-plan" in refused.stderr, refused.stderr
         if step is not None:
-            trains = number in (0, 7)
-            kid = start_child(small_workspace, f"kid-{number}", command[1], difference, trains)
+            kid = start_child(small_workspace, f"kid-{number}", command[1], difference)
             assert (kid["step"], *kid["changes"]["budget.hours"]) == (step, None, 1)
     assert stopped.newest_attempt() == 1
 
 
-def start_child(
-    workspace: Workspace, name: str, command: str, difference: str, trains: bool
-) -> Any:
-    """Run the printed command, until the child's first step if it trains; return its parent."""
-    printed = ok(*shlex.split(command), "--name", name)
+def start_child(workspace: Workspace, name: str, command: str, difference: str) -> Any:
+    """Run the printed command until the child's first step; return its parent."""
+    with work_here(stop_after=1):
+        printed = ok_here(*shlex.split(command), "--name", name)
     folder = workspace.folder(name)
-    if trains:
-        until_step(folder, 1, 60)
-    ok("stop", name, "--kill")
+    assert losses(folder)
     parent = as_json_here("status", name)["parent"]
     assert difference in printed and ("base model" in printed) == (parent["step"] == 0), printed
     assert folder.origin.is_dir() == (parent["step"] > 0)
@@ -94,17 +87,17 @@ def test_what_may_change_takes_effect_and_is_recorded(stopped: JobFolder) -> Non
     )  # too late for this attempt: it was checked before
     until_step(stopped, 12, 60)
     ok("stop", "one")
-    assert f"changed in attempt 2: {listed}" in " ".join(ok("status", "one").split())
-    assert as_json("status", "one")["changes"]["2"]["recipe.patience"] == [3, 900]
+    assert f"changed in attempt 2: {listed}" in " ".join(ok_here("status", "one").split())
+    assert as_json_here("status", "one")["changes"]["2"]["recipe.patience"] == [3, 900]
     assert events(stopped, "sample"), "the samples are answered at the next evaluation"
     saved = {event["step"] for event in events(stopped, "checkpoint") if event["attempt"] == 2}
     assert 9 in saved and 10 not in saved, saved
 
-    restored = run("resume", "one", "--restore-plan")
+    trained = max(losses(stopped))
+    with work_here(stop_after=1):
+        restored = run_here("resume", "one", "--restore-plan")
     assert restored.returncode == 0 and "plan.edited.yaml" in restored.stderr, restored.stderr
     assert restored.stdout.count("\n") == 1 and "Changed" not in restored.stdout, restored.stdout
-    until_step(stopped, max(event["step"] for event in events(stopped, "log")) + 1, 60)
-    losses(stopped)  # repeated steps are equal
-    ok("stop", "one", "--kill")
-    assert list(as_json("status", "one")["changes"]) == ["2"]
+    assert max(losses(stopped)) > trained  # repeated steps are equal
+    assert list(as_json_here("status", "one")["changes"]) == ["2"]
     assert plan_file.load(stopped.plan, begun=True) == plan_file.read_recorded(stopped)
