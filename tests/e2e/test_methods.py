@@ -8,16 +8,20 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Method
 from ftwizard.runs import checkpoints
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json, ok, ok_here, run
 from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
+from tests.helpers.work_here import work_here
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +37,8 @@ def result_of(folder: JobFolder) -> Any:
 @pytest.mark.parametrize(
     ("method", "rate", "epochs", "file"),
     [
-        ("qlora", 5e-4, 6, "adapter/adapter_model.safetensors"),
-        ("full", 5e-5, 3, "merged/model.safetensors"),  # its steps and checkpoints are slower
+        ("qlora", 5e-4, 2, "adapter/adapter_model.safetensors"),
+        ("full", 5e-5, 2, "merged/model.safetensors"),
     ],
 )
 def test_resumed_run_matches_an_uninterrupted_run(
@@ -43,16 +47,16 @@ def test_resumed_run_matches_an_uninterrupted_run(
     plan = small_workspace.plan(
         method=method, learning_rate=rate, epochs=epochs, evaluation_steps=10, save_steps=10
     )
-    straight = small_workspace.train(plan, "straight")
-    until_ended(straight, 200)
+    straight = small_workspace.train_here(plan, "straight")
     halting = small_workspace.train(plan, "halting")
     # Stop after the first evaluation, which must not affect later training.
     until_step(halting, 15, 120)
     assert "was stopped" in ok("stop", "halting")
     assert not halting.merged.exists()
     stopped_at = max(losses(halting))
-    ok("resume", "halting")
-    assert until_ended(halting, 200).end_reason == "finished"
+    with work_here():
+        ok_here("resume", "halting")
+    assert observe(halting).end_reason == "finished"
     assert {e["step"] for e in events(halting, "log") if e["attempt"] == 1} == set(
         range(1, stopped_at + 1)
     )
@@ -64,17 +68,40 @@ def test_resumed_run_matches_an_uninterrupted_run(
     assert weights(halting.path / file) == weights(straight.path / file)
 
 
-def test_full_fine_tuning_writes_a_model_without_an_adapter(workspace: Workspace) -> None:
+def train_until_merging(workspace: Workspace, plan: Path, run_id: str) -> JobFolder:
+    """Train in a fork of this process that is killed as soon as it reports that it merges."""
+    report = Worker.phase
+
+    def die_merging(worker: Worker, name: str, **fields: Any) -> None:
+        report(worker, name, **fields)
+        if name == "merging":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        try:
+            with mock.patch.object(Worker, "phase", die_merging):
+                workspace.train_here(plan, run_id)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    return workspace.folder(run_id)
+
+
+def test_full_fine_tuning_writes_a_model_without_an_adapter(small_workspace: Workspace) -> None:
     from safetensors import safe_open
 
-    plan = workspace.plan(method="full", learning_rate=5e-5, rows=40, finish=True, batch_size=4)
-    folder = workspace.train(plan, "full")
-    until(folder, lambda _: any(e["phase"] == "merging" for e in events(folder, "phase")), 200)
-    os.kill(command_pid(folder), signal.SIGKILL)
-    until_ended(folder)
+    workspace = small_workspace
+    plan = workspace.plan(
+        method="full", learning_rate=1e-2, rows=40, finish=True, batch_size=4, epochs=2
+    )
+    folder = train_until_merging(workspace, plan, "full")
+    assert any(e["phase"] == "merging" for e in events(folder, "phase"))
+    assert observe(folder).state == "ended"
     assert folder.trained.exists()
-    ok("resume", "full")
-    assert until_ended(folder, 200).end_reason == "finished"
+    with work_here():
+        ok_here("resume", "full")
+    assert observe(folder).end_reason == "finished"
     assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step is repeated"
 
     result = result_of(folder)
@@ -100,22 +127,21 @@ def test_full_fine_tuning_writes_a_model_without_an_adapter(workspace: Workspace
         json.loads((f / "config.json").read_text()) for f in (folder.merged, workspace.model)
     ]
     assert settings[0].get("use_cache") == settings[1].get("use_cache")
-    text = ok("status", "full")
+    text = ok_here("status", "full")
     assert f"model        {folder.merged} (best, step" in text and "adapter" not in text
 
 
 def test_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) -> None:
     plan = workspace.plan(method="qlora", rows=40, finish=True, batch_size=4)
-    done = run("train", plan, "--name", "q", "--watch", timeout=900)
-    assert done.returncode == 0, done.stdout
-    folder = workspace.folder("q")
+    folder = workspace.train_here(plan, "q")
+    assert observe(folder).exit_code == 0
     result = result_of(folder)
     assert result["merged"]["dtype"] == "bfloat16"
     assert "quantization_config" not in json.loads((folder.merged / "config.json").read_text())
     assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
     # QLoRA trains on 4-bit weights, LoRA on 16-bit ones: losses are close, not equal.
-    plain = workspace.train(workspace.plan("plain", rows=40, batch_size=4, max_steps=1), "plain")
-    until_ended(plain, 120)
+    plan = workspace.plan("plain", rows=40, batch_size=4, max_steps=1)
+    plain = workspace.train_here(plan, "plain")
     first = [events(f, "log")[0]["loss"] for f in (folder, plain)]
     assert first[0] != first[1] and abs(first[0] - first[1]) < 1.5
 
@@ -168,7 +194,10 @@ def test_attention_and_gradient_checkpointing_keep_losses_close(
         plan = small_workspace.plan(
             method="qlora", rows=40, evaluation_steps=4, precision="fp32", **recipe
         )
-        folder = small_workspace.train(plan, name)
+        if recipe.get("gradient_checkpointing"):  # of its own, since the warning is given once
+            folder = small_workspace.train(plan, name)
+        else:
+            folder = small_workspace.train_here(plan, name)
         assert until_ended(folder, 120).end_reason == "finished"
         (text,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
         assert text["attention"] == ("eager" if name == "eager" else "sdpa")
