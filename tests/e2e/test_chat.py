@@ -23,7 +23,7 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.serving import make_transformers_command
 from tests.e2e import tmux
-from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.cli import FTWIZARD, as_json, as_json_here, ok, ok_here, run
 from tests.e2e.plain_terminal import Wizard
 from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import events
@@ -61,11 +61,11 @@ def _check_verdict(folder: JobFolder) -> None:
 
 def _check_single_answers() -> None:
     prompt = ("chat", "one", "--prompt", "Where is my parcel?", "--max-tokens", "6")
-    report = as_json(*prompt, "--base")
+    report = as_json_here(*prompt, "--base")
     assert report["system"] == "Route this ticket."
     assert report["tuned"]["tokens"] == report["base"]["tokens"] == 6
     assert report["tuned"]["reason"] == "limit"
-    text = ok(*prompt, "--no-system", "--base")
+    text = ok_here(*prompt, "--no-system", "--base")
     assert text.startswith("tuned:\n") and "\nbase:\n" in text
     refused = run("chat", "one")
     assert refused.returncode == 2 and "ftwizard chat one --prompt TEXT" in refused.stderr
