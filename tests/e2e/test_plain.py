@@ -19,7 +19,7 @@ from tests.e2e import tmux
 from tests.e2e.cli import run
 from tests.e2e.plain_terminal import Answer, Pty, Wizard, environment
 from tests.helpers.jobs import until_ended
-from tests.helpers.models import make_tiny
+from tests.helpers.models import end_answers_soon, make_tiny
 from tests.paths import FIXTURES, TICKETS
 
 needs_tmux = pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
@@ -62,7 +62,7 @@ def recipe(model: str) -> tuple[Answer, ...]:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+    return end_answers_soon(make_tiny(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture

@@ -84,3 +84,20 @@ def make_tiny(folder: Path) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def end_answers_soon(folder: Path) -> Path:
+    """Make the end of an answer a random model's likeliest next token; return its folder.
+
+    Else each of its answers has as many tokens as are allowed.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        # What all tokens share dominates every hidden state, and points to the end.
+        model.get_input_embeddings().weight += 0.1
+        model.get_output_embeddings().weight[model.config.eos_token_id] += 0.1
+    model.save_pretrained(folder)
+    return folder
