@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,12 +19,13 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers import launcher
 from ftwizard.providers.launcher import RESTART_POLLS
 from ftwizard.runs import remote
 from ftwizard.runs.verdict import ShipVerdict
 from tests.doubles.openai_service import UNSAFE_MODEL
 from tests.doubles.together_service import QWEN
-from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.cli import FTWIZARD, as_json_here, ok, ok_here, run, run_here
 from tests.helpers.followed_jobs import write_plan
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double_process
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended
@@ -70,9 +71,15 @@ def get_folder(home: Path, run_id: str) -> JobFolder:
     return JobFolder(home / "runs" / run_id)
 
 
-def start(plan: Path, home: Path, *more: object) -> JobFolder:
-    """Start a hosted plan; assert that stdout has the id of the run only."""
-    lines = ok("train", plan, "--yes", *more).splitlines()
+def start(
+    plan: Path, home: Path, *more: object, command: Callable[..., str] = ok_here
+) -> JobFolder:
+    """Start a hosted plan; assert that stdout has the id of the run only.
+
+    A keeper that the test kills needs ``ok``: as a child of the test's process, it would remain as
+    a zombie.
+    """
+    lines = command("train", plan, "--yes", *more).splitlines()
     assert len(lines) == 1, lines
     return get_folder(home, lines[0])
 
@@ -81,7 +88,7 @@ def require_finished(double: HostedDouble, folder: JobFolder) -> dict[str, Any]:
     """Assert that a run has finished with the only job; return its ``result.json``."""
     assert until_ended(folder, 60).end_reason == "finished", folder.events.read_text()[-2000:]
     (job,) = double.list_jobs()
-    status = as_json("status", folder.id)
+    status = as_json_here("status", folder.id)
     assert status["remote"]["provider"] == double.provider
     assert status["remote"]["job_id"] == job["id"]
     result: dict[str, Any] = json.loads(folder.result.read_text())
@@ -109,15 +116,15 @@ def test_rows_become_a_tuned_model_that_is_compared(
         data={"files": {"train": "rows.jsonl"}, "split": {"validation": 0.1, "test": 0.1}},
         **EVALUATED,
     )  # fmt: skip
-    folder = start(plan, home)
+    folder = start(plan, home, command=ok)
     with list_arguments() as arguments:
         result = require_finished(double, folder)
     assert arguments and not any(double.key in each for each in arguments)
     if double.provider != "foundry":  # there it must be deployed first
         assert result["ship"] in get_args(ShipVerdict) and result["compare"]["rows"] > 0
     assert (folder.path / "card.md").read_text().count(result["remote"]["job_id"])
-    for words in (("status",), ("show",), ("card",), ("diagnose",), ("watch",), ("eval",)):
-        done = run(*words, folder.id)
+    for word in ("status", "show", "card", "diagnose", "watch", "eval"):
+        done = run_here(word, folder.id)
         assert double.key not in done.stdout + done.stderr
     require_no_key(double, home)
     require_light_status(folder)
@@ -222,10 +229,11 @@ def test_a_follower_killed_at_each_call_makes_one_job(
 def resume_given_up(folder: JobFolder) -> None:
     status = until_ended(folder)
     assert status.end_reason == "killed" and "started again 3 times" in status.message
-    assert f"ftwizard resume {folder.id}" in ok("status", folder.id)
-    ok("resume", folder.id)
+    assert f"ftwizard resume {folder.id}" in ok_here("status", folder.id)
+    ok_here("resume", folder.id)
 
 
+@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
 def test_keeper_and_follower_killed_together_at_each_call(
     double: HostedDouble, tmp_path: Path, home: Path
 ) -> None:
@@ -235,7 +243,7 @@ def test_keeper_and_follower_killed_together_at_each_call(
     for call, trouble in calls:
         double.disturb(call, trouble)  # type: ignore[arg-type]
         if folder is None:
-            folder = start(plan, home)
+            folder = start(plan, home, command=ok)
         else:
             ok("resume", folder.id)
         double.wait_for_held()
@@ -252,15 +260,15 @@ def test_keeper_and_follower_killed_together_at_each_call(
 def test_a_killed_follower_is_started_again(
     double: HostedDouble, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FTWIZARD_POLL_S", "6")  # it waits as long
+    monkeypatch.setattr(launcher, "RESTART_POLLS", (60,))  # long enough to look at the wait
     double.take_longer()
     folder = start(write_plan(tmp_path, double.provider), home)
     wait_until_running(folder)
     os.kill(command_pid(folder), signal.SIGKILL)
     until(folder, lambda status: status.state == "starting")
-    shown = ok("status", folder.id)
+    shown = ok_here("status", folder.id)
     assert "! starting again" in shown and "is started again soon" in shown
-    assert "already (attempt 1)" in ok("resume", folder.id)
+    assert "already (attempt 1)" in ok_here("resume", folder.id)
     double.go_on()
     assert require_finished(double, folder)["attempt"] == 1
 
@@ -297,23 +305,23 @@ def test_stop_asks_whether_the_job_or_only_its_follower_ends(
     double: HostedDouble, tmp_path: Path, home: Path, killed: str
 ) -> None:
     double.take_longer()
-    folder = start(write_plan(tmp_path, double.provider), home)
+    folder = start(write_plan(tmp_path, double.provider), home, command=ok)
     wait_until_running(folder)
     if killed == "both":
         os.kill(keeper_pid(folder), signal.SIGKILL)
     if killed:
         os.kill(command_pid(folder), signal.SIGKILL)
-    undecided = run("stop", folder.id)
+    undecided = run_here("stop", folder.id)
     assert undecided.returncode == 2
     assert "--cancel" in undecided.stderr and "--detach" in undecided.stderr
-    ok("stop", folder.id, "--detach")
+    ok_here("stop", folder.id, "--detach")
     assert until_ended(folder).end_reason == ("lost" if killed == "both" else "stopped")
     assert double.list_jobs()[0]["status"] not in ("cancelled", "cancel_requested")
-    ok("stop", folder.id, "--cancel")
+    ok_here("stop", folder.id, "--cancel")
     assert until_ended(folder).end_reason == "cancelled"
     assert [job["status"] for job in double.list_jobs()] == ["cancelled"]
-    assert as_json("status", folder.id)["remote"]["status"] == "cancelled"
-    ok("stop", folder.id, "--cancel")
+    assert as_json_here("status", folder.id)["remote"]["status"] == "cancelled"
+    ok_here("stop", folder.id, "--cancel")
 
 
 @pytest.mark.parametrize("double", ["openai"], indirect=True)
@@ -337,18 +345,18 @@ def test_a_job_from_elsewhere_is_adopted_once(
     double.take_longer()
     first = start(write_plan(tmp_path, double.provider), tmp_path / "other")
     wait_until_running(first)
-    ok("stop", first.id, "--detach")
+    ok_here("stop", first.id, "--detach")
     monkeypatch.setenv("FTWIZARD_HOME", str(home))
     double.go_on()
     (job,) = double.list_jobs()
-    run("watch", job["id"], "--provider", double.provider)
-    run("watch", job["id"], "--provider", double.provider)
+    run_here("watch", job["id"], "--provider", double.provider)
+    run_here("watch", job["id"], "--provider", double.provider)
     (folder,) = [JobFolder(path) for path in (home / "runs").iterdir() if path.is_dir()]
     assert until_ended(folder).end_reason == "finished"
-    status = as_json("status", folder.id)["remote"]
+    status = as_json_here("status", folder.id)["remote"]
     assert status["job_id"] == job["id"] and status["model"]
     assert len(double.list_jobs()) == 1
-    unknown = run("watch", "ftjob-none", "--provider", double.provider)
+    unknown = run_here("watch", "ftjob-none", "--provider", double.provider)
     assert unknown.returncode == 1 and unknown.stdout == ""
 
 
@@ -364,11 +372,11 @@ def test_a_job_that_fails_at_the_platform_has_failed(
     status = until_ended(folder)
     assert (status.end_reason, status.exit_code) == ("failed", 1)
     assert "The job failed at" in status.message and status.hint
-    assert as_json("status", folder.id)["end_reason"] == "failed"
-    assert [each["end_reason"] for each in as_json("runs")["runs"]] == ["failed"]
-    shown = ok("status", folder.id)
+    assert as_json_here("status", folder.id)["end_reason"] == "failed"
+    assert [each["end_reason"] for each in as_json_here("runs")["runs"]] == ["failed"]
+    shown = ok_here("status", folder.id)
     assert "✗ failed" in shown and status.hint.split()[0] in shown
-    resumed = run("resume", folder.id)
+    resumed = run_here("resume", folder.id)
     assert resumed.returncode == 1 and "nothing to resume" in resumed.stderr
     assert len(double.list_jobs()) == 1 and not folder.result.exists()
 
@@ -384,7 +392,7 @@ def test_secrets_leave_only_where_they_are_allowed(
     message = json.loads(first)
     message["messages"][-1]["content"] += f" The token is {secret}."
     rows.write_text("\n".join([json.dumps(message), *others]) + "\n")
-    refused = run("train", plan, "--yes")
+    refused = run_here("train", plan, "--yes")
     assert refused.returncode == 3 and "--allow secrets" in refused.stderr
     assert secret not in refused.stderr and double.list_files() == []
     assert not any((home / "runs").iterdir())
