@@ -85,15 +85,15 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
     assert (folder.evaluations / "report.html").exists()
 
     kept = count_kept()
-    document = as_json("eval", "judged")
+    gated = run("eval", "judged", "--gate", "--json")
+    assert gated.returncode == {"do_not_ship": 1, "cannot_tell": 4}[status["ship"]]
+    document = json.loads(gated.stdout)
     assert document["verdict"] == status["ship"] and len(document["failures"]) == 5
     assert set(document["sets"]) == {"target", "general", "safety"}
     assert count_kept() == kept
-    gated = run("eval", "judged", "--gate")
-    assert gated.returncode == {"do_not_ship": 1, "cannot_tell": 4}[status["ship"]]
-    _interrupt(folder.path / "jobs" / "3-eval" / "events.jsonl", "judged", "--scale", "0.5")
+    _interrupt(folder.path / "jobs" / "2-eval" / "events.jsonl", "judged", "--scale", "0.5")
     weaker = as_json("eval", "judged", "--scale", "0.5")
-    assert len(list((folder.path / "jobs").iterdir())) == 3, "the stopped job was continued"
+    assert len(list((folder.path / "jobs").iterdir())) == 2, "the stopped job was continued"
     assert weaker["candidates"][0]["scale"] == 0.5
     assert status["ship"] == as_json("status", "judged")["ship"]
     card = folder.card.read_text()
