@@ -173,7 +173,7 @@ def test_merge_and_comparison_follow_the_folder(tmp_path: Path, method: str) -> 
 def test_run_moved_during_training_resumes_from_its_new_place(
     small_workspace: Workspace, tmp_path: Path
 ) -> None:
-    plan = small_workspace.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
+    plan = small_workspace.plan(rows=60, epochs=4, save_steps=40, evaluation_steps=1000)
     old = small_workspace.train(plan, "wanderer")
     until(old, lambda _: len(events(old, "checkpoint")) >= 1, 90)
     new = move(old, tmp_path / "elsewhere" / "wanderer")
