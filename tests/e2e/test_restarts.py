@@ -49,7 +49,7 @@ def test_a_killed_command_is_started_again_in_the_same_attempt(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = start(make(tmp_path / "run", steps=60), (0.1,))
-    until_step(folder, 20)
+    until_step(folder, 21)  # after step 20 was saved
     kill(folder, number)
     status = until_ended(folder)
     assert (status.end_reason, status.attempt, status.message) == ("finished", 1, "")
