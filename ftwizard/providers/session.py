@@ -75,7 +75,7 @@ class Session:
             if cancels and self.is_asked("cancel"):
                 raise CancelRequested
             if self._outage is not None and self.is_silent:
-                self.worker.events.write("waiting", what=f"an answer of {self.platform.name}")
+                self.worker.events.write("waiting", what=f"an answer from {self.platform.name}")
             left_s = end - time.monotonic()
             if left_s <= 0:
                 return
