@@ -19,6 +19,7 @@ from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
+from ftwizard.screens.wizard.recipe import models
 from ftwizard.screens.wizard.recipe.models import ModelsPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.doubles import hub_models as double
@@ -222,9 +223,15 @@ def test_path_completes_and_a_model_folder_is_chosen(tmp_path: Path) -> None:
     on_list(play)
 
 
-def test_hub_results_join_the_list_and_their_memory_follows(hub: ModelHub) -> None:
+def test_hub_results_join_the_list_and_their_memory_follows(
+    hub: ModelHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def play(pilot: Pilot[Any], page: ModelsPage) -> None:
-        await pilot.press(*"zebra")
+        # No pause of a busy machine between two keys may look like the end of typing.
+        monkeypatch.setattr(models, "DEBOUNCE_S", 3600.0)
+        await pilot.press(*"zebr")
+        monkeypatch.setattr(models, "DEBOUNCE_S", 0.0)
+        await pilot.press("a")
         await until(pilot, lambda: chosen(page) == "acme/Zebra-0.5B-Chat")
         await wait_for_text(pilot, "GB to spare")
         await wait_for_text(pilot, "✗ encoder")
