@@ -310,6 +310,7 @@ def test_every_line_fits_the_window_width(columns: int) -> None:
         for choice in pilot.app.screen.query(Choice):
             choice.value = choice._options[-1][0]
         await pilot.pause()
+        await until(pilot, lambda: WORKING not in get_details(pilot))
         recorded.append(get_details(pilot))
 
     got = on_page(checked(), (columns, 40), play)
