@@ -51,7 +51,7 @@ def check_epochs(plan: Plan, earlier: str = "") -> None:
 
     ``earlier``: a sentence on why an earlier run does not support more epochs.
     """
-    epochs = plan.platform_settings.n_epochs if plan.is_hosted else plan.recipe.epochs
+    epochs = plan.platform_settings.epochs if plan.is_hosted else plan.recipe.epochs
     if epochs != "auto" and epochs > MANY_EPOCHS:
         _require_allowed(
             plan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -284,7 +284,33 @@ class Wandb(Part, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class OpenAI(Part, frozen=True, kw_only=True):
+class PlatformSettings(Part, frozen=True, kw_only=True):
+    """Settings of a job at a hosted platform, under its own names."""
+
+    METHOD: ClassVar[str] = "method"
+    """Name of the setting with the method of training."""
+    EPOCHS: ClassVar[str] = "n_epochs"
+    """Name of the setting with the passes over the rows."""
+
+    @property
+    def own_method(self) -> str:
+        """Return the method of training by the platform's own name."""
+        return str(getattr(self, self.METHOD))
+
+    @property
+    def epochs(self) -> int | Auto:
+        """Return the passes over the rows."""
+        epochs: int | Auto = getattr(self, self.EPOCHS)
+        return epochs
+
+    @property
+    def sent_to_wandb(self) -> Wandb | None:
+        """Return what the platform sends to Weights & Biases; None if it cannot."""
+        wandb: Wandb | None = getattr(self, "wandb", None)
+        return wandb
+
+
+class OpenAI(PlatformSettings, frozen=True, kw_only=True):
     """Settings of a fine-tuning job at OpenAI, under OpenAI's own names."""
 
     method: HostedMethod = "supervised"
@@ -329,9 +355,10 @@ class Foundry(OpenAI, frozen=True, kw_only=True):
     """Name of a deployment of the base model, which the tuned one is compared with."""
 
 
-class Together(Part, frozen=True, kw_only=True):
+class Together(PlatformSettings, frozen=True, kw_only=True):
     """Settings of a fine-tuning job at Together, under the names of Together's SDK."""
 
+    METHOD = "training_method"
     training_method: Literal["sft", "dpo"] = "sft"
     lora: bool = True
     """False: a full fine-tune."""
@@ -392,7 +419,7 @@ class Together(Part, frozen=True, kw_only=True):
     wandb: Wandb = Wandb()
 
 
-HOSTED_PROVIDERS: dict[HostedProvider, type[OpenAI | Foundry | Together]] = {
+HOSTED_PROVIDERS: dict[HostedProvider, type[PlatformSettings]] = {
     "openai": OpenAI,
     "foundry": Foundry,
     "together": Together,
@@ -449,11 +476,11 @@ class Plan(Part, frozen=True, kw_only=True):
         return self.provider != "local"
 
     @property
-    def platform_settings(self) -> OpenAI | Foundry | Together:
+    def platform_settings(self) -> PlatformSettings:
         """Return the settings of the platform; raise ValueError for a plan of this machine."""
         if self.provider == "local":
             raise ValueError("a plan of this machine has no platform")
-        settings: OpenAI | Foundry | Together = getattr(self, self.provider)
+        settings: PlatformSettings = getattr(self, self.provider)
         return settings
 
     @property
@@ -461,9 +488,7 @@ class Plan(Part, frozen=True, kw_only=True):
         """Return the name of the data rules that its provider and method have."""
         if self.provider == "local":
             return "trl-sft"
-        settings = self.platform_settings
-        method = settings.training_method if isinstance(settings, Together) else settings.method
-        return TARGETS[self.provider][method]
+        return TARGETS[self.provider][self.platform_settings.own_method]
 
     @property
     def has_validation(self) -> bool:

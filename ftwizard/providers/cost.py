@@ -13,7 +13,7 @@ from ftwizard.catalog.prices import Kind, Prices, to_decimal, to_figure
 from ftwizard.data import platforms
 from ftwizard.data.tokens.stats import NO_TOKENS, TokenEstimate, TokenLengths
 from ftwizard.errors import FtwizardError
-from ftwizard.plan.hosted_checks import DEFAULT_EVALS
+from ftwizard.plan.platforms.together import DEFAULT_EVALS
 from ftwizard.plan.schema import HostedProvider, Plan, Together
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.money import describe_rate, format_unit_price, multiply_price
@@ -78,7 +78,7 @@ def predict_cost(
 
 def predict_epochs(plan: Plan, rows: int) -> EpochRange:
     """Return the epochs of a job with ``rows`` training rows: a range if the platform chooses."""
-    epochs = plan.platform_settings.n_epochs
+    epochs = plan.platform_settings.epochs
     if epochs != "auto":
         return EpochRange(epochs, epochs, epochs)
     likely = TARGET_EPOCHS

@@ -261,6 +261,7 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
 
 def uses_wandb(plan: Plan) -> bool:
     """Return whether the platform sends the metrics to Weights & Biases."""
-    return plan.is_hosted and (
-        "wandb" in plan.report_to or plan.platform_settings.wandb.project is not None
-    )
+    if not plan.is_hosted:
+        return False
+    wandb = plan.platform_settings.sent_to_wandb
+    return wandb is not None and ("wandb" in plan.report_to or wandb.project is not None)

@@ -12,7 +12,6 @@ from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountModel, AccountReport, Alternative
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.kept_keys import HostedService, KeySource
-from ftwizard.plan.schema import Together
 from ftwizard.quantity import today
 from ftwizard.screens import layout, palette, subprocesses
 from ftwizard.screens.draft.drafts import HOSTED, Draft
@@ -103,15 +102,13 @@ def remember_key(service: HostedService, values: Mapping[str, str], choice: KeyC
 
 def get_method(draft: Draft) -> str:
     """Return the plan's method by the platform's own name."""
-    settings = draft.plan.platform_settings
-    return settings.training_method if isinstance(settings, Together) else settings.method
+    return draft.plan.platform_settings.own_method
 
 
 def with_method(draft: Draft, method: str) -> Draft:
     """Return a draft with a method, by the platform's own name."""
     settings = draft.plan.platform_settings
-    name = "training_method" if isinstance(settings, Together) else "method"
-    changed = msgspec.structs.replace(settings, **{name: method})
+    changed = msgspec.structs.replace(settings, **{settings.METHOD: method})
     return draft.with_plan(**{draft.plan.provider: changed})
 
 

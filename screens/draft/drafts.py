@@ -248,7 +248,7 @@ class Draft:
         others = {name: kind() for name, kind in schema.HOSTED_PROVIDERS.items()}
         if (place := self.plan.provider) == "local":
             return msgspec.structs.replace(self.plan, **others)
-        others[place] = _without_unused(getattr(self.plan, place))
+        others[place] = _without_unused(self.plan.platform_settings, place)
         finish = msgspec.structs.replace(self.plan.finish, export=())
         return msgspec.structs.replace(
             self.plan, **others, recipe=schema.Recipe(), where=schema.Where(),
@@ -365,17 +365,12 @@ class Draft:
         return self.with_plan(allow=(*rest, name) if on else rest)
 
 
-def _without_unused(settings: schema.OpenAI | schema.Together) -> schema.OpenAI | schema.Together:
+def _without_unused(
+    settings: schema.PlatformSettings, provider: schema.HostedProvider
+) -> schema.PlatformSettings:
     """Return settings of a platform without those that the chosen method does not use."""
-    unused: list[str] = []
-    if isinstance(settings, schema.OpenAI):
-        unused += ["beta"] if settings.method != "dpo" else []
-        unused += hosted_checks.REINFORCEMENT if settings.method != "reinforcement" else []
-    else:
-        unused += ["train_on_inputs" if settings.training_method == "dpo" else "dpo_beta"]
-        unused += hosted_checks.LORA if not settings.lora else []
-        unused += hosted_checks.EARLY_STOPPING if not settings.early_stopping_enabled else []
     default = type(settings)()
+    unused = hosted_checks.PLATFORMS[provider].list_unused(settings)
     return msgspec.structs.replace(settings, **{name: getattr(default, name) for name in unused})
 
 

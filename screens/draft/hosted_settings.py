@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.advice.recipe_rules import Setting, SettingChoice
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.kept_keys import HostedService
-from ftwizard.plan.schema import OpenAI, Plan, Together
+from ftwizard.plan.schema import HOSTED_PROVIDERS, OpenAI, Plan
 from ftwizard.screens.draft import accounts
 
 _AS_OF = "2026-11"
@@ -19,7 +19,7 @@ _SOURCES: dict[HostedService, str] = {
     "together": "Together's API reference",
 }  # fmt: skip
 _YES_NO = (SettingChoice(value=True, name="yes"), SettingChoice(value=False, name="no"))
-METHOD_NAMES = ("method", "training_method")
+METHOD_NAMES = {settings.METHOD for settings in HOSTED_PROVIDERS.values()}
 
 
 class HostedSetting(NamedTuple):
@@ -35,9 +35,7 @@ def _always(_: Plan) -> bool:
 
 def _if_method(method: str) -> Callable[[Plan], bool]:
     def applies(plan: Plan) -> bool:
-        settings = plan.platform_settings
-        own = settings.training_method if isinstance(settings, Together) else settings.method
-        return own == method
+        return plan.platform_settings.own_method == method
 
     return applies
 
@@ -182,7 +180,7 @@ _SETTINGS: dict[HostedService, list[HostedSetting]] = {
 
 def list_settings(service: HostedService) -> list[HostedSetting]:
     """List the settings of a platform in display order: the method, then basic ones, then advanced."""
-    name = METHOD_NAMES[service == "together"]
+    name = HOSTED_PROVIDERS[service].METHOD
     options = [(own, own) for own in accounts.OWN_METHODS[service]]
     method = _define(service, name, describe_methods(service), options=options)
     rows = [method, *_SETTINGS[service]]

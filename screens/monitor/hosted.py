@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.app import App
 
 from ftwizard.jobs.folder import JobFolder, read_end
-from ftwizard.plan.schema import Plan, Together
+from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.runs import hosted, remote
 from ftwizard.runs.follower import Follower
@@ -102,11 +102,10 @@ def _format_range(figure: Figure) -> str:
 def format_plan(plan: Plan, width: int) -> Text:
     """Format model, data and the platform's settings."""
     settings = plan.platform_settings
-    method = settings.training_method if isinstance(settings, Together) else settings.method
     name = make_visible(plan.data.files.train.rpartition("/")[2])
     pairs = [
         ("model", make_visible(plan.model.name, width)), ("data", name),
-        ("method", f"{method}, n_epochs {settings.n_epochs}"),
+        ("method", f"{settings.own_method}, {settings.EPOCHS} {settings.epochs}"),
     ]  # fmt: skip
     return readings.format_columns(pairs, width)
 

@@ -117,7 +117,8 @@ def test_hint_names_the_setting_of_the_platform(
 
 
 def test_every_named_setting_of_a_platform_exists() -> None:
-    for provider, names in hosted_checks._RECIPE_NAMES.items():
+    for provider, platform in hosted_checks.PLATFORMS.items():
+        names = platform.recipe_names
         assert set(names) <= set(schema.Recipe.__struct_fields__)
         fields = set(schema.HOSTED_PROVIDERS[provider].__struct_fields__)
         assert set(names.values()) <= fields

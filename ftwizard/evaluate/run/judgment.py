@@ -127,7 +127,7 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
 
 def _count_epochs(plan: Plan) -> float:
     """Return the epochs of a plan; infinite where the platform chooses them."""
-    epochs = plan.platform_settings.n_epochs if plan.is_hosted else plan.recipe.epochs
+    epochs = plan.platform_settings.epochs if plan.is_hosted else plan.recipe.epochs
     return math.inf if epochs == "auto" else epochs
 
 

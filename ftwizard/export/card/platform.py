@@ -37,8 +37,7 @@ def get_method(plan: Plan | None) -> str:
     """Return the method of a plan in the platform's words; empty without a readable plan."""
     if plan is None or not plan.is_hosted:
         return ""
-    settings = plan.platform_settings
-    return str(getattr(settings, "method", None) or getattr(settings, "training_method", ""))
+    return plan.platform_settings.own_method
 
 
 def list_job(facts: Facts, record: RemoteJob) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 from together.lib.resources.fine_tuning import create_finetune_request
 from together.types.finetune_model_limits import FinetuneModelLimits
 
-from ftwizard.plan.hosted_checks import DEFAULT_EVALS, MAX_SUFFIX
+from ftwizard.plan.platforms.together import DEFAULT_EVALS, MAX_SUFFIX
 from ftwizard.plan.schema import Plan, Together
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from ftwizard.text import make_visible
@@ -97,7 +97,7 @@ def build_suffix(suffix: str | None, tag: str) -> str:
     Together keeps no notes on a job, but its suffix: a job is recognized by it after a lost reply.
     """
     mark = make_mark(tag)
-    return f"{suffix[: MAX_SUFFIX['together'] - len(mark) - 1]}-{mark}" if suffix else mark
+    return f"{suffix[: MAX_SUFFIX - len(mark) - 1]}-{mark}" if suffix else mark
 
 
 def make_mark(tag: str) -> str:
@@ -160,7 +160,7 @@ def find_problems(plan: Plan, limits: FinetuneModelLimits) -> list[str]:
             _get(limits, "min_learning_rate"), _get(limits, "max_learning_rate"),
         ),
         ("lora_r", settings.lora_r if settings.lora else None, 1, _get(lora, "max_rank")),
-        ("suffix", len(settings.suffix or "") or None, 1, MAX_SUFFIX["together"]),
+        ("suffix", len(settings.suffix or "") or None, 1, MAX_SUFFIX),
     ]  # fmt: skip
     problems = [
         f"together.{name} is {value:g}; {_describe_bounds(low, high)}"

@@ -1,0 +1,1 @@
+"""Checks of the settings of each hosted platform, one module a platform."""
