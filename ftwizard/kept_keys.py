@@ -20,16 +20,10 @@ import msgspec
 
 from ftwizard import locations
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.text import make_visible
 
-HostedService = Literal["openai", "foundry", "together"]
 KeptWhere = Literal["keyring", "file"]
-VARIABLES: dict[HostedService, tuple[str, ...]] = {
-    "openai": ("OPENAI_API_KEY",),
-    "foundry": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
-    "together": ("TOGETHER_API_KEY",),
-}
-"""What each service needs: the key first, then the address where each account has its own."""
 _SERVICE_NAME = "ftwizard"
 KEYRING_S = 60.0
 """Time for a person to unlock the keyring, before it counts as locked: without a screen, its dialog
@@ -57,14 +51,14 @@ class KeySource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_key(
-    service: HostedService, environment: Mapping[str, str] | None = None
+    service: HostedProvider, environment: Mapping[str, str] | None = None
 ) -> KeySource | None:
     """Return where everything is that a service needs; None if something is missing.
 
     Raises FtwizardError if the file of kept keys cannot be used.
     """
     environment = os.environ if environment is None else environment
-    variable = VARIABLES[service][0]
+    variable = PLATFORMS[service].key_variable
     if not find_missing(service, environment):
         return KeySource(variable=variable, where="variable")
     if _complete(service, environment) is None:
@@ -74,18 +68,20 @@ def find_key(
     return KeySource(variable=variable, where="keyring")
 
 
-def find_missing(service: HostedService, environment: Mapping[str, str]) -> tuple[str, ...]:
+def find_missing(service: HostedProvider, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the variables of a service that are not set in an environment."""
-    return tuple(name for name in VARIABLES[service] if not environment.get(name, "").strip())
+    return tuple(
+        name for name in PLATFORMS[service].variables if not environment.get(name, "").strip()
+    )
 
 
-def with_kept_keys(environment: Mapping[str, str], *services: HostedService) -> Mapping[str, str]:
+def with_kept_keys(environment: Mapping[str, str], *services: HostedProvider) -> Mapping[str, str]:
     """Return an environment that also has the kept keys of some services (default: all).
 
     Raises FtwizardError if the file of kept keys cannot be used.
     """
     completed = environment
-    for service in services or VARIABLES:
+    for service in services or PLATFORMS:
         if find_missing(service, environment):
             completed = {**completed, **(_complete(service, environment) or {})}
     return completed
@@ -97,18 +93,18 @@ def get_value(variable: str) -> str:
     Raises FtwizardError if the file of kept keys cannot be used.
     """
     value = os.environ.get(variable, "").strip()
-    services = [service for service, names in VARIABLES.items() if variable in names]
+    services = [service for service, each in PLATFORMS.items() if variable in each.variables]
     if value or not services:
         return value
     return with_kept_keys(os.environ, *services).get(variable, "").strip()
 
 
-def keep_key(service: HostedService, values: Mapping[str, str], *, where: KeptWhere) -> None:
+def keep_key(service: HostedProvider, values: Mapping[str, str], *, where: KeptWhere) -> None:
     """Keep what a service needs; raise FtwizardError if it cannot be kept there."""
     missing = find_missing(service, values)
     if missing:
         raise FtwizardError(f"{' and '.join(missing)} cannot be kept: no value was given.")
-    kept = {name: values[name].strip() for name in VARIABLES[service]}
+    kept = {name: values[name].strip() for name in PLATFORMS[service].variables}
     if where == "keyring":
         keyring = _load_keyring()
         if keyring is None:
@@ -124,7 +120,7 @@ def keep_key(service: HostedService, values: Mapping[str, str], *, where: KeptWh
     _write_file({**_read_file(), service: kept if where == "file" else {}})
 
 
-def forget_key(service: HostedService) -> None:
+def forget_key(service: HostedProvider) -> None:
     """Forget the kept key of a service, wherever it is; raise FtwizardError if it stays."""
     kept = _read_file()
     values = kept.pop(service, None)
@@ -153,7 +149,7 @@ def keys_file() -> Path:
     return locations.config_folder() / "keys.json"
 
 
-def _complete(service: HostedService, environment: Mapping[str, str]) -> dict[str, str] | None:
+def _complete(service: HostedProvider, environment: Mapping[str, str]) -> dict[str, str] | None:
     """Return the kept values that an environment lacks; None if there are none, or if they do not fit.
 
     A kept key is never sent to another address than the one that it was kept with.
@@ -161,13 +157,13 @@ def _complete(service: HostedService, environment: Mapping[str, str]) -> dict[st
     kept = _read(service)
     if find_missing(service, kept):
         return None
-    for name in VARIABLES[service][1:]:
+    for name in PLATFORMS[service].variables[1:]:
         if environment.get(name, "").strip() not in ("", kept[name]):
             return None
     return {name: kept[name] for name in find_missing(service, environment)}
 
 
-def _read(service: HostedService) -> Mapping[str, str]:
+def _read(service: HostedProvider) -> Mapping[str, str]:
     """Return the kept values of a service; empty if there are none.
 
     The keyring is asked only for what was kept there: to ask it can open a dialog.

@@ -14,11 +14,10 @@ import msgspec
 import pytest
 
 from ftwizard.cli import parser
-from ftwizard.kept_keys import VARIABLES
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
 from ftwizard.providers import launcher
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import RemoteResult, RemoteSummary
 from ftwizard.runs.store import RunStatus
 from tests.doubles import openai_service, together_service
@@ -136,7 +135,11 @@ def test_every_hosted_setting_is_documented_with_its_default(page: str) -> None:
 @pytest.mark.parametrize("page", HOSTED_PROVIDERS)
 def test_every_variable_of_a_platform_is_documented(page: str) -> None:
     provider = next(name for name in HOSTED_PROVIDERS if name == page)
-    names = (*VARIABLES[provider], ACCESS[provider].address_variable, "FTWIZARD_POLL_S")
+    names = (
+        *PLATFORMS[provider].variables,
+        PLATFORMS[provider].address_variable,
+        "FTWIZARD_POLL_S",
+    )
     for name in names:
         assert f"`{name}`" in read_page(page).partition("## A worked example")[0]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.catalog.hosted_models import Tuning
-from ftwizard.kept_keys import HostedService, KeySource
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.kept_keys import KeySource
 
 
 class AccountModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True):
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """The document of ``ftwizard doctor --provider``."""
 
-    provider: HostedService
+    provider: HostedProvider
     name: str
     ready: bool
     """Whether a job could be started."""

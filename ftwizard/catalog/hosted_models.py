@@ -20,6 +20,10 @@ from ftwizard.quantity import EndDate
 from ftwizard.text import make_visible
 
 Tuning = Literal["supervised", "preference", "reinforcement"]
+TUNINGS: dict[str, Tuning] = {
+    "sft": "supervised", "dpo": "preference", "rft": "reinforcement",
+}  # fmt: skip
+"""Tuning methods by the ends of the names of their data rules: ``together-sft``."""
 Weights = Literal["yes", "no", "unknown"]
 _PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
 _CLOSING = ("models", "jobs")

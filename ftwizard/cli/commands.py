@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any, TypeVar, get_args
 
 from ftwizard.data.format_names import FormatChoice, TargetName
+from ftwizard.hosted_platforms import PLATFORMS
 
 RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets")
 """Values of ``plan.RiskName``, without importing it to parse."""
-HOSTED = ("openai", "foundry", "together")
-"""Values of ``plan.HostedProvider``."""
+HOSTED = tuple(PLATFORMS)
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""

@@ -10,10 +10,11 @@ import msgspec
 
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError, MissingExtra
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
-from ftwizard.plan.schema import HOSTED_PROVIDERS, HostedProvider, Plan
+from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
 from ftwizard.runs import default_run, hosted, remote, store
 from ftwizard.runs.remote import BilledItem, BilledResource, RemoteEndpoint, RemoteJob
 from ftwizard.text import format_dollars, make_visible

@@ -10,9 +10,9 @@ import msgspec
 
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.plan.schema import HostedProvider
 from ftwizard.runs import default_run, hosted, remote
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import make_visible

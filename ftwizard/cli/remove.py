@@ -7,8 +7,8 @@ from typing import cast
 
 from ftwizard.cli import output
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan.schema import HostedProvider
 from ftwizard.runs import delete, hosted, remote, store
 from ftwizard.runs.delete import RemovalReport, RemovedRun
 from ftwizard.text import format_bytes, format_count, make_visible

@@ -10,10 +10,10 @@ import msgspec
 from ftwizard.catalog import hosted_models
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.platforms import openai, together
 from ftwizard.plan.platforms.rules import PlatformChecks, Problem
 from ftwizard.plan.schema import (
-    HostedProvider,
     Plan,
     PlatformSettings,
     Recipe,

@@ -10,10 +10,10 @@ from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
+from ftwizard.hosted_platforms import HostedProvider
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets"]
-Provider = Literal["local", "openai", "foundry", "together"]
-HostedProvider = Literal["openai", "foundry", "together"]
+Provider = Literal["local", HostedProvider]
 Auto = Literal["auto"]
 HostedMethod = Literal["supervised", "dpo", "reinforcement"]
 TrainingType = Literal[

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
 _Client = TypeVar("_Client")
@@ -16,7 +15,7 @@ _Client = TypeVar("_Client")
 
 def read_key(provider: HostedProvider, environment: Mapping[str, str]) -> str:
     """Return the key; raise ProviderError if there is none, or one that cannot be sent."""
-    variable, page = ACCESS[provider].key_variable, ACCESS[provider].key_page
+    variable, page = PLATFORMS[provider].key_variable, PLATFORMS[provider].key_page
     key = environment.get(variable, "").strip()
     if not key:
         raise ProviderError(
@@ -37,7 +36,7 @@ def read_key(provider: HostedProvider, environment: Mapping[str, str]) -> str:
 
 def check_address(address: str, provider: HostedProvider) -> None:
     """Raise ProviderError if an address is not one of HTTP."""
-    variable = ACCESS[provider].address_variable
+    variable = PLATFORMS[provider].address_variable
     try:
         parts = urlsplit(address)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)

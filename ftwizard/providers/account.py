@@ -13,7 +13,8 @@ from ftwizard.catalog import hosted_models
 from ftwizard.catalog.account import AccountModel, AccountReport, Alternative, Ending
 from ftwizard.catalog.hosted_models import HostedModel, Tuning
 from ftwizard.catalog.providers import catalog
-from ftwizard.plan.schema import Data, Files, HostedMethod, HostedProvider, Model, Plan, Split
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.schema import Data, Files, HostedMethod, Model, Plan, Split
 from ftwizard.providers import platforms
 from ftwizard.providers.base import LiveModel, Platform, ProviderError
 from ftwizard.text import make_visible
@@ -35,7 +36,7 @@ def inspect_account(
     """
     environment = os.environ if environment is None else environment
     report = AccountReport(
-        provider=provider, name=platforms.ACCESS[provider].name, ready=False, key=None,
+        provider=provider, name=PLATFORMS[provider].name, ready=False, key=None,
         closing=tuple(list_closing(provider)),
     )  # fmt: skip
     try:
@@ -85,7 +86,7 @@ def list_alternatives(model: str, provider: HostedProvider) -> Iterator[Alternat
     """Yield where else to train, nearest first: the same model elsewhere, an open one, this machine."""
     today = datetime.date.today()
     for hosted in hosted_models.find_alternatives(model, provider, today):
-        name = platforms.ACCESS[hosted.platform].name  # type: ignore[index]
+        name = PLATFORMS[hosted.platform].name  # type: ignore[index]
         yield Alternative(
             provider=hosted.platform, name=f"{hosted.name} at {name}", model=hosted.api or hosted.id
         )

@@ -16,7 +16,8 @@ import msgspec
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
-from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.runs.remote import BilledResource, JobState, RemoteCheckpoint, RemoteJob
 

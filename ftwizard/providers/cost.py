@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard.catalog.hosted_models import HostedModel, Tuning, find_variant
+from ftwizard.catalog.hosted_models import TUNINGS, HostedModel, Tuning, find_variant
 from ftwizard.catalog.prices import Kind, Prices, to_decimal, to_figure
 from ftwizard.data import platforms
 from ftwizard.data.tokens.stats import NO_TOKENS, TokenEstimate, TokenLengths
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.platforms.together import DEFAULT_EVALS
-from ftwizard.plan.schema import HostedProvider, Plan, Together
+from ftwizard.plan.schema import Plan, Together
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.money import describe_rate, format_unit_price, multiply_price
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.pricing.offer_list import TrainingPrice
 from ftwizard.providers.base import Price
-from ftwizard.providers.upload import METHODS, UploadReport
+from ftwizard.providers.upload import UploadReport
 from ftwizard.quantity import Figure, oldest_date
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_count, format_dollars, format_epochs
@@ -193,7 +194,7 @@ def compute_actual_cost(
     """
     if price is not None:
         return price
-    method = METHODS[platforms.get_target(plan.target).method]
+    method = TUNINGS[platforms.get_target(plan.target).method]
     billed = remote.trained_tokens or 0
     tokens = TokenEstimate(value=billed, low=billed, high=billed)
     job = _price_load(plan, method, TrainingLoad(tokens=tokens, epochs=1, counted=""), prices)

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from ftwizard.catalog.hosted_models import get_weights
-from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
 from ftwizard.providers import upload
 from ftwizard.providers.base import Platform

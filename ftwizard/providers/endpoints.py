@@ -9,10 +9,11 @@ import contextlib
 from typing import NamedTuple
 
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
 from ftwizard.providers.base import Endpoint, Platform, ProviderError
-from ftwizard.providers.platforms import ACCESS, get_platform
+from ftwizard.providers.platforms import get_platform
 from ftwizard.runs import hosted
 from ftwizard.runs.remote import RemoteEndpoint, RemoteJob
 from ftwizard.text import make_visible
@@ -55,7 +56,7 @@ def find_endpoints(
         subject = "The tuned model" if checkpoint is None else f"Checkpoint {checkpoint}"
         chosen = run if checkpoint is None else f"{run} --checkpoint {checkpoint}"
         raise FtwizardError(
-            f"{subject} of run {run} is not deployed at {ACCESS[provider].name}, so it cannot be asked.",
+            f"{subject} of run {run} is not deployed at {PLATFORMS[provider].name}, so it cannot be asked.",
             f"Deploy it: ftwizard deploy {chosen}. Under a name of your own: ftwizard eval {chosen} "
             "--served-model NAME",
         )
@@ -73,7 +74,7 @@ def _find(
         return Endpoint(
             address=platform.chat_address,
             served_name=name or (recorded.served_name if recorded else ""),
-            key_variable=ACCESS[platform.id].key_variable,
+            key_variable=PLATFORMS[platform.id].key_variable,
         )
     return platform.get_endpoint(model, plan, checkpoint=checkpoint)
 

@@ -13,10 +13,10 @@ from ftwizard.catalog import prices
 from ftwizard.catalog.hosted_models import find_listed
 from ftwizard.catalog.providers import catalog
 from ftwizard.data.format_names import TargetName
-from ftwizard.plan.schema import Foundry, HostedMethod, HostedProvider, Plan
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.schema import Foundry, HostedMethod, Plan
 from ftwizard.providers.base import Endpoint, ProviderError
 from ftwizard.providers.openai.platform import OpenAIPlatform
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_dollars, make_visible
 
@@ -67,7 +67,7 @@ class FoundryPlatform(OpenAIPlatform):
     }  # fmt: skip
 
     def _get_address(self, environment: Mapping[str, str]) -> str:
-        variable = ACCESS[self.id].address_variable
+        variable = PLATFORMS[self.id].address_variable
         address = complete_endpoint(environment.get(variable, ""))
         if not address:
             raise ProviderError(
@@ -136,7 +136,7 @@ class FoundryPlatform(OpenAIPlatform):
             name = next(filter(self._is_deployed, dict.fromkeys(names)), None)
         if not name:
             return None
-        key_variable = ACCESS[self.id].key_variable
+        key_variable = PLATFORMS[self.id].key_variable
         return Endpoint(address=self.endpoint, served_name=name, key_variable=key_variable)
 
     def _is_deployed(self, name: str) -> bool:

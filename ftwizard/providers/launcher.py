@@ -15,10 +15,11 @@ import msgspec
 
 from ftwizard import __version__, config, credentials, kept_keys, locations
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord
 from ftwizard.plan import changes, checks, hosted_checks, plan_file
-from ftwizard.plan.schema import Data, Files, Finish, HostedProvider, Model, Plan, Split
+from ftwizard.plan.schema import Data, Files, Finish, Model, Plan, Split
 from ftwizard.providers import cost, platforms, upload
 from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import JobStatus, Platform
@@ -248,7 +249,7 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
     """Return the environment of a follower, with the keys of its platform only."""
     if plan.provider == "local":
         raise FtwizardError("A run of this machine has no platform.", "", USAGE)
-    keep = set(platforms.ACCESS[plan.provider].variables)
+    keep = set(PLATFORMS[plan.provider].variables)
     if plan.evaluate.judge.key_variable:
         keep.add(plan.evaluate.judge.key_variable)
     if uses_wandb(plan) and plan.provider == "together":

@@ -1,4 +1,4 @@
-"""Lookup of the hosted platforms: the variables with their keys, and the class that speaks to each."""
+"""Lookup of the hosted platforms: the class that speaks to each, with the account of a key."""
 
 from __future__ import annotations
 
@@ -7,65 +7,17 @@ import os
 from collections.abc import Mapping
 from typing import cast
 
-import msgspec
-
 from ftwizard import kept_keys
 from ftwizard.errors import MissingExtra
-from ftwizard.kept_keys import VARIABLES
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers.base import Platform, ProviderError
 
-
-class PlatformAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """How a platform is reached."""
-
-    name: str
-    """For a person: ``OpenAI``."""
-    package: str
-    """The official SDK."""
-    variables: tuple[str, ...]
-    """Environment variables that must be set: the key, and the address where there is no other."""
-    address_variable: str
-    """Environment variable with the base address."""
-    key_page: str
-    """Where a person finds the key."""
-    module: str
-    class_name: str
-
-    @property
-    def key_variable(self) -> str:
-        return self.variables[0]
-
-
-ACCESS: dict[HostedProvider, PlatformAccess] = {
-    "openai": PlatformAccess(
-        name="OpenAI", package="openai", variables=VARIABLES["openai"],
-        address_variable="OPENAI_BASE_URL", key_page="https://platform.openai.com/api-keys",
-        module="ftwizard.providers.openai.platform", class_name="OpenAIPlatform",
-    ),
-    "foundry": PlatformAccess(
-        name="Microsoft Foundry", package="openai",
-        variables=VARIABLES["foundry"],
-        address_variable="AZURE_OPENAI_ENDPOINT", key_page="https://ai.azure.com",
-        module="ftwizard.providers.foundry", class_name="FoundryPlatform",
-    ),
-    "together": PlatformAccess(
-        name="Together", package="together", variables=VARIABLES["together"],
-        address_variable="TOGETHER_BASE_URL",
-        key_page="https://api.together.ai/settings/api-keys",
-        module="ftwizard.providers.together.platform", class_name="TogetherPlatform",
-    ),
-}  # fmt: skip
-
-
-def find_missing_variables(
-    provider: HostedProvider, environment: Mapping[str, str] | None = None
-) -> tuple[str, ...]:
-    """Return the environment variables that the platform needs and that are not set."""
-    environment = os.environ if environment is None else environment
-    return tuple(
-        name for name in ACCESS[provider].variables if not environment.get(name, "").strip()
-    )
+CLASSES: dict[HostedProvider, tuple[str, str]] = {
+    "openai": ("ftwizard.providers.openai.platform", "OpenAIPlatform"),
+    "foundry": ("ftwizard.providers.foundry", "FoundryPlatform"),
+    "together": ("ftwizard.providers.together.platform", "TogetherPlatform"),
+}
+"""Module and name of the class that speaks to each platform."""
 
 
 def get_platform(
@@ -75,25 +27,26 @@ def get_platform(
 
     A key that the user chose to keep is used where the environment has none. Nothing is sent. Raises MissingExtra without the SDK, ProviderError (``key``) without a key.
     """
-    access = ACCESS[provider]
+    platform = PLATFORMS[provider]
     environment = kept_keys.with_kept_keys(
         os.environ if environment is None else environment, provider
     )
-    missing = find_missing_variables(provider, environment)
+    missing = kept_keys.find_missing(provider, environment)
     if missing:
         raise ProviderError(
             "key",
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so"
-            f" {access.name} cannot be reached.",
-            f"Set it in the environment: export {missing[0]}=... (see {access.key_page}), or enter it"
+            f" {platform.name} cannot be reached.",
+            f"Set it in the environment: export {missing[0]}=... (see {platform.key_page}), or enter it"
             " in the wizard, which can keep it.",
             code="no_key",
         )
+    module_name, class_name = CLASSES[provider]
     try:
-        module = importlib.import_module(access.module)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != access.package:
+        if (error.name or "").partition(".")[0] != platform.package:
             raise
-        raise MissingExtra(provider, access.package) from None
-    factory = getattr(module, access.class_name)
+        raise MissingExtra(provider, platform.package) from None
+    factory = getattr(module, class_name)
     return cast(Platform, factory(environment))

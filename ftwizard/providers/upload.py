@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ftwizard.catalog.hosted_models import PLATFORM_NAMES, Tuning, find_variant
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, TUNINGS, Tuning, find_variant
 from ftwizard.data import platforms, reader
 from ftwizard.data.checks import run as data_check
 from ftwizard.data.checks import secrets
@@ -30,7 +30,8 @@ from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.detect import find_secrets
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import dataset
 
@@ -42,10 +43,6 @@ MAX_SHOWN_LINES = 3
 MAX_LINES = 100
 """Lines that are kept of each kind of secret."""
 PROGRESS_ROWS = 1000
-METHODS: dict[str, Tuning] = {
-    "sft": "supervised", "dpo": "preference", "rft": "reinforcement",
-}  # fmt: skip
-"""Our name of a method, by that of its data rules."""
 _TOLERATED = ("leakage",)
 """Errors of the check that the platform does not mind: they concern what the losses mean."""
 _SEARCHED = ("secret", "card_number", "bank_account", "national_id", "personal_data")
@@ -111,7 +108,7 @@ class UploadReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def method(self) -> Tuning:
-        return METHODS[platforms.get_target(self.target).method]
+        return TUNINGS[platforms.get_target(self.target).method]
 
 
 class _SentRow(NamedTuple):
@@ -403,7 +400,7 @@ def _warn_of_model(plan: Plan, target: Target) -> Iterator[str]:
     """Yield a warning if the catalog does not have the method for the model."""
     assert plan.provider != "local"
     model = find_variant(plan.model.name, plan.provider)
-    if model and METHODS[target.method] not in model.targets:
+    if model and TUNINGS[target.method] not in model.targets:
         methods = " and ".join(model.methods)
         yield (
             f"{model.name} at {PLATFORM_NAMES[plan.provider]} is listed only for {methods} tuning, "

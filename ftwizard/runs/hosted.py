@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import PLATFORMS, HostedPlatform
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure, today
@@ -22,12 +23,6 @@ from ftwizard.runs.remote import (
 )
 from ftwizard.text import format_count, format_dollars, make_visible
 
-NAMES = {"openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"}
-"""Platforms for a person."""
-KEY_VARIABLES = {
-    "openai": "OPENAI_API_KEY", "foundry": "AZURE_OPENAI_API_KEY", "together": "TOGETHER_API_KEY",
-}  # fmt: skip
-"""Environment variables with the keys that their models are asked with."""
 DOWNLOADED = "downloaded"
 """Folder of downloaded weights; an adapter is moved from it to ``adapter/``."""
 MAX_ID = 120
@@ -37,14 +32,20 @@ MAX_STEPS_LISTED = 5
 
 def name_platform(provider: str) -> str:
     """Return a platform's name for a person."""
-    return NAMES.get(provider) or make_visible(provider, 40)
+    platform = _find_platform(provider)
+    return platform.name if platform else make_visible(provider, 40)
+
+
+def _find_platform(provider: str) -> HostedPlatform | None:
+    """Return what is known of a platform that a record names; None for an unknown one."""
+    return next((each for name, each in PLATFORMS.items() if name == provider), None)
 
 
 def list_keys(folder: JobFolder) -> tuple[str, ...]:
     """Return the environment variables without which the model of a hosted run cannot be asked."""
     record = read_served(folder)
-    name = KEY_VARIABLES.get(record.provider) if record else None
-    return (name,) if name else ()
+    platform = _find_platform(record.provider) if record else None
+    return (platform.key_variable,) if platform else ()
 
 
 def read_hosted(folder: JobFolder) -> RemoteJob | None:

@@ -10,28 +10,20 @@ from rich.text import Text
 
 from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountModel, AccountReport, Alternative
-from ftwizard.catalog.hosted_models import Tuning
-from ftwizard.kept_keys import HostedService, KeySource
+from ftwizard.catalog.hosted_models import TUNINGS, Tuning
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.kept_keys import KeySource
+from ftwizard.plan.schema import TARGETS
 from ftwizard.quantity import today
 from ftwizard.screens import layout, palette, subprocesses
-from ftwizard.screens.draft.drafts import HOSTED, Draft
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.text import make_visible
 
 KeyChoice = Literal["session", "keyring", "file"]
-NAMES: dict[HostedService, str] = {
-    "openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"
-}  # fmt: skip
-KEY_PAGES: dict[HostedService, str] = {
-    "openai": "https://platform.openai.com/api-keys",
-    "foundry": "https://ai.azure.com",
-    "together": "https://api.together.ai/settings/api-keys",
-}
-"""Where a person finds the key."""
-OWN_METHODS: dict[HostedService, dict[str, Tuning]] = {
-    "openai": {"supervised": "supervised", "dpo": "preference", "reinforcement": "reinforcement"},
-    "foundry": {"supervised": "supervised", "dpo": "preference", "reinforcement": "reinforcement"},
-    "together": {"sft": "supervised", "dpo": "preference"},
+OWN_METHODS: dict[HostedProvider, dict[str, Tuning]] = {
+    service: {own: TUNINGS[target.rpartition("-")[2]] for own, target in targets.items()}
+    for service, targets in TARGETS.items()
 }
 """Each platform's own names of the methods."""
 METHOD_REASONS: dict[Tuning, str] = {
@@ -46,9 +38,9 @@ DATES_WIDTH = 22
 """Models that the account page lists; the settings page finds the others."""
 
 
-def get_name(service: HostedService) -> str:
+def get_name(service: HostedProvider) -> str:
     """Return a platform's name for a person."""
-    return NAMES[service]
+    return PLATFORMS[service].name
 
 
 def describe_variable(variable: str) -> str:
@@ -71,12 +63,12 @@ def describe_choice(choice: KeyChoice) -> str:
     return "kept in the keyring" if choice == "keyring" else "typed, for this session only"
 
 
-def find_key(service: HostedService) -> KeySource | None:
+def find_key(service: HostedProvider) -> KeySource | None:
     """Return where the key of a platform is; None if one has to be typed."""
     return kept_keys.find_key(service, subprocesses.get_key_environment())
 
 
-def check_arguments(service: HostedService) -> tuple[str, ...]:
+def check_arguments(service: HostedProvider) -> tuple[str, ...]:
     """Return the command that looks up the account."""
     return ("doctor", "--provider", service)
 
@@ -90,7 +82,7 @@ def is_accepted(report: AccountReport) -> bool:
     return report.ready or report.cause not in ("key", "unreachable")
 
 
-def remember_key(service: HostedService, values: Mapping[str, str], choice: KeyChoice) -> None:
+def remember_key(service: HostedProvider, values: Mapping[str, str], choice: KeyChoice) -> None:
     """Use a typed key for this session; keep it where the user said so. Raises FtwizardError."""
     subprocesses.use_for_session(values)
     if choice != "session":
@@ -174,7 +166,7 @@ def get_alternative(report: AccountReport | None) -> Alternative | None:
 
 def switch(draft: Draft, alternative: Alternative) -> Draft:
     """Return a draft that trains elsewhere, with all answers; its model if none was named there."""
-    for service in HOSTED:
+    for service in PLATFORMS:
         if service != alternative.provider:
             continue
         if service == "openai":
@@ -228,7 +220,7 @@ def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
     text = Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(report.error, 600))
     hint = report.hint
     if can_type and report.cause == "key":
-        hint = f"Copy it again from {KEY_PAGES[report.provider]}, and enter it above."
+        hint = f"Copy it again from {PLATFORMS[report.provider].key_page}, and enter it above."
     text.append(f"\n  {make_visible(hint, 400)}" if hint else "")
     if report.alternatives:
         text.append("\n\nElsewhere, with the same answers", "bold")

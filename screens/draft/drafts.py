@@ -29,8 +29,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs.folder import is_id, iterate_ids
-from ftwizard.kept_keys import HostedService
 from ftwizard.models import model_config
 from ftwizard.plan import hosted_checks, plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
@@ -38,7 +38,6 @@ from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.text import make_visible
 
-HOSTED: tuple[HostedService, ...] = ("openai", "foundry", "together")
 """Platforms whose jobs ftwizard starts."""
 _TARGETS: dict[PlatformId, TargetName] = {"vertex": "vertex-gemini"}
 """Targets of other cloud services whose row format does not depend on the model."""
@@ -213,9 +212,9 @@ class Draft:
         return "openai" if self.provider == "openai" else None
 
     @property
-    def hosted(self) -> HostedService | None:
+    def hosted(self) -> HostedProvider | None:
         """Return the platform that trains, if ftwizard starts its jobs."""
-        return next((name for name in HOSTED if name == self.service), None)
+        return next((name for name in PLATFORMS if name == self.service), None)
 
     @property
     def skipped_steps(self) -> frozenset[str]:
@@ -366,7 +365,7 @@ class Draft:
 
 
 def _without_unused(
-    settings: schema.PlatformSettings, provider: schema.HostedProvider
+    settings: schema.PlatformSettings, provider: HostedProvider
 ) -> schema.PlatformSettings:
     """Return settings of a platform without those that the chosen method does not use."""
     default = type(settings)()

@@ -9,12 +9,12 @@ import msgspec
 
 from ftwizard.advice.recipe_rules import Setting, SettingChoice
 from ftwizard.catalog.hosted_models import Tuning
-from ftwizard.kept_keys import HostedService
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import HOSTED_PROVIDERS, OpenAI, Plan
 from ftwizard.screens.draft import accounts
 
 _AS_OF = "2026-11"
-_SOURCES: dict[HostedService, str] = {
+_SOURCES: dict[HostedProvider, str] = {
     "openai": "OpenAI's API reference", "foundry": "Microsoft's documentation of Foundry",
     "together": "Together's API reference",
 }  # fmt: skip
@@ -66,7 +66,7 @@ def _define(
     )  # fmt: skip
 
 
-def _list_openai(part: HostedService) -> list[HostedSetting]:
+def _list_openai(part: HostedProvider) -> list[HostedSetting]:
     """Return the settings of OpenAI's API, which Foundry has as well."""
     return [
         _define(part, "n_epochs", "Passes over the rows, 1 to 50, or auto. Start with 3: more usually "
@@ -101,7 +101,7 @@ _COMMON_END = {
 }  # fmt: skip
 
 
-def _list_suffix_and_seed(part: HostedService, seed: str, limit: int) -> list[HostedSetting]:
+def _list_suffix_and_seed(part: HostedProvider, seed: str, limit: int) -> list[HostedSetting]:
     return [
         _define(part, "suffix", f"Part of the tuned model's name, 1 to {limit} characters.",
                 empty="none"),
@@ -110,7 +110,7 @@ def _list_suffix_and_seed(part: HostedService, seed: str, limit: int) -> list[Ho
     ]  # fmt: skip
 
 
-def _wandb(part: HostedService) -> HostedSetting:
+def _wandb(part: HostedProvider) -> HostedSetting:
     return _define(f"{part}.wandb", "project", "Project at Weights & Biases that the platform sends the "
                    "metrics to; your account there must be connected.", label="W&B project",
                    empty="none", advanced=True)  # fmt: skip
@@ -168,7 +168,7 @@ _FOUNDRY = [
     _define("foundry", "base_deployment", "A deployment of the base model, which the tuned one is "
             "compared with.", empty="none", advanced=True),
 ]  # fmt: skip
-_SETTINGS: dict[HostedService, list[HostedSetting]] = {
+_SETTINGS: dict[HostedProvider, list[HostedSetting]] = {
     "openai": [*_list_openai("openai"), *_list_suffix_and_seed("openai", "seed", 64),
                _COMMON_END["usd"], _wandb("openai"), _COMMON_END["cancel"]],
     "foundry": [_FOUNDRY[0], *_list_openai("foundry"), *_list_suffix_and_seed("foundry", "seed", 64),
@@ -178,7 +178,7 @@ _SETTINGS: dict[HostedService, list[HostedSetting]] = {
 }  # fmt: skip
 
 
-def list_settings(service: HostedService) -> list[HostedSetting]:
+def list_settings(service: HostedProvider) -> list[HostedSetting]:
     """List the settings of a platform in display order: the method, then basic ones, then advanced."""
     name = HOSTED_PROVIDERS[service].METHOD
     options = [(own, own) for own in accounts.OWN_METHODS[service]]
@@ -187,7 +187,7 @@ def list_settings(service: HostedService) -> list[HostedSetting]:
     return sorted(rows, key=lambda row: row.setting.advanced)
 
 
-def describe_methods(service: HostedService) -> str:
+def describe_methods(service: HostedProvider) -> str:
     """Describe what each method of a platform learns from."""
     methods: dict[str, Tuning] = accounts.OWN_METHODS[service]
     words = [f"{own} {accounts.METHOD_REASONS[tuning]}" for own, tuning in methods.items()]

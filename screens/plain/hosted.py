@@ -8,11 +8,10 @@ from typing import Any, cast
 
 from rich.text import Text
 
-from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountReport
 from ftwizard.catalog.providers import PlatformId, catalog
 from ftwizard.errors import FtwizardError
-from ftwizard.kept_keys import HostedService
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan import schema
 from ftwizard.screens.draft import (
     accounts,
@@ -105,12 +104,12 @@ def _ask_what_now(prompter: Prompter, report: AccountReport | None) -> str:
     return chosen
 
 
-def _ask_key(prompter: Prompter, service: HostedService) -> AccountReport | None:
+def _ask_key(prompter: Prompter, service: HostedProvider) -> AccountReport | None:
     """Ask for a key without showing it; keep it where the person says so, once it works."""
     name = accounts.get_name(service)
-    prompter.explain(f"{name} needs a key. Yours: {accounts.KEY_PAGES[service]}")
+    prompter.explain(f"{name} needs a key. Yours: {PLATFORMS[service].key_page}")
     typed = {}
-    for variable in kept_keys.VARIABLES[service]:
+    for variable in PLATFORMS[service].variables:
         label = f"{accounts.describe_variable(variable)} ({variable})"
         if accounts.describe_variable(variable) == "Key":
             typed[variable] = prompter.ask_secret(label)
@@ -131,7 +130,7 @@ def _require_text(typed: str) -> str:
 
 
 def _look_up(
-    prompter: Prompter, service: HostedService, typed: dict[str, str]
+    prompter: Prompter, service: HostedProvider, typed: dict[str, str]
 ) -> AccountReport | None:
     """Look up the account and print the report; return None where that failed."""
     try:

@@ -16,9 +16,9 @@ from typing import Any, get_args
 
 import pytest
 
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
-from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers import launcher
 from ftwizard.providers.launcher import RESTART_POLLS
 from ftwizard.runs import remote

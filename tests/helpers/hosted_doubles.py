@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import HostedProvider
 from tests.doubles import openai_service, together_service
 from tests.doubles.openai_service import Control, Pace
 from tests.doubles.together_service.control import TogetherControl, serve_together_process

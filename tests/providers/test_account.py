@@ -12,6 +12,7 @@ import pytest
 
 from ftwizard import kept_keys
 from ftwizard.catalog import hosted_models
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.providers import account
 from tests.doubles import http_server
 from tests.doubles.openai_service import serve
@@ -101,7 +102,7 @@ def test_a_kept_key_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_key_is_one_error() -> None:
-    names = [name for each in kept_keys.VARIABLES.values() for name in each]
+    names = [name for each in PLATFORMS.values() for name in each.variables]
     environment = {name: "" for name in names if name in os.environ}
     done = run("doctor", "--provider", "foundry", "--json", environment=environment)
     document = json.loads(done.stdout)

@@ -15,8 +15,9 @@ from ftwizard.catalog.prices import Price as PriceRow
 from ftwizard.catalog.prices import packaged
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.errors import FAILED, FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan import schema
-from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.plan.schema import Plan
 from ftwizard.providers import cost
 from ftwizard.providers.base import Price
 from ftwizard.providers.upload import UploadPart, UploadReport

@@ -8,7 +8,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ftwizard.plan.schema import Finish, HostedProvider
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import Finish
 from ftwizard.providers.base import Platform
 from ftwizard.providers.departure import WIDTH, describe_departure
 from ftwizard.providers.upload import SensitiveRows, UploadReport

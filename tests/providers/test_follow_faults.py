@@ -13,11 +13,12 @@ import openai._base_client
 import pytest
 import together._base_client
 
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import EarlyEnd, Stopped
 from ftwizard.plan import plan_file
-from ftwizard.plan.schema import Budget, HostedProvider
+from ftwizard.plan.schema import Budget
 from ftwizard.providers import launcher
 from ftwizard.providers.base import ProviderError
 from ftwizard.runs import remote

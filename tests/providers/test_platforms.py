@@ -8,42 +8,41 @@ from typing import get_args
 
 import pytest
 
+from ftwizard import kept_keys
 from ftwizard.errors import USAGE, MissingExtra
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.fields import read_retry_after
-from ftwizard.providers.platforms import ACCESS, find_missing_variables, get_platform
+from ftwizard.providers.platforms import CLASSES, get_platform
 
-FULL = {name: "https://host.invalid" for access in ACCESS.values() for name in access.variables}
+FULL = {name: "https://host.invalid" for access in PLATFORMS.values() for name in access.variables}
 
 
 @pytest.mark.parametrize("provider", get_args(HostedProvider))
 def test_each_platform_is_made_from_its_variables(provider: HostedProvider) -> None:
     platform = get_platform(provider, FULL)
-    assert (platform.id, platform.name) == (provider, ACCESS[provider].name)
+    assert (platform.id, platform.name) == (provider, PLATFORMS[provider].name)
 
 
 @pytest.mark.parametrize("provider", get_args(HostedProvider))
 def test_missing_variables_are_named(provider: HostedProvider) -> None:
-    assert find_missing_variables(provider, {}) == ACCESS[provider].variables
+    assert kept_keys.find_missing(provider, {}) == PLATFORMS[provider].variables
     with pytest.raises(ProviderError) as failure:
-        get_platform(provider, {ACCESS[provider].key_variable: "  "})
+        get_platform(provider, {PLATFORMS[provider].key_variable: "  "})
 
     assert failure.value.kind == "key"
-    assert ACCESS[provider].key_variable in failure.value.message
-    assert ACCESS[provider].key_page in failure.value.hint
+    assert PLATFORMS[provider].key_variable in failure.value.message
+    assert PLATFORMS[provider].key_page in failure.value.hint
 
 
 @pytest.mark.parametrize("provider", get_args(HostedProvider))
 def test_a_missing_package_names_its_extra(
     provider: HostedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    access = ACCESS[provider]
+    access, (module, _) = PLATFORMS[provider], CLASSES[provider]
     for name in list(sys.modules):
-        if name.startswith(
-            (f"{access.package}.", f"ftwizard.providers.{access.package}.", access.module)
-        ):
+        if name.startswith((f"{access.package}.", f"ftwizard.providers.{access.package}.", module)):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, access.package, None)
 
@@ -57,7 +56,7 @@ def test_a_missing_package_names_its_extra(
 def test_the_lookup_imports_no_sdk() -> None:
     code = (
         "import sys; from ftwizard.providers import platforms;"
-        " platforms.find_missing_variables('openai', {});"
+        " platforms.kept_keys.find_missing('openai', {});"
         " print(sorted({'openai', 'together', 'httpx', 'httpx2'} & set(sys.modules)))"
     )
     output = subprocess.run(

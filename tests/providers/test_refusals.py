@@ -11,8 +11,8 @@ import pytest
 import together._base_client
 
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.worker import EarlyEnd
-from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers import account
 from ftwizard.providers.base import ProviderError
 from tests.doubles.openai_service import REASONING_MODEL

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import openai
 
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.providers.access import check_address, make_client, read_key
 from ftwizard.providers.openai import errors
 from ftwizard.text import make_visible

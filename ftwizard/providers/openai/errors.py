@@ -14,10 +14,9 @@ import openai
 from ftwizard.catalog import hosted_models
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES, check_deprecation, list_hosted_models
 from ftwizard.catalog.providers import catalog
-from ftwizard.plan.schema import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers.base import ErrorKind, ProviderError
 from ftwizard.providers.fields import read_retry_after
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
 MAX_TEXT = 300
@@ -55,7 +54,7 @@ class Account:
     """Who is asked, and the secrets that no message may have."""
 
     def __init__(self, provider: HostedProvider, address: str, key: str) -> None:
-        self.provider, self.access = provider, ACCESS[provider]
+        self.provider, self.access = provider, PLATFORMS[provider]
         self.name = self.access.name
         self.host = make_visible(urlsplit(address).hostname or address, 100)
         self._key = key

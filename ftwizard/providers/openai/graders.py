@@ -14,7 +14,8 @@ import msgspec
 
 from ftwizard import strict_yaml
 from ftwizard.errors import FtwizardError
-from ftwizard.plan.schema import HostedProvider, OpenAI
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import OpenAI
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.fields import read_number
 from ftwizard.providers.openai.client import OpenAIClient

@@ -11,7 +11,8 @@ from typing import Any
 
 from ftwizard.catalog.hosted_models import Tuning, find_listed
 from ftwizard.data.format_names import TargetName
-from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.schema import HostedMethod, OpenAI, Plan
 from ftwizard.providers.access import hide_secrets
 from ftwizard.providers.base import (
     Endpoint,
@@ -22,7 +23,6 @@ from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.openai import files, graders, jobs, models
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.request import build_request
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.runs.remote import TERMINAL, RemoteJob
 
 DEFAULT_ADDRESS = "https://api.openai.com/v1"
@@ -140,5 +140,5 @@ class OpenAIPlatform(OpenAIClient, Platform):
     ) -> Endpoint | None:
         """Return where a model can be asked: every model of the account, at the same address."""
         return Endpoint(
-            address=self.endpoint, served_name=model, key_variable=ACCESS[self.id].key_variable
+            address=self.endpoint, served_name=model, key_variable=PLATFORMS[self.id].key_variable
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.plan.schema import HostedMethod, HostedProvider, OpenAI, Plan
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import HostedMethod, OpenAI, Plan
 from ftwizard.providers.openai.graders import get_grader
 from ftwizard.providers.openai.jobs import TAG_NAME
 from ftwizard.runs.remote import RemoteJob

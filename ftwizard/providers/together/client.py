@@ -14,8 +14,8 @@ from typing import Any
 
 from together import APIError, Together
 
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.providers.access import check_address, hide_secrets, make_client, read_key
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.providers.together.errors import acts_never, refuse_answer, translate_errors
 
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
@@ -35,7 +35,7 @@ class TogetherClient:
         environment = os.environ if environment is None else environment
         key = read_key("together", environment)
         # The SDK's paths begin with /v1; addresses for other clients end with it.
-        variable = ACCESS["together"].address_variable
+        variable = PLATFORMS["together"].address_variable
         address = environment.get(variable, "").strip().rstrip("/").removesuffix("/v1")
         if address:
             check_address(address, "together")

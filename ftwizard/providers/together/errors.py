@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import httpx
 from together import APIConnectionError, APIError, APIStatusError, APITimeoutError, TogetherError
 
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.providers.base import ErrorKind, ProviderError
 from ftwizard.providers.fields import read_retry_after
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.text import make_visible
 
-KEYS_PAGE = ACCESS["together"].key_page
+KEYS_PAGE = PLATFORMS["together"].key_page
 BILLING_PAGE = "https://api.together.ai/settings/billing"
 _MAX_MESSAGE = 300
 _RETRY_HINT = "This usually passes. Try again in a few minutes."

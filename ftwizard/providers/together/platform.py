@@ -9,7 +9,8 @@ from together import APIError
 
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.data.format_names import TargetName
-from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import (
     DeployingPlatform,
     Endpoint,
@@ -17,7 +18,6 @@ from ftwizard.providers.base import (
     tolerate,
 )
 from ftwizard.providers.fields import describe_clock
-from ftwizard.providers.platforms import ACCESS
 from ftwizard.providers.together import downloads, endpoints, files, jobs, models
 from ftwizard.providers.together.client import WANDB_KEY_VARIABLE, TogetherClient
 from ftwizard.providers.together.request import build_request, find_problems
@@ -103,7 +103,7 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
             served = endpoints.find_served_name(self.sdk, model)
         if served is None:
             return None
-        key_variable = ACCESS[self.id].key_variable
+        key_variable = PLATFORMS[self.id].key_variable
         return Endpoint(address=self.chat_address, served_name=served, key_variable=key_variable)
 
     def quote_endpoint(self, model: str) -> BilledResource:

@@ -12,11 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from ftwizard import kept_keys
 from ftwizard.background import run_in_thread
 from ftwizard.catalog.account import AccountReport
 from ftwizard.errors import FtwizardError
-from ftwizard.kept_keys import HostedService
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.screens import layout, palette, subprocesses
 from ftwizard.screens.draft import accounts
 from ftwizard.screens.draft.accounts import KeyChoice
@@ -60,7 +59,7 @@ class AccountPage(WizardPage):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft.with_place())
         assert self._draft.hosted is not None
-        self._service: HostedService = self._draft.hosted
+        self._service: HostedProvider = self._draft.hosted
         self._report: AccountReport | None = self._draft.account
         self._error: FtwizardError | None = None
         self._is_checking = False
@@ -73,7 +72,7 @@ class AccountPage(WizardPage):
     def body(self) -> ComposeResult:
         yield Static(id="account-title", classes="note", markup=False)
         with Vertical(id="key-fields"):
-            for variable in kept_keys.VARIABLES[self._service]:
+            for variable in PLATFORMS[self._service].variables:
                 with Horizontal(classes="field"):
                     name = accounts.describe_variable(variable)
                     yield Static(name, classes="name", markup=False)
@@ -196,7 +195,7 @@ class AccountPage(WizardPage):
             return
         typed = {}
         if self._asks:
-            for variable in kept_keys.VARIABLES[self._service]:
+            for variable in PLATFORMS[self._service].variables:
                 typed[variable] = self.query_one(f"#value-{variable}", Input).value.strip()
             missing = [accounts.describe_variable(name) for name, text in typed.items() if not text]
             if missing:
@@ -260,7 +259,7 @@ class AccountPage(WizardPage):
         elif self._is_checking:
             text.append("  ● ", palette.ACCENT).append("asking what this account may train …")
         elif self._asks:
-            page = accounts.KEY_PAGES[self._service]
+            page = PLATFORMS[self._service].key_page
             text.append(f"  needs a key. Yours: {page}", "dim")
         self.query_one("#account-title", Static).update(text)
 

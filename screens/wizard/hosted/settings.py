@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ftwizard.catalog.account import AccountModel
 from ftwizard.errors import FtwizardError
-from ftwizard.kept_keys import HostedService
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan import schema
 from ftwizard.screens import palette, subprocesses
 from ftwizard.screens.draft import accounts, hosted_settings, texts
@@ -44,7 +44,7 @@ class HostedSettingsPage(SettingsPage):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft.with_place())
         assert self._draft.hosted is not None
-        self._service: HostedService = self._draft.hosted
+        self._service: HostedProvider = self._draft.hosted
         self._settings = hosted_settings.list_settings(self._service)
         self._applies = {row.setting.name: row.applies for row in self._settings}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.plan.schema import Data, Files, Foundry, HostedProvider, Model, OpenAI, Plan
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.schema import Data, Files, Foundry, Model, OpenAI, Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
 from ftwizard.providers.platforms import get_platform
 from ftwizard.runs.remote import RemoteFile, RemoteJob
