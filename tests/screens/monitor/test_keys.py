@@ -146,6 +146,7 @@ def test_resume_completes_even_if_the_screen_closes_at_once(
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "■ stopped")
         await pilot.press("r", "escape")
+        await until(pilot, lambda: bool(ran))
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert ran == [("resume", str(folder.path))]

@@ -91,8 +91,9 @@ def test_chosen_file_suggestion_takes_precedence_over_a_hub_id(hub: Hub, tmp_pat
 
     async def play(pilot: Pilot[Any]) -> None:
         await open_data_page(pilot)
-        await pilot.press(*"owner/name", "down", "enter")
+        await pilot.press(*"owner/name")
         await wait_for_text(pilot, "name-of-mine.jsonl")
+        await pilot.press("down", "enter")
         await wait_for_text(pilot, "match no known format")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)

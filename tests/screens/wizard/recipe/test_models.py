@@ -293,9 +293,10 @@ def test_hostile_folder_name_is_visible(tmp_path: Path) -> None:
 
 
 def test_chosen_hub_model_refreshes_the_advice_once_its_configuration_is_read(
-    hub: ModelHub,
+    hub: ModelHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "acme/Zebra-0.5B-Chat"
+    monkeypatch.setattr(models, "DEBOUNCE_S", 3600.0)
 
     async def play(pilot: Pilot[Any], page: ModelsPage) -> None:
         page.query_one(Input).value = name
