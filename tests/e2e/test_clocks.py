@@ -33,7 +33,7 @@ SLEEP_S = 4320
 @pytest.fixture
 def job(home: Path, fake_clock: FakeClock) -> JobFolder:
     """Start a job of the dummy worker whose processes have the clocks of ``fake_clock``."""
-    folder = make(home / "runs" / "job", steps=400)
+    folder = make(home / "runs" / "job", steps=2000)
     launch.start(folder, folder.read_job().argv, environment=fake_clock.environment)
     return folder
 

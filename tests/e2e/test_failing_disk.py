@@ -67,7 +67,7 @@ def until_counter(folder: JobFolder, step: int) -> None:
 def test_an_outage_of_the_events_is_survived_and_reported(
     tmp_path: Path, fail: Break, number: int
 ) -> None:
-    folder = start(make(tmp_path / "run", steps=120))
+    folder = start(make(tmp_path / "run", steps=300))
     until_step(folder, 5)
     fail(f"{number} w events.jsonl\n{number} ow machine.\n")
     reached = newest_step(folder)
@@ -75,7 +75,7 @@ def test_an_outage_of_the_events_is_survived_and_reported(
     assert newest_step(folder) == reached, "the events wait in memory"
     fail("")
     assert until_ended(folder).end_reason == "finished"
-    assert steps(folder) == list(range(1, 121))
+    assert steps(folder) == list(range(1, 301))
     (finding,) = [e for e in events(folder, "finding") if e["code"] == "disk_error"]
     assert finding["message"].startswith("The disk did not take writes for ")
     assert finding["message"].endswith("; nothing was lost.")
@@ -98,17 +98,17 @@ def test_a_failed_sync_is_reported(tmp_path: Path, fail: Break) -> None:
 def test_events_that_never_reached_the_disk_are_kept_on_another_until_the_next_start(
     tmp_path: Path, fail: Break
 ) -> None:
-    folder = start(make(tmp_path / "run", steps=30))
+    folder = start(make(tmp_path / "run", steps=150))
     until_step(folder, 2)
     fail(f"{errno.EIO} ows run/events.jsonl\n{errno.EROFS} or run/.state.json\n")
     status = until_ended(folder)
     assert status.end_reason == "finished", "all of its work was done and saved"
-    assert newest_step(folder) < 30
+    assert newest_step(folder) < 150
     state = folder.read_state()
     assert state and state.state == "running", "the keeper could not replace it"
     fail("")
     rescue.bring_back(folder)
-    assert steps(folder) == list(range(1, 31))
+    assert steps(folder) == list(range(1, 151))
     assert observe(folder).end_reason == "finished"
     assert not list((tmp_path / "cache" / "rescued").iterdir())
 
@@ -150,7 +150,7 @@ def test_events_lost_on_a_full_disk_are_written_by_the_next_start(
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
     # Each event has 20 KB, so that those of a few steps exceed what the keeper frees.
-    folder = start(make(tiny_disk / "run", steps=30, pad=20_000))
+    folder = start(make(tiny_disk / "run", steps=30, step_s=0.1, pad=20_000))
     until_step(folder, 2)
     filler = tiny_disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):

@@ -399,7 +399,7 @@ def test_liveness_is_unknown_from_another_host_or_container(tmp_path: Path) -> N
 
 
 def test_job_interrupted_by_a_reboot_ends_as_lost_and_resumes(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=60, step_s=0.05))
+    folder = start(make(tmp_path / "run", steps=60, step_s=0.1))
     until_step(folder, 13)
     state = folder.read_state()
     assert state and state.keeper and state.command
@@ -475,9 +475,9 @@ def test_hung_command_is_reported_once_with_its_stack(home: Path) -> None:
 
 
 def test_only_paused_commands_are_reported_as_stalled(home: Path) -> None:
-    slow = start(make(home / "runs" / "slow", steps=8, step_s=0.3, silent_s=1.5))
+    slow = start(make(home / "runs" / "slow", steps=8, step_s=0.4, silent_s=3.0))
     paused = start(
-        make(home / "runs" / "paused", mode="pause", steps=60, step_s=0.05, silent_s=1.0)
+        make(home / "runs" / "paused", mode="pause", steps=60, step_s=0.05, silent_s=2.0)
     )
     assert until_ended(slow).end_reason == until_ended(paused).end_reason == "finished"
     assert events(slow, "finding") == []

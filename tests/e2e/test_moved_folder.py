@@ -43,7 +43,7 @@ def move(folder: JobFolder, target: Path) -> JobFolder:
 
 
 def test_job_follows_its_moved_folder(tmp_path: Path) -> None:
-    old = start(make(tmp_path / "runs" / "job", steps=150))
+    old = start(make(tmp_path / "runs" / "job", steps=300))
     until_step(old, 5)
     new = move(old, tmp_path / "elsewhere" / "renamed")
     until_step(new, 40)
@@ -60,7 +60,7 @@ def test_job_follows_its_moved_folder(tmp_path: Path) -> None:
     start_again(new)
     assert until_ended(new).end_reason == "finished"
     steps = [event["step"] for event in events(new, "log")]
-    assert steps == list(range(1, 151)) and saved < 150
+    assert steps == list(range(1, 301)) and saved < 300
     assert not old.path.exists()
 
 

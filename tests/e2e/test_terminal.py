@@ -169,6 +169,7 @@ def test_fg_restores_the_screen_where_the_shell_took_the_input(
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
         terminal.keys(f"{sys.executable} {script} {reads}", "Enter")
         before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")
+        terminal.until(reads.is_file, "a first read")
         process = int(reads.read_text().split()[0])
         terminal.until(lambda: _is_idle(reads), "no read for two seconds")
         size = reads.stat().st_size
