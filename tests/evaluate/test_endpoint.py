@@ -161,11 +161,13 @@ def test_an_endpoint_that_dies_ends_the_evaluation_which_continues_later(
         server.reply = echo
         answers = answer_all([arm], items, tmp_path)["served"]
         assert [answer.text for answer in answers] == [f"re question {n}" for n in range(12)]
-        assert len(server.requests) - before == 7, "only what was missing"
+        again = {request["messages"][0]["content"] for request in server.requests[before:]}
+        assert len(again) == 7, "only what was missing"
         assert (tmp_path / "eval" / "served.jsonl").read_text().count("\n") == 12
         (tmp_path / "other").mkdir()
+        before = len(server.requests)
         answer_all([arm], items, tmp_path / "other")
-        assert len(server.requests) - before == 7 + 12, "another evaluation asks again"
+        assert len(server.requests) - before == 12, "another evaluation asks again"
 
 
 def test_nobody_listens() -> None:
