@@ -76,14 +76,14 @@ def test_max_steps_only_ever_shorten_a_training(
 
 @pytest.mark.slow
 def test_minutes_end_the_training_early_with_results_in_time(tmp_path: Path) -> None:
-    minutes = 14 / 60
+    minutes = 20 / 60
     began = time.monotonic()
     folder = training.train(
         tmp_path, "capped", training=600, validation=6, epochs=3, evaluation_steps=40,
         more={"budget": {"minutes": minutes}, "finish": {"merge": True, "compare": True},
               "data": {"split": {"test": 0.1}}},
     )  # fmt: skip
-    assert time.monotonic() - began < 60 * minutes + 8  # imports, on a busy machine
+    assert time.monotonic() - began < 60 * minutes + 16  # imports, on a busy machine
     trained = read_trained(folder)
     assert trained and trained.reason == "early_stopped"
     assert 0 < trained.last_step < trained.total_steps
