@@ -208,8 +208,9 @@ def _is_idle(log: Path) -> bool:
 
 
 def _without_ages(screen: str) -> list[str]:
-    """Return the top of the home page, without how long ago each draft was left."""
-    return re.sub(r"\S+ \w+ ago", "", screen).splitlines()[:7]
+    """Return the top of the home page, without how long ago each draft was left, and how slow it is."""
+    shown = re.sub(r"\S+ \w+ ago|slow connection", "", screen)
+    return [line.rstrip() for line in shown.splitlines()[:7]]
 
 
 SETTINGS = r"\w+(?::\w+){9,}"
