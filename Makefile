@@ -16,7 +16,7 @@ test:  # all but the slow tests
 	$(BIN)/pytest -n 4 --dist worksteal -m 'not slow'
 
 slow:  # train real models, kill them, fill disks
-	$(BIN)/pytest -n 3 --dist worksteal -m slow
+	$(BIN)/pytest -n 5 --dist worksteal -m slow
 
 check:  # lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -311,6 +311,8 @@ def test_stop_asks_whether_the_job_or_only_its_follower_ends(
         os.kill(keeper_pid(folder), signal.SIGKILL)
     if killed:
         os.kill(command_pid(folder), signal.SIGKILL)
+    if killed == "follower":  # a command that dies while it stops would be a killed one
+        until(folder, lambda _: any(e["code"] == "restarted" for e in events(folder, "finding")))
     undecided = run_here("stop", folder.id)
     assert undecided.returncode == 2
     assert "--cancel" in undecided.stderr and "--detach" in undecided.stderr
