@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-HostedProvider = Literal["openai", "foundry", "together"]
+HostedProvider = Literal["openai", "foundry", "together", "bedrock", "mantle", "vertex"]
 
 
 class HostedPlatform(NamedTuple):
@@ -16,15 +16,18 @@ class HostedPlatform(NamedTuple):
     """The official SDK."""
     variables: tuple[str, ...]
     """Environment variables that must be set: the key, then the address where each account has its
-    own."""
+    own. Empty where the SDK finds the credentials by itself."""
     address_variable: str
     """Environment variable with the base address."""
     key_page: str
-    """Where a person finds the key."""
+    """Where a person finds the key, or reads how to log in."""
+    login: str = ""
+    """Command that logs in, where there is no key."""
 
     @property
     def key_variable(self) -> str:
-        return self.variables[0]
+        """Return the variable with the key; empty where the SDK finds the credentials by itself."""
+        return self.variables[0] if self.variables else ""
 
 
 PLATFORMS: dict[HostedProvider, HostedPlatform] = {
@@ -48,5 +51,28 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         variables=("TOGETHER_API_KEY",),
         address_variable="TOGETHER_BASE_URL",
         key_page="https://api.together.ai/settings/api-keys",
+    ),
+    "bedrock": HostedPlatform(
+        name="Amazon Bedrock",
+        package="boto3",
+        variables=(),
+        address_variable="AWS_ENDPOINT_URL",
+        key_page="https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html",
+        login="aws login",
+    ),
+    "mantle": HostedPlatform(
+        name="Bedrock open weights",
+        package="openai",
+        variables=("AWS_BEARER_TOKEN_BEDROCK",),
+        address_variable="AWS_BEDROCK_BASE_URL",
+        key_page="https://console.aws.amazon.com/bedrock/home#/api-keys",
+    ),
+    "vertex": HostedPlatform(
+        name="Vertex AI",
+        package="google.genai",
+        variables=(),
+        address_variable="GOOGLE_VERTEX_BASE_URL",
+        key_page="https://cloud.google.com/docs/authentication/set-up-adc-local-dev-environment",
+        login="gcloud auth application-default login",
     ),
 }

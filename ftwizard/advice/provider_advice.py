@@ -24,17 +24,17 @@ from ftwizard.catalog.providers import (
     Factor,
     Lifecycle,
     Platform,
-    PlatformId,
     ProviderId,
     Size,
     catalog,
 )
 from ftwizard.credentials import Service, get_key_variable
 from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.hosted_platforms import HostedProvider
 
 CLOSE = 1
 """Largest score difference that counts as close."""
-_KEYS: dict[PlatformId, Service] = {
+_KEYS: dict[HostedProvider, Service] = {
     "openai": "openai", "together": "together", "vertex": "gcp", "bedrock": "aws",
     "foundry": "azure",
 }  # fmt: skip
@@ -64,11 +64,11 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """The default of the wizard."""
     start_problems: dict[ProviderId, str]
     """Why ftwizard cannot start jobs here and now, by provider; only of those that it cannot."""
-    cloud: PlatformId | None
+    cloud: HostedProvider | None
     """The cloud service that suits best; None if the cloud is unknown or ruled out."""
     provider: ProviderId
     """The best one in general, whether or not ftwizard can start it."""
-    platform: PlatformId | None
+    platform: HostedProvider | None
     """The cloud service; None for other providers, or if the cloud is unknown."""
     size: Size
     """Of the model that ``provider`` suits."""
@@ -161,7 +161,7 @@ def find_start_problem(score: ProviderScore, facts: MachineInfo, today: datetime
         return unavailable
     if score.provider == "local":
         return "" if "local" in facts.extras else NO_LIBRARIES
-    platform: PlatformId | None = "openai" if score.provider == "openai" else score.platform
+    platform: HostedProvider | None = "openai" if score.provider == "openai" else score.platform
     if platform is None:
         return "Your cloud is not known yet: answer which one you are on."
     service = _KEYS[platform]
@@ -308,7 +308,7 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     return " ".join([*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."])
 
 
-def format_provider(provider: ProviderId, platform: PlatformId | None) -> str:
+def format_provider(provider: ProviderId, platform: HostedProvider | None) -> str:
     """Format a provider's name with that of its service."""
     name = catalog().provider(provider).name
     return f"{name}, {catalog().platform(platform).name}" if platform else name
@@ -330,7 +330,7 @@ class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a provider is possible for these facts and answers, and how good it is."""
 
     provider: ProviderId
-    platform: PlatformId | None = None
+    platform: HostedProvider | None = None
     """The scored cloud service; None if the cloud is unknown."""
     possible: bool = True
     why_not: str | None = None
@@ -344,7 +344,7 @@ class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _score(
-    provider: ProviderId, arguments: Iterable[Argument], platform: PlatformId | None = None
+    provider: ProviderId, arguments: Iterable[Argument], platform: HostedProvider | None = None
 ) -> ProviderScore:
     ordered = sorted(arguments, key=lambda argument: -abs(argument.weight))
     return ProviderScore(

@@ -17,8 +17,9 @@ from ftwizard.advice.questions import (
     wanted_size,
 )
 from ftwizard.catalog.hosted_models import list_hosted_models
-from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
+from ftwizard.catalog.providers import ProviderId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
 from ftwizard.pricing.offer import Offer
@@ -186,7 +187,7 @@ def _from_cheapest(
     )  # fmt: skip
 
 
-def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
+def _is_allowed(offer: Offer, platform: HostedProvider | None, answers: Answers) -> bool:
     if answers.get("weights") == "yes" and offer.weights == "no":
         return False
     if offer.provider != "cloud":

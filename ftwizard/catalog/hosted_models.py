@@ -11,11 +11,12 @@ from typing import Literal
 import msgspec
 
 from ftwizard.catalog.prices import Edition
-from ftwizard.catalog.providers import Lifecycle, PlatformId, ProviderId, catalog
+from ftwizard.catalog.providers import Lifecycle, ProviderId, catalog
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import Target, get_target
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.quantity import EndDate
 from ftwizard.text import make_visible
 
@@ -25,13 +26,13 @@ TUNINGS: dict[str, Tuning] = {
 }  # fmt: skip
 """Tuning methods by the ends of the names of their data rules: ``together-sft``."""
 Weights = Literal["yes", "no", "unknown"]
-_PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
+_PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock|mantle)/)?")
 _CLOSING = ("models", "jobs")
 """Ends after which no job can be created."""
 _DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
-PLATFORM_NAMES: dict[PlatformId, str] = {
+PLATFORM_NAMES: dict[HostedProvider, str] = {
     "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
-    "foundry": "Foundry",
+    "foundry": "Foundry", "mantle": "Bedrock open weights",
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class HostedModel(Sourced, frozen=True, kw_only=True):
     """One model on one platform."""
 
-    platform: PlatformId
+    platform: HostedProvider
     id: str
     name: str
     api: str | None = None
@@ -67,6 +68,18 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     advice: str = ""
     billions: float | None = None
     """Parameters in billions, if published."""
+    regions: tuple[str, ...] = ()
+    """Regions that train it; empty if unknown, or where the platform has none."""
+    asked_as: tuple[str, ...] = ()
+    """Ids that the untuned model answers under, best first; empty: ``api``."""
+    on_demand: bool = False
+    """Whether a tuned one can be deployed without a price by the hour (Bedrock)."""
+    adapter_sizes: tuple[int, ...] = ()
+    """LoRA ranks that it can be tuned with; empty if unknown, or if it is tuned in full only."""
+    full: bool = False
+    """Whether all of its weights can be tuned (Vertex)."""
+    bounds: dict[str, tuple[float, float]] = {}
+    """Least and greatest value of the platform's own settings."""
 
     @property
     def provider(self) -> ProviderId:
@@ -140,7 +153,7 @@ def list_hosted_models(edition: Edition | None = None) -> tuple[HostedModel, ...
     return tuple(model for model in _all().models if edition is None or edition in model.editions)
 
 
-def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | None:
+def find_model(name: str, platform: HostedProvider | None = None) -> HostedModel | None:
     """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
     ``vertex/llama-3.1-8b``; None if it is unknown."""
     bare = _strip_name(name)
@@ -152,7 +165,7 @@ def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | N
     return None
 
 
-def find_variant(name: str, platform: PlatformId) -> HostedModel | None:
+def find_variant(name: str, platform: HostedProvider) -> HostedModel | None:
     """Look up a model by the id that the platform uses for it, or for a variant of it: one that was
     tuned before (``ft:gpt-4.1-mini:team::id``), or another release of its size
     (``Qwen/Qwen3-8B-Base``); None if it is unknown."""
@@ -169,7 +182,7 @@ def find_variant(name: str, platform: PlatformId) -> HostedModel | None:
     return max(variants, key=lambda model: len(model.id), default=None)
 
 
-def find_listed(name: str, platform: PlatformId) -> HostedModel | None:
+def find_listed(name: str, platform: HostedProvider) -> HostedModel | None:
     """Look up a model by an id that its platform lists; None if it is unknown.
 
     Foundry's ids have dates that the catalog does not have; elsewhere another id is another model.
@@ -179,7 +192,7 @@ def find_listed(name: str, platform: PlatformId) -> HostedModel | None:
     return find_model(name, platform)
 
 
-def get_weights(name: str, platform: PlatformId) -> Weights:
+def get_weights(name: str, platform: HostedProvider) -> Weights:
     """Return whether the tuned weights of a model can be downloaded, of an unknown one by what its
     platform offers in general."""
     if model := find_variant(name, platform):
@@ -269,7 +282,9 @@ def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
     return "Alternative: an open model, at Together or on your own machine."
 
 
-def find_alternatives(name: str, platform: PlatformId, today: datetime.date) -> list[HostedModel]:
+def find_alternatives(
+    name: str, platform: HostedProvider, today: datetime.date
+) -> list[HostedModel]:
     """Return models elsewhere that ftwizard can start jobs for, nearest first: the same one at
     Foundry, then the one to try first at Together."""
     model = find_model(name, platform) or find_model(name)

@@ -10,11 +10,11 @@ import msgspec
 
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.catalog.sourced import Sourced, load_asset
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.quantity import EndDate, Figure
 from ftwizard.text import format_dollar_range
 
 ProviderId = Literal["openai", "local", "cloud"]
-PlatformId = Literal["openai", "together", "vertex", "bedrock", "foundry"]
 Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
 Size = Literal["tiny", "small", "medium", "large"]
 
@@ -60,7 +60,7 @@ ProviderFacts = tuple[Fact, ...]
 class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service of the cloud-managed group."""
 
-    id: PlatformId
+    id: HostedProvider
     name: str
     cloud: Literal["gcp", "aws", "azure"] | None = None
     """The cloud whose account it needs; None if it has its own accounts."""
@@ -95,14 +95,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     factors: dict[Factor, ProviderFacts]
     platforms: tuple[Platform, ...] = ()
 
-    def explain_unavailable(self, platform: PlatformId | None = None) -> str:
+    def explain_unavailable(self, platform: HostedProvider | None = None) -> str:
         """Explain why ftwizard cannot start its jobs, at one of its platforms; empty if it can."""
         if not self.available:
             return self.unavailable
         services = (service for service in self.platforms if service.id == platform)
         return next((service.unavailable for service in services if not service.available), "")
 
-    def claims(self, factor: Factor, platform: PlatformId | None = None) -> ProviderFacts:
+    def claims(self, factor: Factor, platform: HostedProvider | None = None) -> ProviderFacts:
         """Return the claims about a factor, newest first; a platform's own claims replace those of
         its group."""
         facts = self.factors[factor]
@@ -139,7 +139,7 @@ class Lifecycle(Sourced, frozen=True, kw_only=True):
     """The end of a service or model on a date."""
 
     provider: ProviderId
-    platform: PlatformId | None = None
+    platform: HostedProvider | None = None
     what: Literal["newcomers", "inactive", "jobs", "models"]
     """What ends: access for new or idle organizations, all new jobs, or ``models``."""
     models: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Return a provider group by id."""
         return next(each for each in self.providers if each.id == id)
 
-    def platform(self, platform: PlatformId) -> Platform:
+    def platform(self, platform: HostedProvider) -> Platform:
         """Return a cloud platform by id."""
         return next(each for each in self.provider("cloud").platforms if each.id == platform)
 

@@ -11,7 +11,7 @@ from ftwizard.catalog import hosted_models
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
 from ftwizard.hosted_platforms import HostedProvider
-from ftwizard.plan.platforms import openai, together
+from ftwizard.plan.platforms import bedrock, openai, together, vertex
 from ftwizard.plan.platforms.rules import PlatformChecks, Problem
 from ftwizard.plan.schema import (
     Plan,
@@ -25,6 +25,7 @@ from ftwizard.strict_yaml import SettingsError
 
 PLATFORMS: dict[HostedProvider, PlatformChecks] = {
     "openai": openai.CHECKS, "foundry": openai.CHECKS, "together": together.CHECKS,
+    "bedrock": bedrock.CHECKS, "mantle": bedrock.MANTLE_CHECKS, "vertex": vertex.CHECKS,
 }  # fmt: skip
 
 

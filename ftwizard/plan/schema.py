@@ -419,10 +419,94 @@ class Together(PlatformSettings, frozen=True, kw_only=True):
     wandb: Wandb = Wandb()
 
 
+class Bedrock(PlatformSettings, frozen=True, kw_only=True):
+    """Settings of a job at Amazon Bedrock, under the names of its API."""
+
+    METHOD = "customizationType"
+    EPOCHS = "epochCount"
+    customizationType: Literal["FINE_TUNING", "REINFORCEMENT_FINE_TUNING"] = "FINE_TUNING"
+    """``REINFORCEMENT_FINE_TUNING`` needs prompts with references, and a grader."""
+    region: str | None = None
+    """Where the job runs, and the bucket is: each model is trained in one region only. Default:
+    ``AWS_DEFAULT_REGION``, ``AWS_REGION``, or that of the profile."""
+    bucket: str | None = None
+    """S3 bucket for the rows and what the job writes, without ``s3://``."""
+    prefix: str = "ftwizard"
+    """Folder in the bucket."""
+    role: str | None = None
+    """Name or ARN of the IAM role that Bedrock reads and writes the bucket with."""
+    kms_key: str | None = None
+    """ARN of a KMS key for the tuned model. Default: a key of AWS."""
+    epochCount: int = 2
+    batchSize: int | Auto = "auto"
+    learningRate: float | Auto = "auto"
+    learningRateWarmupSteps: int | Auto = "auto"
+    """Nova only: steps over which the learning rate rises."""
+    maxPromptLength: int | Auto = "auto"
+    """With reinforcement: tokens of a prompt."""
+    trainingSamplePerPrompt: int | Auto = "auto"
+    """With reinforcement: answers that are sampled for each prompt."""
+    inferenceMaxTokens: int | Auto = "auto"
+    """With reinforcement: tokens of a sampled answer."""
+    reasoningEffort: Literal["low", "medium", "high"] | Auto = "auto"
+    """With reinforcement."""
+    evalInterval: int | Auto = "auto"
+    """With reinforcement: steps between evaluations."""
+    grader: str | None = None
+    """With reinforcement: ARN of the Lambda function that scores the answers."""
+    suffix: str | None = None
+    """Beginning of the tuned model's name. ftwizard appends a mark of the run."""
+
+
+class Mantle(PlatformSettings, frozen=True, kw_only=True):
+    """Settings of a job for open weights at Bedrock's OpenAI-compatible address, under its names."""
+
+    method: Literal["reinforcement"] = "reinforcement"
+    n_epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    learning_rate_multiplier: float | Auto = "auto"
+    grader: str | None = None
+    """ARN of the Lambda function that scores the answers."""
+
+
+class Vertex(PlatformSettings, frozen=True, kw_only=True):
+    """Settings of a job at Google Vertex AI, under the names of its SDK."""
+
+    EPOCHS = "epoch_count"
+    method: Literal["supervised"] = "supervised"
+    project: str | None = None
+    """Default: ``GOOGLE_CLOUD_PROJECT``, or that of the credentials."""
+    location: str | None = None
+    """Region of the job. Default: ``GOOGLE_CLOUD_LOCATION``."""
+    bucket: str | None = None
+    """Cloud Storage bucket for the rows, without ``gs://``; open models write their weights to it."""
+    prefix: str = "ftwizard"
+    """Folder in the bucket."""
+    epoch_count: int = 3
+    """Always sent: Google's own choice can be far higher for few rows."""
+    adapter_size: Literal[1, 2, 4, 8, 16, 32] | Auto = "auto"
+    """LoRA rank; the sizes depend on the model."""
+    learning_rate_multiplier: float | Auto = "auto"
+    """Gemini only: factor on Google's own learning rate."""
+    learning_rate: float | Auto = "auto"
+    """Open models only."""
+    batch_size: int | Auto = "auto"
+    """Open models only."""
+    tuning_mode: Literal["TUNING_MODE_PEFT_ADAPTER", "TUNING_MODE_FULL"] | Auto = "auto"
+    """Open models only: an adapter, or all weights. ``auto``: what the model has, an adapter first."""
+    export_last_checkpoint_only: bool = True
+    """Gemini only: keep the last checkpoint only, not one of each epoch."""
+    suffix: str | None = None
+    """Beginning of the tuned model's name. ftwizard appends a mark of the run."""
+
+
 HOSTED_PROVIDERS: dict[HostedProvider, type[PlatformSettings]] = {
     "openai": OpenAI,
     "foundry": Foundry,
     "together": Together,
+    "bedrock": Bedrock,
+    "mantle": Mantle,
+    "vertex": Vertex,
 }
 """The platforms, each with its settings, which have the same name in a plan."""
 
@@ -431,8 +515,21 @@ TARGETS: dict[HostedProvider, dict[str, TargetName]] = {
     "openai": {"supervised": "openai-sft", "dpo": "openai-dpo", "reinforcement": "openai-rft"},
     "foundry": {"supervised": "foundry-sft", "dpo": "foundry-dpo", "reinforcement": "foundry-rft"},
     "together": {"sft": "together-sft", "dpo": "together-dpo"},
+    "bedrock": {"FINE_TUNING": "bedrock-nova", "REINFORCEMENT_FINE_TUNING": "bedrock-rft"},
+    "mantle": {"reinforcement": "bedrock-rft"},
+    "vertex": {"supervised": "vertex-gemini"},
 }
-"""The data rules of each platform's methods."""
+"""The data rules of each platform's methods; ``get_target`` knows those of a model's own family."""
+
+
+def get_target(provider: HostedProvider, method: str, model: str) -> TargetName:
+    """Return the name of the data rules of a platform's own method for a model."""
+    target = TARGETS[provider][method]
+    if target == "bedrock-nova" and "llama" in model.lower():
+        return "bedrock-llama"
+    if target == "vertex-gemini" and model and "gemini" not in model.lower():
+        return "vertex-open"
+    return target
 
 
 class Hosted(Part, frozen=True, kw_only=True):
@@ -469,6 +566,9 @@ class Plan(Part, frozen=True, kw_only=True):
     openai: OpenAI = OpenAI()
     foundry: Foundry = Foundry()
     together: Together = Together()
+    bedrock: Bedrock = Bedrock()
+    mantle: Mantle = Mantle()
+    vertex: Vertex = Vertex()
 
     @property
     def is_hosted(self) -> bool:
@@ -488,7 +588,8 @@ class Plan(Part, frozen=True, kw_only=True):
         """Return the name of the data rules that its provider and method have."""
         if self.provider == "local":
             return "trl-sft"
-        return TARGETS[self.provider][self.platform_settings.own_method]
+        method = self.platform_settings.own_method
+        return get_target(self.provider, method, self.model.name)
 
     @property
     def has_validation(self) -> bool:

@@ -86,7 +86,7 @@ def list_alternatives(model: str, provider: HostedProvider) -> Iterator[Alternat
     """Yield where else to train, nearest first: the same model elsewhere, an open one, this machine."""
     today = datetime.date.today()
     for hosted in hosted_models.find_alternatives(model, provider, today):
-        name = PLATFORMS[hosted.platform].name  # type: ignore[index]
+        name = PLATFORMS[hosted.platform].name
         yield Alternative(
             provider=hosted.platform, name=f"{hosted.name} at {name}", model=hosted.api or hosted.id
         )

@@ -15,11 +15,12 @@ from ftwizard import locations
 from ftwizard.advice.provider_costs import MIN_BILLIONS, fill_in_model
 from ftwizard.advice.questions import planned_size
 from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
-from ftwizard.catalog.providers import PlatformId, ProviderId, catalog
+from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.plan_estimate import GpuEstimates
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
@@ -58,7 +59,7 @@ class Basis:
     private: str = ""
     """Why the data cannot be shared for a discount; empty if it can."""
     provider: ProviderId = "local"
-    platform: PlatformId | None = None
+    platform: HostedProvider | None = None
     """The recommended provider and platform."""
     own_machine: bool = False
     """Whether "local" means a machine of one's own. Otherwise a GPU is rented. True with a

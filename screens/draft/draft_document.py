@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.catalog.providers import PlatformId, ProviderId
+from ftwizard.catalog.providers import ProviderId
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.draft import STEPS, saved_drafts
 from ftwizard.screens.draft.drafts import AppliedLimit, Draft, get_absolute_path
@@ -32,8 +33,8 @@ class DraftDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     chosen_provider: ProviderId | None = None
     recommended: ProviderId = "local"
     reasons: tuple[str, ...] = ()
-    platform: PlatformId | None = None
-    chosen_platform: PlatformId | None = None
+    platform: HostedProvider | None = None
+    chosen_platform: HostedProvider | None = None
     models: dict[str, str] = {}
     hour: PriceRate | None = None
     touched: list[str] = []

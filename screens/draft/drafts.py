@@ -21,7 +21,7 @@ from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.time_cap import SettingChange
 from ftwizard.catalog.account import AccountReport
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.catalog.providers import PlatformId, ProviderId
+from ftwizard.catalog.providers import ProviderId
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.mapping.column_map import ColumnMap
@@ -39,7 +39,7 @@ from ftwizard.runs import store
 from ftwizard.text import make_visible
 
 """Platforms whose jobs ftwizard starts."""
-_TARGETS: dict[PlatformId, TargetName] = {"vertex": "vertex-gemini"}
+_TARGETS: dict[HostedProvider, TargetName] = {"vertex": "vertex-gemini"}
 """Targets of other cloud services whose row format does not depend on the model."""
 _ABOUT_THE_FILE = ("files", "format", "columns", "encoding")
 """Settings of the data that belong to its file."""
@@ -93,9 +93,9 @@ class Draft:
     recommended: ProviderId = "local"
     reasons: tuple[str, ...] = ()
     """Reasons for the recommendation."""
-    platform: PlatformId | None = None
+    platform: HostedProvider | None = None
     """The cloud service that suits best, for when the cloud is chosen."""
-    chosen_platform: PlatformId | None = None
+    chosen_platform: HostedProvider | None = None
     """The cloud service that was chosen; None while the recommended one is followed."""
     models: Mapping[str, str] = field(default_factory=dict)
     """The model that was named for each place, as it is another one at each."""
@@ -188,7 +188,10 @@ class Draft:
         return replace(self, chosen_provider=chosen)
 
     def with_recommendation(
-        self, provider: ProviderId, reasons: Iterable[str] = (), platform: PlatformId | None = None
+        self,
+        provider: ProviderId,
+        reasons: Iterable[str] = (),
+        platform: HostedProvider | None = None,
     ) -> Draft:
         """Return a draft with another recommendation, which is followed if it was chosen anyway."""
         chosen = None if self.chosen_provider == provider else self.chosen_provider
@@ -200,12 +203,12 @@ class Draft:
             platform=platform,
         )
 
-    def with_platform(self, platform: PlatformId | None) -> Draft:
+    def with_platform(self, platform: HostedProvider | None) -> Draft:
         """Return a draft with this cloud service; to choose the recommended one is to follow it."""
         return replace(self, chosen_platform=None if platform == self.platform else platform)
 
     @property
-    def service(self) -> PlatformId | None:
+    def service(self) -> HostedProvider | None:
         """Return the platform that trains; None for this machine, or while the cloud is unknown."""
         if self.provider == "cloud":
             return self.chosen_platform or self.platform

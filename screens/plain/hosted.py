@@ -9,7 +9,7 @@ from typing import Any, cast
 from rich.text import Text
 
 from ftwizard.catalog.account import AccountReport
-from ftwizard.catalog.providers import PlatformId, catalog
+from ftwizard.catalog.providers import catalog
 from ftwizard.errors import FtwizardError
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan import schema
@@ -33,7 +33,7 @@ from ftwizard.screens.plain.prompts import (
     UserQuit,
 )
 
-DEFAULT_SERVICE: PlatformId = "together"
+DEFAULT_SERVICE: HostedProvider = "together"
 CHECKING = "Asking what this account may train"
 MODEL_QUESTION = "Model"
 
@@ -60,7 +60,7 @@ def choose_service(prompter: Prompter, draft: Draft) -> Draft:
     """Ask for the service of the cloud."""
     services = [(each.id, each.name) for each in catalog().provider("cloud").platforms]
     chosen = prompter.choose("Which cloud service?", services, draft.service or DEFAULT_SERVICE)
-    return draft.with_platform(cast(PlatformId, chosen))
+    return draft.with_platform(cast(HostedProvider, chosen))
 
 
 # --- the account --------------------------------------------------------------------------------

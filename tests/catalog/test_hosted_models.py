@@ -18,9 +18,10 @@ from ftwizard.catalog.hosted_models import (
     find_model,
     list_hosted_models,
 )
-from ftwizard.catalog.providers import PlatformId, catalog
+from ftwizard.catalog.providers import catalog
 from ftwizard.cli.cost_inputs import check_model
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 
 HOSTED_MODELS = list_hosted_models()
 WEIGHTS = {
@@ -34,7 +35,7 @@ WEIGHTS = {
 APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
 
 
-def model(name: str, platform: PlatformId = "openai") -> HostedModel:
+def model(name: str, platform: HostedProvider = "openai") -> HostedModel:
     model = find_model(name, platform)
     assert model is not None
     return model
@@ -93,7 +94,8 @@ def test_every_model_has_methods_limits_and_a_source(entry: HostedModel) -> None
     method = {"sft": "supervised", "dpo": "preference", "rft": "reinforcement"}
     for tuning in entry.methods:
         assert method[entry.limits(tuning).method] == tuning
-        assert entry.targets[tuning].startswith(entry.platform)
+        rules = "bedrock" if entry.platform == "mantle" else entry.platform
+        assert entry.targets[tuning].startswith(rules)
     assert entry.weights() in WEIGHTS[entry.platform]
     assert find_model(f"{entry.platform}/{entry.id}") == entry
 
@@ -142,7 +144,7 @@ def test_start_date_is_set_only_where_announced() -> None:
         f"{entry.platform}/{entry.id}": check_deprecation(entry, NOW).since
         for entry in HOSTED_MODELS
     }
-    result = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
+    result = days["openai/gpt-4o"], days["mantle/gpt-oss-20b"]
     assert [item and item.date for item in result] == ["2024-08-20", "2026-02"]
     assert days["openai/gpt-4.1"] is None, "no date was announced"
     for entry in HOSTED_MODELS:

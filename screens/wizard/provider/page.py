@@ -15,7 +15,8 @@ from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import Question, planned_size
 from ftwizard.background import run_in_thread
-from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
+from ftwizard.catalog.providers import ProviderId, Size, catalog
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import (
@@ -34,7 +35,7 @@ from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
 from ftwizard.screens.wizard.provider.text import DataFindings
 
-DEFAULT_SERVICE: PlatformId = "together"
+DEFAULT_SERVICE: HostedProvider = "together"
 """The cloud service that needs no account at a cloud, where none is recommended."""
 ROOMY = 110
 """Window width from which questions are shown in full."""
@@ -162,7 +163,7 @@ class ProviderPage(WizardPage):
         service = self.query_one("#service", Choice).value
         is_chosen = service != self._selected_service or draft.chosen_platform is not None
         if draft.provider == "cloud" and (is_chosen or draft.platform is None):
-            draft = draft.with_platform(cast(PlatformId, service))
+            draft = draft.with_platform(cast(HostedProvider, service))
         return draft
 
     def _read_answers(self) -> Draft:
@@ -200,7 +201,7 @@ class ProviderPage(WizardPage):
             with self.prevent(Choice.Changed):
                 service.value = self._selected_service
         self.query_one("#services").display = chooser.value == "cloud"
-        on_cloud = cast(PlatformId, service.value) if chooser.value == "cloud" else None
+        on_cloud = cast(HostedProvider, service.value) if chooser.value == "cloud" else None
         part = self.query_one("#words", Static)
         findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
         chosen, more = cast(ProviderId, chooser.value), "c lists all offers"

@@ -15,8 +15,9 @@ from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import PlatformId, ProviderFacts, ProviderId, catalog
+from ftwizard.catalog.providers import ProviderFacts, ProviderId, catalog
 from ftwizard.data.documents import DataReport
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.screens import layout, palette
 from ftwizard.text import format_count, make_visible
 
@@ -58,7 +59,7 @@ def format_page(
     width: int,
     more: str,
     today: datetime.date,
-    platform: PlatformId | None = None,
+    platform: HostedProvider | None = None,
 ) -> Text:
     """Format everything below the questions, in ``width`` cells.
 
@@ -161,7 +162,7 @@ def format_instead(
     recommendation: Recommendation,
     provider: ProviderId,
     costs: Sequence[ProviderCost],
-    platform: PlatformId | None = None,
+    platform: HostedProvider | None = None,
 ) -> Text:
     """Format the consequences of choosing another provider: first whether it can start, then money.
 
@@ -185,7 +186,7 @@ def format_instead(
 
 
 def describe_preparation(
-    provider: ProviderId, platform: PlatformId | None
+    provider: ProviderId, platform: HostedProvider | None
 ) -> tuple[str, str] | None:
     """Return the question whether to prepare rows for a provider whose jobs ftwizard cannot start, and
     details; None if it can. ``platform``: the cloud service."""
@@ -195,7 +196,7 @@ def describe_preparation(
     return f"Prepare rows for {_name_service(provider, platform)}?", f"{problem} {PREPARES}"
 
 
-def _name_service(provider: ProviderId, platform: PlatformId | None) -> str:
+def _name_service(provider: ProviderId, platform: HostedProvider | None) -> str:
     """Return the name of the cloud service, else that of the provider."""
     on_cloud = provider == "cloud" and platform
     return catalog().platform(on_cloud).name if on_cloud else catalog().provider(provider).name
@@ -233,7 +234,7 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
 
 
 def format_elsewhere(
-    provider: ProviderId, platform: PlatformId | None, checked: DataReport | None
+    provider: ProviderId, platform: HostedProvider | None, checked: DataReport | None
 ) -> Text:
     """Format the checked rows, why the wizard ends here, and upcoming end dates.
 
