@@ -23,6 +23,8 @@ class HostedPlatform(NamedTuple):
     """Where a person finds the key, or reads how to log in."""
     login: str = ""
     """Command that logs in, where there is no key."""
+    credentials: tuple[str, ...] = ()
+    """Environment variables in which the SDK may find credentials: its follower keeps them."""
 
     @property
     def key_variable(self) -> str:
@@ -59,6 +61,17 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         address_variable="AWS_ENDPOINT_URL",
         key_page="https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html",
         login="aws login",
+        credentials=(
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        ),
     ),
     "mantle": HostedPlatform(
         name="Bedrock open weights",
@@ -74,5 +87,6 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         address_variable="GOOGLE_VERTEX_BASE_URL",
         key_page="https://cloud.google.com/docs/authentication/set-up-adc-local-dev-environment",
         login="gcloud auth application-default login",
+        credentials=("GOOGLE_APPLICATION_CREDENTIALS",),
     ),
 }

@@ -200,6 +200,14 @@ class Platform(Protocol):
         """
         return []
 
+    def name_file(self, plan: Plan, tag: str, name: str) -> str:
+        """Return the name at the platform of a run's file ``name``: no other run's file has it.
+
+        Where the rows go to a bucket, it is the whole address there: a follower that continues finds
+        the file by it, without the plan.
+        """
+        return f"ftwizard-{tag}-{name}"
+
     def find_file(self, name: str) -> str | None:
         """Return the id of the uploaded file of that name; None if there is none."""
         ...

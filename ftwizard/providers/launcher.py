@@ -135,7 +135,7 @@ def _create(path: Path, plan: Plan, platform: Platform, departure: Departure) ->
     tag, report = uuid.uuid4().hex, departure.report
     files = {
         Path(part.path).stem: RemoteFile(
-            path=part.path, name=f"ftwizard-{tag}-{Path(part.path).name}",
+            path=part.path, name=platform.name_file(plan, tag, Path(part.path).name),
             rows=part.rows, size_bytes=part.size_bytes,
         )
         for part in report.parts
@@ -249,7 +249,7 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
     """Return the environment of a follower, with the keys of its platform only."""
     if plan.provider == "local":
         raise FtwizardError("A run of this machine has no platform.", "", USAGE)
-    keep = set(PLATFORMS[plan.provider].variables)
+    keep = {*PLATFORMS[plan.provider].variables, *PLATFORMS[plan.provider].credentials}
     if plan.evaluate.judge.key_variable:
         keep.add(plan.evaluate.judge.key_variable)
     if uses_wandb(plan) and plan.provider == "together":

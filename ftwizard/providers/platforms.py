@@ -45,7 +45,7 @@ def get_platform(
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != platform.package:
+        if (error.name or "").partition(".")[0] != platform.package.partition(".")[0]:
             raise
         raise MissingExtra(provider, platform.package) from None
     factory = getattr(module, class_name)
