@@ -6,6 +6,7 @@ import datetime
 import difflib
 import functools
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -78,7 +79,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """LoRA ranks that it can be tuned with; empty if unknown, or if it is tuned in full only."""
     full: bool = False
     """Whether all of its weights can be tuned (Vertex)."""
-    bounds: dict[str, tuple[float, float]] = {}
+    bounds: Mapping[str, tuple[float, float]] = {}
     """Least and greatest value of the platform's own settings."""
 
     @property
