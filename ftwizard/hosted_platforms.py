@@ -31,6 +31,11 @@ class HostedPlatform(NamedTuple):
         """Return the variable with the key; empty where the SDK finds the credentials by itself."""
         return self.variables[0] if self.variables else ""
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the variables that a process which asks the platform needs."""
+        return (*self.variables, *self.credentials)
+
 
 PLATFORMS: dict[HostedProvider, HostedPlatform] = {
     "openai": HostedPlatform(

@@ -53,12 +53,15 @@ class KeySource(msgspec.Struct, frozen=True, kw_only=True):
 def find_key(
     service: HostedProvider, environment: Mapping[str, str] | None = None
 ) -> KeySource | None:
-    """Return where everything is that a service needs; None if something is missing.
+    """Return where everything is that a service needs; None if something is missing, or where the
+    service has no key.
 
     Raises FtwizardError if the file of kept keys cannot be used.
     """
     environment = os.environ if environment is None else environment
     variable = PLATFORMS[service].key_variable
+    if not variable:
+        return None
     if not find_missing(service, environment):
         return KeySource(variable=variable, where="variable")
     if _complete(service, environment) is None:
@@ -101,6 +104,9 @@ def get_value(variable: str) -> str:
 
 def keep_key(service: HostedProvider, values: Mapping[str, str], *, where: KeptWhere) -> None:
     """Keep what a service needs; raise FtwizardError if it cannot be kept there."""
+    if not PLATFORMS[service].variables:
+        name, login = PLATFORMS[service].name, PLATFORMS[service].login
+        raise FtwizardError(f"{name} has no key that could be kept.", f"Log in instead: {login}")
     missing = find_missing(service, values)
     if missing:
         raise FtwizardError(f"{' and '.join(missing)} cannot be kept: no value was given.")

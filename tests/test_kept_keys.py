@@ -34,6 +34,16 @@ def test_a_kept_key_completes_the_environment() -> None:
     assert "OTHER" not in kept_keys.keys_file().read_text()
 
 
+def test_a_platform_without_a_key_has_nothing_to_keep() -> None:
+    for service in ("bedrock", "vertex"):
+        assert find_key(service, {"AWS_PROFILE": "work"}) is None
+        with pytest.raises(FtwizardError) as failure:
+            keep_key(service, {"AWS_SECRET_ACCESS_KEY": KEY}, where="file")
+        assert "Log in instead: " in failure.value.hint
+    assert kept_keys.get_value("") == "" and with_kept_keys({}) == {}
+    assert not kept_keys.keys_file().exists()
+
+
 def test_a_variable_wins() -> None:
     keep_key("openai", {"OPENAI_API_KEY": KEY}, where="file")
     environment = {"OPENAI_API_KEY": "sk-variable"}

@@ -22,8 +22,23 @@ class AccountModel(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None = None
     """First day without new jobs."""
     recommended: bool = False
+    regions: tuple[str, ...] = ()
+    """Regions that train it; empty if that does not depend on the model."""
     note: str = ""
     """Why it cannot be tuned, else advice."""
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """The credentials that the SDK of a platform found by itself; never a secret of them."""
+
+    source: str
+    """Where it found them: ``profile work``, ``GOOGLE_APPLICATION_CREDENTIALS``."""
+    caller: str = ""
+    """Whose they are: an ARN, or an address."""
+    account: str = ""
+    """The account or the project that is billed."""
+    region: str = ""
+    """Where jobs run unless a plan says otherwise; empty if nothing here says so."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +77,8 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a job could be started."""
     key: KeySource | None
     """None if there is no key."""
+    login: Login | None = None
+    """None if the platform has a key, or if no valid credentials were found."""
     endpoint: str = ""
     """Base address of the API."""
     models: tuple[AccountModel, ...] = ()

@@ -26,6 +26,7 @@ TUNINGS: dict[str, Tuning] = {
     "sft": "supervised", "dpo": "preference", "rft": "reinforcement",
 }  # fmt: skip
 """Tuning methods by the ends of the names of their data rules: ``together-sft``."""
+
 Weights = Literal["yes", "no", "unknown"]
 _PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock|mantle)/)?")
 _CLOSING = ("models", "jobs")
@@ -35,6 +36,11 @@ PLATFORM_NAMES: dict[HostedProvider, str] = {
     "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
     "foundry": "Foundry", "mantle": "Bedrock open weights",
 }  # fmt: skip
+
+
+def get_tuning(target: TargetName) -> Tuning:
+    """Return the method of data rules; those of a family of models are for supervised tuning."""
+    return TUNINGS.get(target.rpartition("-")[2], "supervised")
 
 
 class Availability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

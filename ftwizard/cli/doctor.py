@@ -90,8 +90,7 @@ def _inspect_account(arguments: argparse.Namespace) -> int:
 def _format_account(report: AccountReport) -> Iterator[str]:
     for ending in report.closing:
         yield f"! {ending.when.capitalize()}: {ending.text.rstrip('.')} ({ending.source}, as of {ending.as_of})."
-    key = report.key.describe() if report.key else "none"
-    yield f"  key         {key}"
+    yield from _format_credentials(report)
     if report.endpoint:
         yield f"  address     {report.endpoint}"
     for model in report.models:
@@ -110,10 +109,28 @@ def _format_account(report: AccountReport) -> Iterator[str]:
         yield f"  Elsewhere: {names}"
 
 
+def _format_credentials(report: AccountReport) -> Iterator[str]:
+    """Yield where the key is, or whose credentials the SDK found."""
+    from ftwizard.hosted_platforms import PLATFORMS
+
+    if PLATFORMS[report.provider].variables:
+        yield f"  key         {report.key.describe() if report.key else 'none'}"
+        return
+    login = report.login
+    yield f"  login       {make_visible(login.source, 200) if login else 'none'}"
+    if login is None:
+        return
+    facts = {"caller": login.caller, "account": login.account, "region": login.region or "not set"}
+    for name, fact in facts.items():
+        if fact:
+            yield f"  {name:<11} {make_visible(fact, 200)}"
+
+
 def describe_model(model: AccountModel) -> str:
     """Describe what an account can do with a model, on a line."""
     parts = [", ".join(model.methods)] if model.tunable else []
     parts += [f"no new jobs from {model.until}"] if model.until and model.tunable else []
     parts += [f"shut down on {model.shutdown}"] if model.shutdown and model.tunable else []
+    parts += [f"in {model.regions[0]} only"] if len(model.regions) == 1 and model.tunable else []
     parts += ["try it first"] if model.recommended and model.tunable else []
     return "; ".join([*parts, *([model.note] if model.note else [])]).rstrip(".")

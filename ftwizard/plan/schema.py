@@ -291,6 +291,8 @@ class PlatformSettings(Part, frozen=True, kw_only=True):
     """Name of the setting with the method of training."""
     EPOCHS: ClassVar[str] = "n_epochs"
     """Name of the setting with the passes over the rows."""
+    REGION: ClassVar[str] = ""
+    """Name of the setting with the region of the job; empty where the platform chooses it."""
 
     @property
     def own_method(self) -> str:
@@ -424,6 +426,7 @@ class Bedrock(PlatformSettings, frozen=True, kw_only=True):
 
     METHOD = "customizationType"
     EPOCHS = "epochCount"
+    REGION = "region"
     customizationType: Literal["FINE_TUNING", "REINFORCEMENT_FINE_TUNING"] = "FINE_TUNING"
     """``REINFORCEMENT_FINE_TUNING`` needs prompts with references, and a grader."""
     region: str | None = None
@@ -473,6 +476,7 @@ class Vertex(PlatformSettings, frozen=True, kw_only=True):
     """Settings of a job at Google Vertex AI, under the names of its SDK."""
 
     EPOCHS = "epoch_count"
+    REGION = "location"
     method: Literal["supervised"] = "supervised"
     project: str | None = None
     """Default: ``GOOGLE_CLOUD_PROJECT``, or that of the credentials."""

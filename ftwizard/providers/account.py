@@ -14,7 +14,7 @@ from ftwizard.catalog.account import AccountModel, AccountReport, Alternative, E
 from ftwizard.catalog.hosted_models import HostedModel, Tuning
 from ftwizard.catalog.providers import catalog
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
-from ftwizard.plan.schema import Data, Files, HostedMethod, Model, Plan, Split
+from ftwizard.plan.schema import TARGETS, Data, Files, Model, Plan, Split
 from ftwizard.providers import platforms
 from ftwizard.providers.base import LiveModel, Platform, ProviderError
 from ftwizard.text import make_visible
@@ -43,10 +43,13 @@ def inspect_account(
         report = msgspec.structs.replace(report, key=kept_keys.find_key(provider, environment))
         platform = platforms.get_platform(provider, environment)
         report = msgspec.structs.replace(report, endpoint=make_visible(platform.endpoint, 200))
-        models, cautions = _list_models(platform)
+        report = msgspec.structs.replace(report, login=platform.find_login())
+        region = report.login.region if report.login else ""
+        models, cautions = _list_models(platform, region)
         report = msgspec.structs.replace(report, models=models, cautions=tuple(cautions))
         chosen = _choose(report, model)
-        more = platform.check_plan(_make_plan(provider, chosen))
+        plan, more = _make_plan(provider, chosen, region)
+        more += platform.check_plan(plan)
     except ProviderError as error:
         return _with_error(report, error, model)
     hosted = hosted_models.find_listed(chosen.id, provider)
@@ -131,21 +134,44 @@ def _name_tunable(tunable: list[AccountModel]) -> str:
     return f"This account can fine-tune: {names}." if names else "Use another account."
 
 
-def _make_plan(provider: HostedProvider, model: AccountModel) -> Plan:
-    """Return a plan that is only checked, with the model's first method."""
+def _make_plan(
+    provider: HostedProvider, model: AccountModel, region: str
+) -> tuple[Plan, list[str]]:
+    """Return a plan that is only checked, with the model's first method, and cautions about it.
+
+    ``region``: the one of this environment. Where the model is not trained there, the plan names one
+    where it is.
+    """
     data = Data(files=Files(train="rows.jsonl"), split=Split(validation=0.1))
     plan = Plan(provider=provider, data=data, model=Model(name=model.id))
-    if provider == "together" or not model.methods or "supervised" in model.methods:
-        return plan
-    own: HostedMethod = "dpo" if "preference" in model.methods else "reinforcement"
-    settings = msgspec.structs.replace(
-        plan.platform_settings, method=own, grader=_GRADER if own == "reinforcement" else None
-    )
-    return msgspec.structs.replace(plan, **{provider: settings})
+    settings = plan.platform_settings
+    cautions: list[str] = []
+    changes: dict[str, object] = {}
+    methods = {hosted_models.get_tuning(target): own for own, target in TARGETS[provider].items()}
+    if model.methods and "supervised" not in model.methods and model.methods[0] in methods:
+        changes[settings.METHOD] = methods[model.methods[0]]
+        if model.methods[0] == "reinforcement" and provider in ("openai", "foundry"):
+            changes["grader"] = _GRADER
+    if settings.REGION and model.regions and region not in model.regions:
+        changes[settings.REGION] = model.regions[0]
+        cautions.append(
+            f"{model.name} is trained in {_join_words(model.regions)}, and"
+            f" {f'your region is {make_visible(region, 40)}' if region else 'you have no region'}. Set"
+            f" {provider}.{settings.REGION} in the plan; the bucket must be there, too."
+        )
+    changed = msgspec.structs.replace(settings, **changes)
+    return msgspec.structs.replace(plan, **{provider: changed}), cautions
 
 
-def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str]]:
-    """Return the models that matter for fine-tuning, and cautions."""
+def _join_words(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _list_models(platform: Platform, region: str) -> tuple[tuple[AccountModel, ...], list[str]]:
+    """Return the models that matter for fine-tuning, and cautions.
+
+    ``region``: the one that the platform was asked in; models of others are not in its list.
+    """
     cautions: list[str] = []
     live: dict[str, LiveModel] | None = None
     try:
@@ -154,7 +180,7 @@ def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str
         if error.kind != "permission":
             raise
         cautions.append(f"The models of this account are not listed: {error.message}")
-    rows = list(_join(platform.id, live))
+    rows = list(_join(platform.id, live, region))
     order = [
         model.id for model in hosted_models.list_hosted_models() if model.platform == platform.id
     ]
@@ -168,7 +194,9 @@ def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str
     return tuple(sorted(rows, key=key)), cautions
 
 
-def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Iterator[AccountModel]:
+def _join(
+    provider: HostedProvider, live: Mapping[str, LiveModel] | None, region: str
+) -> Iterator[AccountModel]:
     """Yield the catalog's models as the account lists them, then those that only it lists."""
     today = datetime.date.today()
     used: set[str] = set()
@@ -187,7 +215,8 @@ def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Ite
             default=None,
         )
         if best or hosted.api or live is None:
-            yield _describe_hosted(hosted, best, today, is_listed=live is not None)
+            is_here = not hosted.regions or region in hosted.regions
+            yield _describe_hosted(hosted, best, today, is_listed=live is not None and is_here)
     for model in (live or {}).values():
         if model.id not in used and model.tunable:
             is_over = model.shutdown is not None and model.shutdown <= str(today)
@@ -221,5 +250,6 @@ def _describe_hosted(
         shutdown=shutdown,
         until=str(lifecycle.until.date) if lifecycle.until else None,
         recommended=hosted.recommended,
+        regions=hosted.regions,
         note=note,
     )

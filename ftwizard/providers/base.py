@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ftwizard.catalog.account import Login
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
@@ -181,6 +182,13 @@ class Platform(Protocol):
     def get_method(self, plan: Plan) -> Tuning:
         """Return the plan's method in our name."""
         ...
+
+    def find_login(self) -> Login | None:
+        """Return whose credentials the SDK found, where, and for which account; None for a key.
+
+        The platform is asked. Raises ProviderError (``key``) for none, or for wrong ones.
+        """
+        return None
 
     def list_models(self) -> list[LiveModel]:
         """Return the models that this account sees; raise ProviderError for a wrong key."""

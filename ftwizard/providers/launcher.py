@@ -246,10 +246,10 @@ def _start(folder: JobFolder, plan: Plan) -> Attempt:
 
 
 def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a follower, with the keys of its platform only."""
+    """Return the environment of a follower, with the keys and credentials of its platform only."""
     if plan.provider == "local":
         raise FtwizardError("A run of this machine has no platform.", "", USAGE)
-    keep = {*PLATFORMS[plan.provider].variables, *PLATFORMS[plan.provider].credentials}
+    keep = set(PLATFORMS[plan.provider].secrets)
     if plan.evaluate.judge.key_variable:
         keep.add(plan.evaluate.judge.key_variable)
     if uses_wandb(plan) and plan.provider == "together":

@@ -42,10 +42,10 @@ def _find_platform(provider: str) -> HostedPlatform | None:
 
 
 def list_keys(folder: JobFolder) -> tuple[str, ...]:
-    """Return the environment variables without which the model of a hosted run cannot be asked."""
+    """Return the secret variables that the model of a hosted run is asked with."""
     record = read_served(folder)
     platform = _find_platform(record.provider) if record else None
-    return (platform.key_variable,) if platform else ()
+    return platform.secrets if platform else ()
 
 
 def read_hosted(folder: JobFolder) -> RemoteJob | None:

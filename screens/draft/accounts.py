@@ -9,8 +9,8 @@ import msgspec
 from rich.text import Text
 
 from ftwizard import kept_keys
-from ftwizard.catalog.account import AccountModel, AccountReport, Alternative
-from ftwizard.catalog.hosted_models import TUNINGS, Tuning
+from ftwizard.catalog.account import AccountModel, AccountReport, Alternative, Login
+from ftwizard.catalog.hosted_models import Tuning, get_tuning
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.kept_keys import KeySource
 from ftwizard.plan.schema import TARGETS
@@ -22,7 +22,7 @@ from ftwizard.text import make_visible
 
 KeyChoice = Literal["session", "keyring", "file"]
 OWN_METHODS: dict[HostedProvider, dict[str, Tuning]] = {
-    service: {own: TUNINGS[target.rpartition("-")[2]] for own, target in targets.items()}
+    service: {own: get_tuning(target) for own, target in targets.items()}
     for service, targets in TARGETS.items()
 }
 """Each platform's own names of the methods."""
@@ -41,6 +41,11 @@ DATES_WIDTH = 22
 def get_name(service: HostedProvider) -> str:
     """Return a platform's name for a person."""
     return PLATFORMS[service].name
+
+
+def has_key(service: HostedProvider) -> bool:
+    """Return whether a platform has a key; else its SDK finds the credentials of a login."""
+    return bool(PLATFORMS[service].variables)
 
 
 def describe_variable(variable: str) -> str:
@@ -64,7 +69,7 @@ def describe_choice(choice: KeyChoice) -> str:
 
 
 def find_key(service: HostedProvider) -> KeySource | None:
-    """Return where the key of a platform is; None if one has to be typed."""
+    """Return where the key of a platform is; None if one has to be typed, or where there is none."""
     return kept_keys.find_key(service, subprocesses.get_key_environment())
 
 
@@ -78,7 +83,7 @@ def decode_report(document: object) -> AccountReport:
 
 
 def is_accepted(report: AccountReport) -> bool:
-    """Return whether the platform took the key, whatever else it refused."""
+    """Return whether the platform took the key or the login, whatever else it refused."""
     return report.ready or report.cause not in ("key", "unreachable")
 
 
@@ -150,9 +155,10 @@ def build_suggester(report: AccountReport | None, method: str) -> Suggest:
 
 
 def describe_model(model: AccountModel) -> str:
-    """Describe until when a model can be used, and whether to try it first."""
+    """Describe until when a model can be used, where it is trained, and whether to try it first."""
     parts = ["try it first"] if model.recommended else []
     parts += [f"until {model.shutdown}"] if model.shutdown else []
+    parts += [f"in {model.regions[0]} only"] if len(model.regions) == 1 else []
     return ", ".join(parts)
 
 
@@ -213,6 +219,9 @@ def format_page(
 
 
 def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
+    if report.error is None and report.login:
+        text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} accepts the login")
+        return text.append_text(format_login(report.login))
     if report.error is None:
         text = Text.assemble(("✓ ", palette.GOOD), f"{report.name} accepts the key")
         key = key or (report.key.describe() if report.key else "")
@@ -222,10 +231,24 @@ def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
     if can_type and report.cause == "key":
         hint = f"Copy it again from {PLATFORMS[report.provider].key_page}, and enter it above."
     text.append(f"\n  {make_visible(hint, 400)}" if hint else "")
+    if report.login:
+        text.append_text(format_login(report.login))
     if report.alternatives:
         text.append("\n\nElsewhere, with the same answers", "bold")
     for alternative in report.alternatives:
         text.append("\n· ", "dim").append(make_visible(alternative.name, 100))
+    return text
+
+
+def format_login(login: Login) -> Text:
+    """Format where the credentials are, whose, and where jobs run; each on a line of its own."""
+    facts = {
+        "found in": login.source, "caller": login.caller, "account": login.account,
+        "region": login.region or "not set",
+    }  # fmt: skip
+    text = Text()
+    for name, fact in facts.items():
+        text.append(f"\n  {name:<9} {make_visible(fact, 200)}" if fact else "", "dim")
     return text
 
 

@@ -67,7 +67,7 @@ def choose_service(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def ask_account(prompter: Prompter, draft: Draft) -> Draft:
-    """Look up the account of the key that is here, or of one that is typed."""
+    """Look up the account of the key or the login that is here, or of a key that is typed."""
     while True:
         service = draft.hosted
         if service is None:
@@ -79,9 +79,10 @@ def ask_account(prompter: Prompter, draft: Draft) -> Draft:
         except FtwizardError as error:
             prompter.print_problem(error)
             source = None
-        report = _look_up(prompter, service, {}) if source else _ask_key(prompter, service)
+        is_here = source is not None or not accounts.has_key(service)
+        report = _look_up(prompter, service, {}) if is_here else _ask_key(prompter, service)
         while report is None or not report.ready:
-            chosen = _ask_what_now(prompter, report)
+            chosen = _ask_what_now(prompter, service, report)
             if chosen == "elsewhere":
                 alternative = accounts.get_alternative(report)
                 assert alternative is not None
@@ -93,8 +94,9 @@ def ask_account(prompter: Prompter, draft: Draft) -> Draft:
             return replace(draft, account=report)
 
 
-def _ask_what_now(prompter: Prompter, report: AccountReport | None) -> str:
-    options = [("key", "enter another key"), ("again", "try again")]
+def _ask_what_now(prompter: Prompter, service: HostedProvider, report: AccountReport | None) -> str:
+    options = [("key", "enter another key")] if accounts.has_key(service) else []
+    options.append(("again", "try again"))
     if alternative := accounts.get_alternative(report):
         options.insert(0, ("elsewhere", f"train elsewhere: {alternative.name}"))
     options.append(("leave", "quit"))

@@ -1,4 +1,4 @@
-"""The Account page: the key of a hosted platform, what its account may train, and the method."""
+"""The Account page: the key or the login of a hosted platform, what its account may train, and the method."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ from ftwizard.text import make_visible
 MAX_KEY = 400
 MARGINS = 5
 """Cells left and right of the text, with its scrollbar."""
+METHOD_NOTE = "The method decides which rows the next page needs."
+LOGIN_NOTES = (
+    "The platform's own SDK finds the credentials: nothing is typed or kept here.",
+    "The account is only asked what it may train.",
+    METHOD_NOTE,
+)
 
 
 class AccountPage(WizardPage):
@@ -41,11 +47,13 @@ class AccountPage(WizardPage):
         "Only the key is sent, to ask what this account may train.",
         "A typed key stays in this session, unless you keep it.",
         "A variable in the environment counts more than a kept key.",
-        "The method decides which rows the next page needs.",
+        METHOD_NOTE,
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "check", "check the key", key_display="enter", priority=True,
                 tooltip="ask the platform what this account may train"),
+        Binding("enter", "again", "check again", key_display="enter", priority=True,
+                tooltip="ask the platform what the login may train"),
         Binding("enter", "next", "next", key_display="enter", priority=True,
                 tooltip="to the next page"),
         Binding("ctrl+s", "switch", "train elsewhere", key_display="^s", priority=True,
@@ -60,6 +68,7 @@ class AccountPage(WizardPage):
         super().__init__(draft.with_place())
         assert self._draft.hosted is not None
         self._service: HostedProvider = self._draft.hosted
+        self._has_key = accounts.has_key(self._service)
         self._report: AccountReport | None = self._draft.account
         self._error: FtwizardError | None = None
         self._is_checking = False
@@ -69,21 +78,15 @@ class AccountPage(WizardPage):
         self._key_words = ""
         """Where a key is that was typed here."""
 
+    @property
+    def help_notes(self) -> tuple[str, ...]:
+        return self.NOTES if self._has_key else LOGIN_NOTES
+
     def body(self) -> ComposeResult:
         yield Static(id="account-title", classes="note", markup=False)
-        with Vertical(id="key-fields"):
-            for variable in PLATFORMS[self._service].variables:
-                with Horizontal(classes="field"):
-                    name = accounts.describe_variable(variable)
-                    yield Static(name, classes="name", markup=False)
-                    is_secret = name == "Key"
-                    yield TextInput(
-                        max_length=MAX_KEY, password=is_secret, id=f"value-{variable}",
-                        placeholder=f"{variable}, hidden" if is_secret else variable,
-                    )  # fmt: skip
-            with Horizontal(classes="field"):
-                yield Static("Keep it", classes="name", markup=False)
-                yield Choice(accounts.list_key_choices(), "session", id="keep")
+        if self._has_key:
+            with Vertical(id="key-fields"):
+                yield from self._compose_keys()
         with Horizontal(classes="field", id="method-field"):
             yield Static("Method", classes="name", markup=False)
             methods = accounts.OWN_METHODS[self._service]
@@ -91,6 +94,20 @@ class AccountPage(WizardPage):
             yield Choice(options, accounts.get_method(self._draft), id="method")
         with ScrollPane(id="account-text", can_focus=False):
             yield Static(id="words", markup=False)
+
+    def _compose_keys(self) -> ComposeResult:
+        for variable in PLATFORMS[self._service].variables:
+            with Horizontal(classes="field"):
+                name = accounts.describe_variable(variable)
+                yield Static(name, classes="name", markup=False)
+                is_secret = name == "Key"
+                yield TextInput(
+                    max_length=MAX_KEY, password=is_secret, id=f"value-{variable}",
+                    placeholder=f"{variable}, hidden" if is_secret else variable,
+                )  # fmt: skip
+        with Horizontal(classes="field"):
+            yield Static("Keep it", classes="name", markup=False)
+            yield Choice(accounts.list_key_choices(), "session", id="keep")
 
     def on_mount(self) -> None:
         self._show()
@@ -101,7 +118,10 @@ class AccountPage(WizardPage):
 
     @work(group="check", exclusive=True, exit_on_error=False)
     async def _find_key(self) -> None:
-        """Check the key that is here; ask for one where there is none."""
+        """Check the key or the login that is here; ask for a key where there is none."""
+        if not self._has_key:
+            await self._look_up({})
+            return
         try:
             source = await run_in_thread(accounts.find_key, self._service)
         except FtwizardError as error:
@@ -136,7 +156,7 @@ class AccountPage(WizardPage):
         is_accepted = report is not None and accounts.is_accepted(report)
         # Without an answer, the key that is here may be right: Enter tries it again.
         is_untried = not typed and report is not None and report.cause == "unreachable"
-        self._asks = not is_accepted and not is_untried
+        self._asks = self._has_key and not is_accepted and not is_untried
         if is_accepted or (report is not None and report.cause == "key"):
             self._clear_keys()
         if report is not None and report.ready:
@@ -170,17 +190,18 @@ class AccountPage(WizardPage):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         is_ready = self._report is not None and self._report.ready and not self._asks
-        if action == "check":
-            return not is_ready and not self._is_checking
+        if action in ("check", "again"):
+            is_wanted = self._has_key == (action == "check")
+            return is_wanted and not is_ready and not self._is_checking
         if action == "next":
             return is_ready
         if action == "switch":
             return not self._is_checking and accounts.get_alternative(self._report) is not None
         if action == "other_key":
-            return not self._asks and not self._is_checking
+            return self._has_key and not self._asks and not self._is_checking
         return super().check_action(action, parameters)
 
-    action_check = WizardPage.action_next
+    action_check = action_again = WizardPage.action_next
 
     def get_draft(self) -> Draft:
         if not self.is_mounted:
@@ -243,7 +264,8 @@ class AccountPage(WizardPage):
         if not self.is_attached:
             return
         report = self._report
-        self.query_one("#key-fields").display = self._asks
+        for fields in self.query("#key-fields"):
+            fields.display = self._asks
         is_ready = report is not None and report.ready and not self._asks
         self.query_one("#method-field").display = is_ready
         self._show_title()
@@ -261,6 +283,9 @@ class AccountPage(WizardPage):
         elif self._asks:
             page = PLATFORMS[self._service].key_page
             text.append(f"  needs a key. Yours: {page}", "dim")
+        elif self._report is not None and self._report.cause == "key":
+            login = PLATFORMS[self._service].login
+            text.append(f"  needs a login: {login}", "dim")
         self.query_one("#account-title", Static).update(text)
 
     def _format_words(self, width: int) -> Text:

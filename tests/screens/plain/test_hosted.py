@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from ftwizard import kept_keys
+from ftwizard.catalog.account import AccountModel, AccountReport, Login
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import data, hosted, provider
 from ftwizard.screens.plain.prompts import CONTINUE, UserQuit
@@ -33,6 +36,33 @@ def test_a_key_is_asked_for_without_a_trace(
     assert draft.target == "openai-dpo"
     assert not kept_keys.keys_file().exists()
     assert hosted.ask_account(Scripted(), draft) is draft, "it is not asked twice"
+
+
+def test_a_login_is_looked_up_without_asking_for_a_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = AccountReport(
+        provider="bedrock", name="Amazon Bedrock", ready=False, key=None, cause="key",
+        error="The login of profile work has expired.", hint="aws sso login --profile work",
+    )  # fmt: skip
+    model = AccountModel(id="amazon.nova-lite-v1:0:300k", name="Nova", tunable=True,
+                         methods=("supervised",), regions=("us-east-1",))  # fmt: skip
+    login = Login(source="profile work", account="123456789012", region="us-east-1")
+    ready = msgspec.structs.replace(none, ready=True, error=None, login=login, models=(model,))
+    reports = [none, ready]
+
+    class Asker(Scripted):
+        def run(self, title: str, *argv: str, **options: Any) -> Any:
+            assert argv == ("doctor", "--provider", "bedrock") and not options.get("keys")
+            return msgspec.to_builtins(reports.pop(0))
+
+    draft = Draft(FACTS).with_provider("cloud").with_platform("bedrock").with_place()
+    asker = Asker("again")
+    draft = hosted.ask_account(asker, draft)
+    assert draft.account == ready and "Key" not in " ".join(asker.questions)
+    shown = capsys.readouterr().out
+    assert "aws sso login --profile work" in shown and "account   123456789012" in shown
+    assert "enter another key" not in shown
 
 
 def test_rows_with_secrets_need_their_own_phrase(

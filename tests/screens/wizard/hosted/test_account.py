@@ -7,14 +7,16 @@ import stat
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard import kept_keys
-from ftwizard.catalog.account import AccountModel, AccountReport, Ending
+from ftwizard.catalog.account import AccountModel, AccountReport, Ending, Login
 from ftwizard.kept_keys import KeySource
 from ftwizard.plan import schema
+from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import accounts, draft_document
 from ftwizard.screens.draft.drafts import Draft, Step
@@ -188,3 +190,86 @@ def test_enter_tries_the_key_that_is_here_again_where_nobody_answered(
         await wait_for_text(pilot, "accepts the key")
 
     on_page(AccountPage, OPENAI, (80, 24), play)
+
+
+# --- platforms whose SDK finds the credentials ----------------------------------------------------
+
+BEDROCK = Draft(FACTS).with_provider("cloud").with_platform("bedrock").with_place()
+VERTEX = Draft(FACTS).with_provider("cloud").with_platform("vertex").with_place()
+LOGIN = Login(
+    source="profile work", caller="arn:aws:iam::123456789012:user/ann", account="123456789012",
+    region="us-east-1",
+)  # fmt: skip
+AWS_REPORT = AccountReport(
+    provider="bedrock", name="Amazon Bedrock", ready=True, key=None, login=LOGIN,
+    models=(
+        AccountModel(id="amazon.nova-lite-v1:0:300k", name="Amazon Nova Lite", tunable=True,
+                     methods=("supervised",), recommended=True, regions=("us-east-1",)),
+        AccountModel(id="amazon.nova-2-lite-v1:0:256k", name="Amazon Nova 2 Lite", tunable=True,
+                     methods=("supervised", "reinforcement"), regions=("us-east-1",)),
+        AccountModel(id="meta.llama3-3-70b-instruct-v1:0:128k", name="Llama 3.3 70B", tunable=True,
+                     methods=("supervised",), regions=("us-west-2",)),
+    ),
+)  # fmt: skip
+NO_LOGIN = AccountReport(
+    provider="vertex", name="Vertex AI", ready=False, key=None, cause="key",
+    error="No credentials for Google Cloud were found.",
+    hint="Log in: gcloud auth application-default login",
+)  # fmt: skip
+
+
+def script_reports(monkeypatch: pytest.MonkeyPatch, *reports: AccountReport) -> list[Any]:
+    """Let ``doctor --provider`` answer with these reports, in turn; return the calls as they come."""
+    calls: list[Any] = []
+
+    async def run_command(*argv: str, keys: Any = None, **_: Any) -> Any:
+        calls.append((argv, keys))
+        return msgspec.to_builtins(reports[len(calls) - 1])
+
+    monkeypatch.setattr(subprocesses, "run_command", run_command)
+    return calls
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_a_login_is_shown_instead_of_a_field_for_a_key(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = script_reports(monkeypatch, AWS_REPORT)
+
+    async def look(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "accepts the login")
+        name = f"account-login-{size[0]}x{size[1]}"
+        assert_frame(name, await wait_for_stable_frame(pilot))
+        assert not pilot.app.screen.query(Input)
+        await pilot.press("ctrl+n")  # there is no other key
+        await pilot.press("enter")
+
+    (step,) = on_page(AccountPage, BEDROCK, size, look)
+    assert calls == [(("doctor", "--provider", "bedrock"), {})]
+    assert step.direction == 1 and step.draft.account == AWS_REPORT
+    assert step.draft.plan.model.name == "amazon.nova-lite-v1:0:300k"
+    assert not kept_keys.keys_file().exists()
+
+
+def test_without_a_login_the_command_is_named_and_enter_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready = AccountReport(
+        provider="vertex", name="Vertex AI", ready=True, key=None,
+        login=Login(source="application default credentials", account="my-project"),
+        models=(AccountModel(id="gemini-3.5-flash", name="Gemini 3.5 Flash", tunable=True,
+                             methods=("supervised",), recommended=True),),
+    )  # fmt: skip
+    script_reports(monkeypatch, NO_LOGIN, ready)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "needs a login: gcloud auth application-default login")
+        text = frame(pilot.app)
+        assert "No credentials for Google Cloud were found." in text
+        assert "check again" in text and "other key" not in text and "check the key" not in text
+        await pilot.press("enter")
+        await wait_for_text(pilot, "region    not set")
+        await pilot.press("enter")
+
+    (step,) = on_page(AccountPage, VERTEX, (80, 24), play)
+    assert step.direction == 1 and step.draft.target == "vertex-gemini"
