@@ -14,6 +14,9 @@ from ftwizard.hosted_platforms import PLATFORMS
 RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets")
 """Values of ``plan.RiskName``, without importing it to parse."""
 HOSTED = tuple(PLATFORMS)
+GRADER_ACTIONS = ("new", "try", "lambda")
+GRADER_KINDS = ("exact", "number", "json")
+"""Values of ``template.GraderKind``, without importing it to parse."""
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
@@ -206,6 +209,21 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                 "the one that keeps the most): ",
                 ("openai-chat", "prompt-completion", "bedrock-converse"), dest="written_as"),
         _switch("--skip-bad", "exit 0 even if rows were left out (usable rows are always written)"),
+    )),
+    ("grader", "write, try and pack a grader in Python, for reinforcement", "grader:grader", (
+        _choice("action", "ACTION", "what to do: ", GRADER_ACTIONS),
+        _value("file", "FILE.py", "grader: a file with the function grade(sample, item)"),
+        _value("--rows", "DATA", "with try: data file with rows to grade, or a data set on the Hub"),
+        _value("--field", "NAME", "with new and try: field of a row with the right answer (default: "
+               "reference_answer; with try, the one that the grader reads)"),
+        _choice("--kind", "KIND", "with new: the example to begin with (default: exact): ",
+                GRADER_KINDS),
+        _value("--time-limit", "S", "with try: seconds for one answer (default: 20)",
+               type=_number(float, 600, {"s": 1})),
+        _value("--out", "FILE", "with lambda: file to write (default: lambda_function.py, next to the "
+               "grader)"),
+        _value("--region", "REGION", "with lambda: AWS region of the job (default: us-east-1)"),
+        *READ,
     )),
     ("estimate", "estimate cost on every provider; for a plan, also memory, time and disk",
      "estimate:estimate", (
