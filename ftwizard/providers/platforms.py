@@ -16,6 +16,7 @@ CLASSES: dict[HostedProvider, tuple[str, str]] = {
     "openai": ("ftwizard.providers.openai.platform", "OpenAIPlatform"),
     "foundry": ("ftwizard.providers.foundry", "FoundryPlatform"),
     "together": ("ftwizard.providers.together.platform", "TogetherPlatform"),
+    "bedrock": ("ftwizard.providers.bedrock.platform", "BedrockPlatform"),
 }
 """Module and name of the class that speaks to each platform."""
 

@@ -1,0 +1,1 @@
+"""Amazon Bedrock's model customization by AWS's official SDK, for Nova and Llama."""

@@ -1,0 +1,160 @@
+"""The request of a job at Bedrock, from a plan."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from ftwizard.catalog.hosted_models import find_listed
+from ftwizard.plan.platforms.bedrock import MAX_NAME
+from ftwizard.plan.schema import Bedrock, Plan
+from ftwizard.providers.base import ProviderError
+from ftwizard.providers.bedrock.errors import PLAN_SETTING
+from ftwizard.runs.remote import RemoteFile, RemoteJob
+from ftwizard.text import format_count, make_visible
+
+REINFORCEMENT = "REINFORCEMENT_FINE_TUNING"
+JOB_PREFIX = "ftwizard-"
+TAG_NAME = "ftwizard_run"
+"""Key of the run's tag among the tags of job and model."""
+MIN_ROWS = {"bedrock-llama": 100}
+"""Rows that a job needs in training and validation file together, by data rules."""
+_MARK_DIGITS = 12
+_COMMON = ("epochCount", "learningRate")
+_SUPERVISED: dict[str, tuple[str, ...]] = {
+    "bedrock-nova": (*_COMMON, "learningRateWarmupSteps"),
+    "bedrock-llama": (*_COMMON, "batchSize"),
+}
+"""Hyperparameters by data rules; Bedrock rejects a job with one that its model does not have."""
+_REINFORCED = (
+    *_COMMON, "batchSize", "maxPromptLength", "trainingSamplePerPrompt", "inferenceMaxTokens",
+    "reasoningEffort", "evalInterval",
+)  # fmt: skip
+_REINFORCED_BOUNDS: dict[str, tuple[float, float]] = {
+    "epochCount": (1, 50), "batchSize": (16, 512), "learningRate": (1e-7, 1e-3),
+}  # fmt: skip
+
+
+class Location(NamedTuple):
+    """Where a job runs, with its role."""
+
+    region: str
+    role: str
+    """ARN."""
+
+
+def build_request(plan: Plan, remote: RemoteJob, location: Location) -> dict[str, Any]:
+    """Return the parameters of ``create_model_customization_job``, and ``region``, as plain JSON.
+
+    Raises ProviderError for too few rows, and without a bucket.
+    """
+    settings = plan.bedrock
+    _require_rows(plan, remote.files)
+    tags = [{"key": TAG_NAME, "value": remote.tag}]
+    request: dict[str, Any] = {
+        "region": location.region,
+        "jobName": name_job(remote.tag),
+        "customModelName": name_model(settings.suffix, remote.tag),
+        "roleArn": location.role,
+        "clientRequestToken": remote.tag,
+        "baseModelIdentifier": remote.model,
+        "customizationType": settings.customizationType,
+        "trainingDataConfig": {"s3Uri": _get_address(remote.files["train"])},
+        "outputDataConfig": {"s3Uri": f"{get_folder(settings)}{name_job(remote.tag)}-output/"},
+        "jobTags": tags,
+        "customModelTags": tags,
+    }
+    if "validation" in remote.files:
+        address = _get_address(remote.files["validation"])
+        request["validationDataConfig"] = {"validators": [{"s3Uri": address}]}
+    if settings.kms_key:
+        request["customModelKmsKeyId"] = settings.kms_key
+    if settings.customizationType == REINFORCEMENT:
+        request["customizationConfig"] = {"rftConfig": _build_reinforcement(settings)}
+    else:
+        names = _SUPERVISED.get(plan.target, _COMMON)
+        request["hyperParameters"] = {
+            name: _to_text(value) for name, value in _list_set(settings, names).items()
+        }
+    return request
+
+
+def name_job(tag: str) -> str:
+    """Return the name of a run's job, which no other job of the account has, also later."""
+    return f"{JOB_PREFIX}{tag}"
+
+
+def name_model(suffix: str | None, tag: str) -> str:
+    """Return the name of the tuned model: the user's suffix, and a mark of the run."""
+    return f"{suffix or 'ftwizard'}-{tag[:_MARK_DIGITS]}"[-MAX_NAME:]
+
+
+def get_folder(settings: Bedrock) -> str:
+    """Return the address of the folder in the bucket; raise ProviderError without a bucket."""
+    bucket = (settings.bucket or "").strip().removeprefix("s3://").strip("/")
+    if not bucket:
+        raise ProviderError(
+            "rejected",
+            "The plan names no S3 bucket for the rows.",
+            "Set bedrock.bucket to one in the region of the job.",
+            code=PLAN_SETTING,
+        )
+    prefix = settings.prefix.strip("/")
+    return f"s3://{bucket}/{prefix}/" if prefix else f"s3://{bucket}/"
+
+
+def find_problems(plan: Plan) -> list[str]:
+    """Return what the bounds of the plan's model do not allow."""
+    settings = plan.bedrock
+    bounds = dict(_REINFORCED_BOUNDS)
+    names: tuple[str, ...] = _REINFORCED
+    if settings.customizationType != REINFORCEMENT:
+        hosted = find_listed(plan.model.name, "bedrock")
+        bounds = hosted.bounds if hosted else {}
+        names = tuple(bounds)
+    return [
+        f"bedrock.{name} is {_to_text(value)}, and must be {_to_text(low)} to {_to_text(high)}"
+        for name, value in _list_set(settings, names).items()
+        for low, high in [bounds.get(name, (value, value))]
+        if isinstance(value, int | float) and not low <= value <= high
+    ]
+
+
+def _list_set(settings: Bedrock, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings that have a value: for ``auto``, Bedrock chooses."""
+    values = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in values.items() if value != "auto"}
+
+
+def _build_reinforcement(settings: Bedrock) -> dict[str, Any]:
+    return {
+        "graderConfig": {"lambdaGrader": {"lambdaArn": settings.grader}},
+        "hyperParameters": _list_set(settings, _REINFORCED),
+    }
+
+
+def _to_text(value: Any) -> str:
+    """Return a number as Bedrock takes it: digits without an exponent."""
+    if isinstance(value, float):
+        text = f"{Decimal(repr(value)):f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return str(value)
+
+
+def _get_address(file: RemoteFile) -> str:
+    return file.id or file.name
+
+
+def _require_rows(plan: Plan, files: dict[str, RemoteFile]) -> None:
+    """Raise ProviderError if there are fewer rows than the model needs."""
+    rows = sum(files[part].rows for part in ("train", "validation") if part in files)
+    minimum = MIN_ROWS.get(plan.target, 0)
+    if rows < minimum:
+        raise ProviderError(
+            "rejected",
+            f"Bedrock tunes {make_visible(plan.model.name, 60)} with at least"
+            f" {format_count(minimum, 'row')}, in training and validation file together; these have"
+            f" {rows:,}.",
+            "Add rows, or choose a Nova model, which needs 8.",
+            code="too_few_rows",
+        )

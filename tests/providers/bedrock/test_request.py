@@ -1,0 +1,144 @@
+"""The request of a job at Bedrock: what AWS's own model of the API takes, with numbers as text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+from botocore.validate import ParamValidator
+
+from ftwizard.plan.schema import Bedrock
+from ftwizard.providers.base import ProviderError
+from ftwizard.providers.bedrock.errors import PLAN_SETTING
+from ftwizard.providers.bedrock.request import (
+    REINFORCEMENT,
+    Location,
+    build_request,
+    find_problems,
+    get_folder,
+    name_model,
+)
+from tests.providers.bedrock.plans import (
+    BUCKET,
+    GRADER,
+    ROLE,
+    SETTINGS,
+    TAG,
+    make_plan,
+    make_remote,
+)
+
+LOCATION = Location("us-east-1", ROLE)
+
+
+def build(settings: Bedrock = SETTINGS, model: str = "nova-lite", **kwargs: Any) -> dict[str, Any]:
+    return build_request(make_plan(settings, model), make_remote(**kwargs), LOCATION)
+
+
+def validate(request: dict[str, Any]) -> None:
+    """Check a request by the API's own model."""
+    parameters = dict(json.loads(json.dumps(request)))
+    assert parameters.pop("region") == "us-east-1"
+    client = boto3.client("bedrock", region_name="us-east-1")
+    operation = client.meta.service_model.operation_model("CreateModelCustomizationJob")
+    report = ParamValidator().validate(parameters, operation.input_shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def test_a_supervised_request() -> None:
+    settings = msgspec.structs.replace(
+        SETTINGS, epochCount=3, learningRate=1e-5, learningRateWarmupSteps=10, suffix="tickets",
+        kms_key="arn:aws:kms:us-east-1:123456789012:key/1",
+    )  # fmt: skip
+    request = build(settings)
+    validate(request)
+
+    folder = f"s3://{BUCKET}/ftwizard/ftwizard-{TAG}"
+    assert request == {
+        "region": "us-east-1",
+        "jobName": f"ftwizard-{TAG}",
+        "customModelName": "tickets-0123456789ab",
+        "roleArn": ROLE,
+        "clientRequestToken": TAG,
+        "baseModelIdentifier": "amazon.nova-lite-v1:0:300k",
+        "customizationType": "FINE_TUNING",
+        "trainingDataConfig": {"s3Uri": f"{folder}-train.jsonl"},
+        "validationDataConfig": {"validators": [{"s3Uri": f"{folder}-validation.jsonl"}]},
+        "outputDataConfig": {"s3Uri": f"{folder}-output/"},
+        "hyperParameters": {
+            "epochCount": "3", "learningRate": "0.00001", "learningRateWarmupSteps": "10"
+        },
+        "customModelKmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/1",
+        "jobTags": [{"key": "ftwizard_run", "value": TAG}],
+        "customModelTags": [{"key": "ftwizard_run", "value": TAG}],
+    }  # fmt: skip
+
+
+def test_only_what_the_model_has_is_sent() -> None:
+    settings = msgspec.structs.replace(SETTINGS, batchSize=1, learningRateWarmupSteps=5)
+    assert build(settings)["hyperParameters"] == {
+        "epochCount": "2", "learningRateWarmupSteps": "5"
+    }  # fmt: skip
+    llama = build(settings, "llama-3.3-70b", validation=False)
+    assert llama["hyperParameters"] == {"epochCount": "2", "batchSize": "1"}
+    assert "validationDataConfig" not in llama
+
+
+def test_a_reinforcement_request_has_numbers_and_its_grader() -> None:
+    settings = msgspec.structs.replace(
+        SETTINGS, customizationType=REINFORCEMENT, grader=GRADER, batchSize=32, learningRate=5e-5,
+        reasoningEffort="low", evalInterval=50,
+    )  # fmt: skip
+    request = build(settings, "nova-2-lite")
+    validate(request)
+    assert "hyperParameters" not in request
+    assert request["customizationConfig"]["rftConfig"] == {
+        "graderConfig": {"lambdaGrader": {"lambdaArn": GRADER}},
+        "hyperParameters": {
+            "epochCount": 2, "batchSize": 32, "learningRate": 5e-5, "reasoningEffort": "low",
+            "evalInterval": 50,
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "is_enough"), [(49, False), (50, True)])
+def test_rows_of_both_files_count_toward_the_minimum(rows: int, is_enough: bool) -> None:
+    if is_enough:
+        build(model="llama-3.3-70b", rows=rows)
+        return
+    with pytest.raises(ProviderError, match="at least 100 rows.*these have 98") as failure:
+        build(model="llama-3.3-70b", rows=rows)
+    assert failure.value.kind == "rejected"
+    build(rows=rows)  # Nova takes fewer
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "part"),
+    [({"epochCount": 6}, "nova-lite", "epochCount is 6, and must be 1 to 5"),
+     ({"epochCount": 6}, "llama-3.3-70b", ""),
+     ({"learningRate": 1e-3}, "nova-lite", "learningRate is 0.001, and must be 0.000001 to 0.0001"),
+     ({"batchSize": 8}, "llama-3.3-70b", "batchSize is 8, and must be 1 to 1"),
+     ({"batchSize": 8, "customizationType": REINFORCEMENT}, "nova-2-lite", "16 to 512"),
+     ({"epochCount": 50, "customizationType": REINFORCEMENT}, "nova-2-lite", ""),
+     ({"epochCount": 6}, "a-model-of-mine", "")],
+)  # fmt: skip
+def test_bounds_are_those_of_the_model(changes: dict[str, Any], model: str, part: str) -> None:
+    problems = find_problems(make_plan(msgspec.structs.replace(SETTINGS, **changes), model))
+    assert bool(problems) is bool(part)
+    assert part in "".join(problems)
+
+
+def test_the_folder_is_in_the_bucket_of_the_plan() -> None:
+    assert get_folder(Bedrock(bucket="s3://b/", prefix="/a/b/")) == "s3://b/a/b/"
+    assert get_folder(Bedrock(bucket="b", prefix="")) == "s3://b/"
+    with pytest.raises(ProviderError, match="no S3 bucket") as failure:
+        get_folder(Bedrock())
+    assert failure.value.code == PLAN_SETTING and "bedrock.bucket" in failure.value.hint
+
+
+def test_the_models_name_has_a_mark_of_the_run() -> None:
+    assert name_model(None, TAG) == "ftwizard-0123456789ab"
+    assert len(name_model("a" * 40, TAG)) <= 63
