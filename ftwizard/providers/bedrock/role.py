@@ -310,9 +310,25 @@ def _check_rights(
         if denied:
             cautions.append(
                 f"The role {name} may lack {', '.join(denied)} on {make_visible(resource, 150)}:"
-                " its policy has conditions."
+                " conditions, or a policy of the bucket or function, decide that."
             )
     return [*cautions, *_check_caller(client, iam, arn, caller)]
+
+
+def _has_own_policy(client: BedrockClient, resource: str, needs: Needs) -> bool:
+    """Return whether a bucket or function has a policy of its own, or may have one: it can allow what
+    the role's policies do not mention, and is not simulated."""
+    if ":s3:" not in resource:
+        return True
+    s3 = client.connect("s3", needs.region)
+    try:
+        client.call(
+            "read the policy of the bucket",
+            functools.partial(s3.get_bucket_policy, Bucket=needs.bucket),
+        )
+    except ProviderError as error:
+        return error.code != "NoSuchBucketPolicy"
+    return True
 
 
 def _check_caller(client: BedrockClient, iam: Any, role_arn: str, caller: Caller) -> list[str]:
@@ -375,7 +391,5 @@ def _simulate(
     for item in answer.get("EvaluationResults") or []:
         if item.get("EvalDecision") != "allowed":
             denied.append(make_visible(str(item.get("EvalActionName")), 60))
-            # A policy of the bucket or a condition may still allow it; an explicit denial is final.
-            is_explicit = item.get("EvalDecision") == "explicitDeny"
-            is_certain &= is_explicit or not item.get("MissingContextValues")
+            is_certain &= not item.get("MissingContextValues")
     return denied, is_certain

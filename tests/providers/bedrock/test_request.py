@@ -109,7 +109,7 @@ def test_rows_of_both_files_count_toward_the_minimum(rows: int, is_enough: bool)
     if is_enough:
         build(model="llama-3.3-70b", rows=rows)
         return
-    with pytest.raises(ProviderError, match="at least 100 rows.*these have 98") as failure:
+    with pytest.raises(ProviderError, match=r"at least 100 rows.*these have 98") as failure:
         build(model="llama-3.3-70b", rows=rows)
     assert failure.value.kind == "rejected"
     build(rows=rows)  # Nova takes fewer
