@@ -64,7 +64,7 @@ def unpack(archive: Path, folder: Path, required: tuple[str, ...]) -> None:
             raise UnsafeArchive(
                 "The downloaded archive is damaged or incomplete.", "Download it again."
             ) from error
-        _replace(folder, _find_root(content, required), Path(temporary))
+        replace_folder(folder, _find_root(content, required), Path(temporary))
 
 
 @contextlib.contextmanager
@@ -144,8 +144,8 @@ def _find_root(content: Path, required: tuple[str, ...]) -> Path:
     )
 
 
-def _replace(folder: Path, content: Path, temporary: Path) -> None:
-    """Put ``content`` in the place of ``folder``."""
+def replace_folder(folder: Path, content: Path, temporary: Path) -> None:
+    """Put ``content`` in the place of ``folder``; both and ``temporary`` are on one disk."""
     if folder.exists():
         folder.rename(temporary / "old")
     try:

@@ -17,6 +17,7 @@ CLASSES: dict[HostedProvider, tuple[str, str]] = {
     "foundry": ("ftwizard.providers.foundry", "FoundryPlatform"),
     "together": ("ftwizard.providers.together.platform", "TogetherPlatform"),
     "bedrock": ("ftwizard.providers.bedrock.platform", "BedrockPlatform"),
+    "vertex": ("ftwizard.providers.vertex.platform", "VertexPlatform"),
 }
 """Module and name of the class that speaks to each platform."""
 

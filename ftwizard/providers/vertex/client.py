@@ -1,0 +1,208 @@
+"""Requests to Vertex AI and Cloud Storage by their SDKs: who asks, where, and what is tried again.
+
+Project, location, address and credentials are passed to the SDKs explicitly: with a base URL and without
+arguments, google-genai drops project, location and login without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import google.auth
+import google.auth.transport.requests
+from google import genai
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.genai import types
+
+from ftwizard.hosted_platforms import PLATFORMS
+from ftwizard.plan.schema import Plan
+from ftwizard.providers.access import check_address, hide_secrets, make_client
+from ftwizard.providers.base import ProviderError
+from ftwizard.providers.vertex import errors
+
+DEFAULT_ADDRESS = "https://aiplatform.googleapis.com"
+ADDRESS_VARIABLE = PLATFORMS["vertex"].address_variable
+EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
+PROJECT_VARIABLES = ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")
+LOCATION_VARIABLE = "GOOGLE_CLOUD_LOCATION"
+CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+API_VERSION = "v1beta1"
+TIMEOUT_S = 60.0
+TRIES = 4
+"""Tries of a request that only reads."""
+FIRST_WAIT_S, MAX_WAIT_S = 1.0, 20.0
+"""Wait before a request is tried again, doubled each time."""
+_Answer = TypeVar("_Answer")
+
+
+class Login(NamedTuple):
+    """Application default credentials, with the project that they name."""
+
+    credentials: Any
+    project: str | None
+
+
+class VertexClient:
+    """The SDKs with an account, one client for each location.
+
+    The platform derives from it, and has the functions that take one as its methods.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Read the variables of the SDKs; raise ProviderError if one cannot be used.
+
+        The credentials are only looked for when they are needed: that may take seconds.
+        """
+        self.environment = os.environ if environment is None else environment
+        self._address = self._get(ADDRESS_VARIABLE).rstrip("/")
+        if self._address:
+            check_address(self._address, "vertex")
+        self.emulator = _with_scheme(self._get(EMULATOR_VARIABLE).rstrip("/"))
+        if self.emulator and not self._address:
+            raise ProviderError(
+                "rejected",
+                f"{EMULATOR_VARIABLE} is set, so the rows would go to an emulator, where the jobs of"
+                " Google do not find them.",
+                f"Remove it: unset {EMULATOR_VARIABLE}",
+                code="emulator",
+            )
+        self.endpoint = hide_secrets(self._address or DEFAULT_ADDRESS)
+        # Where models are asked that a person names: their names have their own location.
+        project = next(filter(None, map(self._get, PROJECT_VARIABLES)), "")
+        self.chat_address = make_address(project, self._get(LOCATION_VARIABLE))
+        self.account = errors.Account(self.endpoint, self.emulator)
+        self._clients: dict[tuple[str, str], genai.Client] = {}
+
+    def _get(self, variable: str) -> str:
+        return self.environment.get(variable, "").strip()
+
+    @functools.cached_property
+    def login(self) -> Login:
+        """Return the credentials; raise ProviderError (``key``) if there are none."""
+        path = self._get(CREDENTIALS_VARIABLE)
+        with self.guard("find the credentials"):
+            if path:
+                credentials, project = google.auth.load_credentials_from_file(path, SCOPES)  # type: ignore[no-untyped-call]
+            else:
+                credentials, project = google.auth.default(scopes=SCOPES)
+        return Login(credentials, project)
+
+    def verify_login(self) -> None:
+        """Ask for an access token, which proves the credentials and the clock."""
+        request = google.auth.transport.requests.Request()
+        self.read("log in", lambda: self.login.credentials.refresh(request))
+
+    @property
+    def has_quota_project(self) -> bool:
+        """Return whether requests are counted in a project; a personal login may have none."""
+        credentials = self.login.credentials
+        is_personal = type(credentials).__module__ == "google.oauth2.credentials"
+        return not is_personal or bool(credentials.quota_project_id)
+
+    def find_project(self, plan: Plan | None = None) -> str:
+        """Return the project of a plan, of the environment, or of the credentials."""
+        names = [plan.vertex.project] if plan else []
+        names += [self._get(variable) for variable in PROJECT_VARIABLES]
+        project = next(filter(None, names), None) or self.login.project
+        if project:
+            return str(project)
+        raise ProviderError(
+            "rejected", "No Google Cloud project is set.",
+            "Set vertex.project in the plan, or export GOOGLE_CLOUD_PROJECT=PROJECT_ID.",
+            code="no_project",
+        )  # fmt: skip
+
+    def find_location(self, plan: Plan | None = None) -> str:
+        """Return the location of a plan, or of the environment."""
+        location = (plan.vertex.location if plan else None) or self._get(LOCATION_VARIABLE)
+        if location:
+            return location
+        raise ProviderError(
+            "rejected", "No location is set for the job.",
+            f"Set vertex.location in the plan, or export {LOCATION_VARIABLE}=us-central1.",
+            code="no_location",
+        )  # fmt: skip
+
+    def connect(self, project: str, location: str) -> genai.Client:
+        """Return the SDK for a location. It repeats nothing: a second request to create would make a
+        second paid job if only the reply was lost."""
+        place = (project, location)
+        if place not in self._clients:
+            credentials = self.login.credentials
+            options = types.HttpOptions(
+                timeout=int(TIMEOUT_S * 1000), api_version=API_VERSION,
+                base_url=self._address or None,
+            )  # fmt: skip
+            self._clients[place] = make_client(
+                lambda: genai.Client(
+                    vertexai=True,
+                    project=project,
+                    location=location,
+                    credentials=credentials,
+                    http_options=options,
+                )
+            )
+        return self._clients[place]
+
+    @functools.cached_property
+    def storage(self) -> storage.Client:
+        """Return the SDK of Cloud Storage."""
+        if not self.emulator:
+            credentials = self.login.credentials
+            return make_client(lambda: storage.Client(project=None, credentials=credentials))
+        options = {"api_endpoint": self.emulator}
+        anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return make_client(
+            lambda: storage.Client(project=None, credentials=anonymous, client_options=options)
+        )
+
+    @contextlib.contextmanager
+    def guard(self, action: str, *, creates: bool = False) -> Iterator[None]:
+        """Turn each error of an SDK into a ProviderError; see ``errors.translate``.
+
+        The SDKs warn of a login without a quota project, which is a caution here, of states that they
+        do not know, and of tuning itself, which they call experimental.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except errors.CAUGHT as error:
+            raise errors.translate(error, self.account, action, creates=creates) from None
+
+    def call(
+        self, action: str, request: Callable[[], _Answer], *, creates: bool = False
+    ) -> _Answer:
+        """Send a request once; raise ProviderError for every way in which it can fail."""
+        with self.guard(action, creates=creates):
+            return request()
+
+    def read(self, action: str, request: Callable[[], _Answer]) -> _Answer:
+        """Send a request that may be repeated, several times if the service does not answer."""
+        for attempt in range(TRIES):
+            try:
+                return self.call(action, request)
+            except ProviderError as error:
+                wait_s = error.retry_after_s or FIRST_WAIT_S * 2.0**attempt
+                is_last = attempt == TRIES - 1 or wait_s > MAX_WAIT_S
+                if error.kind != "unreachable" or is_last:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+
+def make_address(project: str, location: str) -> str:
+    """Return the address of the models in a location, for what asks them by the SDK."""
+    return f"vertex://{project}/{location}"
+
+
+def _with_scheme(address: str) -> str:
+    return address if not address or "://" in address else f"http://{address}"
