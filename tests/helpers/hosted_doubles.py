@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from ftwizard.hosted_platforms import HostedProvider
-from tests.doubles import openai_service, together_service
+from tests.doubles import aws, openai_service, together_service
 from tests.doubles.openai_service import Control, Pace
 from tests.doubles.together_service.control import TogetherControl, serve_together_process
 
@@ -46,6 +46,31 @@ _TOGETHER = {
     "cancel": ("POST", r"^/v1/fine-tunes/[^/]+/cancel$"),
     "ask": ("POST", r"^/v1/chat/completions$"),
 }
+
+_BEDROCK = {
+    "identity": "get_caller_identity",
+    "find file": "head_object",
+    "upload": "upload",
+    "check file": "head_object",
+    "role": "get_role",
+    "create": "create_job",
+    "list jobs": "list_jobs",
+    "look up": "get_job",
+    "events": "get_job",
+    "list results": "list_objects",
+    "results": "download",
+    "cancel": "stop_job",
+    "models": "list_foundation_models",
+    "deploy": "create_deployment",
+    "list deployments": "list_deployments",
+    "ask": "converse",
+}
+_BEDROCK_ERRORS = {401: (403, "UnrecognizedClientException"), 404: (404, "")}
+"""Status and code in place of those of another service; an empty code is the service's own."""
+_BEDROCK_STATUSES = {
+    "InProgress": "running", "Stopping": "running", "Stopped": "cancelled", "Failed": "failed",
+    "Completed": "succeeded",
+}  # fmt: skip
 
 
 class HostedDouble(Protocol):
@@ -210,12 +235,85 @@ class TogetherDouble:
         self.control.release()
 
 
+class AwsDouble:
+    """Bedrock, with the bucket and the role that it needs; what happens is of its own region."""
+
+    provider: HostedProvider = "bedrock"
+    calls: tuple[str, ...] = (
+        "find file", "upload", "check file", "create", "list jobs", "look up", "list results",
+        "results",
+    )  # fmt: skip
+
+    def __init__(self, service: aws.RunningAws) -> None:
+        self.environment, self.key = service.environment, service.scenario.key
+        self.control: aws.AwsControl = service.control
+        self.settings = {"region": aws.EAST, "bucket": aws.BUCKET, "role": aws.ROLE_ARN}
+        """Of a plan, for a model of Nova."""
+
+    def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
+        fields: dict[Trouble, dict[str, Any]] = {
+            "error": {"action": "reply"},
+            "error_after": {"action": "reply_after"},
+            "rate_limit": {"action": "reply", "status": 429, "headers": {"Retry-After": "0.05"}},
+        }
+        fault: dict[str, Any] = {"on": _BEDROCK[call], "times": times, "skip": skip}
+        fault |= fields.get(trouble, {"action": trouble})
+        self.control.add_fault(aws.AwsFault(**fault))
+
+    def answer(self, call: str, status: int, code: str, message: str, times: int = 1000) -> None:
+        """Answer with an error; a code that is none of AWS becomes the service's own."""
+        if not code[:1].isupper():
+            status, code = _BEDROCK_ERRORS.get(status, (status, ""))
+        self.control.add_fault(
+            aws.AwsFault(on=_BEDROCK[call], times=times, status=status, code=code, message=message)
+        )
+
+    def calm(self) -> None:
+        self.control.clear_faults()
+
+    def list_jobs(self) -> list[dict[str, Any]]:
+        return [
+            {
+                **job,
+                "id": job["jobName"],
+                "state": job["status"],
+                "status": _BEDROCK_STATUSES.get(job["status"], job["status"]),
+            }
+            for job in self.control.list_jobs()
+        ]
+
+    def list_files(self) -> list[dict[str, Any]]:
+        return self.control.list_files()
+
+    def change(self, **fields: Any) -> None:
+        self.control.change(**fields)
+
+    def take_longer(self) -> None:
+        self.control.change(running_looks=1_000_000)
+
+    def go_on(self) -> None:
+        self.control.change(running_looks=3)
+
+    def cancel(self) -> None:
+        self.control.stop()
+
+    def wait_for_held(self) -> None:
+        self.control.wait_for_held()
+
+    def release(self) -> None:
+        self.control.release()
+
+
 @contextmanager
 def serve_double(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDouble]:
     """Serve a platform in a thread until the block ends."""
     if provider == "together":
         with together_service.serve_together(together_service.Scenario(**scenario)) as service:
             yield TogetherDouble(service.address)
+        return
+    if provider == "bedrock":
+        with aws.serve_aws(aws.AwsScenario(**scenario)) as cloud:
+            yield AwsDouble(cloud)
         return
     is_foundry = provider == "foundry"
     with openai_service.serve(openai_service.Scenario(**scenario), foundry=is_foundry) as running:
@@ -228,6 +326,10 @@ def serve_double_process(provider: HostedProvider, **scenario: Any) -> Iterator[
     if provider == "together":
         with serve_together_process(together_service.Scenario(**scenario)) as address:
             yield TogetherDouble(address)
+        return
+    if provider == "bedrock":
+        with aws.serve_aws_process(aws.AwsScenario(**scenario)) as cloud:
+            yield AwsDouble(cloud)
         return
     is_foundry = provider == "foundry"
     with openai_service.serve_process(
