@@ -13,6 +13,7 @@ import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.plan.schema import (
+    Bedrock,
     Budget,
     Data,
     Evaluate,
@@ -21,19 +22,22 @@ from ftwizard.plan.schema import (
     Gate,
     Hosted,
     Judge,
+    Mantle,
     Method,
     OpenAI,
     Recipe,
     Samples,
     Together,
+    Vertex,
     Wandb,
 )
 
 PARTS: dict[str, type[msgspec.Struct]] = {
     "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget, "gate": Gate,
     "evaluate": Evaluate, "evaluate.judge": Judge, "finish": Finish, "hosted": Hosted,
-    "openai": OpenAI, "foundry": Foundry, "together": Together, "openai.wandb": Wandb,
-    "foundry.wandb": Wandb, "together.wandb": Wandb,
+    "openai": OpenAI, "foundry": Foundry, "together": Together, "bedrock": Bedrock,
+    "mantle": Mantle, "vertex": Vertex, "openai.wandb": Wandb, "foundry.wandb": Wandb,
+    "together.wandb": Wandb,
 }  # fmt: skip
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
@@ -88,7 +92,7 @@ class MinimumMemory(Sourced, frozen=True, kw_only=True):
 class SettingChoice(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a setting and how it is shown."""
 
-    value: str | bool | tuple[str, ...] | None
+    value: str | bool | int | tuple[str, ...] | None
     name: str
     details: str = ""
     """Description of the value; empty if its name is enough."""
@@ -106,7 +110,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Field name in its part of the plan."""
     part: Literal[
         "recipe", "samples", "data", "budget", "gate", "evaluate", "evaluate.judge", "finish",
-        "hosted", "openai", "foundry", "together", "openai.wandb", "foundry.wandb", "together.wandb",
+        "hosted", "openai", "foundry", "together", "bedrock", "mantle", "vertex", "openai.wandb",
+        "foundry.wandb", "together.wandb",
     ] = "recipe"  # fmt: skip
     label: str
     reason: str
@@ -132,7 +137,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
         fields = {field.name: field for field in msgspec.structs.fields(PARTS[self.part])}
         return fields[self.name].default
 
-    def option(self, value: str | bool | None) -> SettingChoice:
+    def option(self, value: str | bool | int | None) -> SettingChoice:
         """Return the choice of a value; raise StopIteration if there is none."""
         return next(choice for choice in self.options if choice.value == value)
 

@@ -33,7 +33,7 @@ def check_plan(plan: Plan, deferred: Container[RiskName] = ()) -> None:
 
     ``deferred``: risks that the caller checks, because they depend on earlier runs.
     """
-    for error in _find_problems(plan):
+    for error in find_problems(plan):
         raise error
     if not plan.has_validation and "no-validation" not in deferred:
         _require_allowed(
@@ -76,7 +76,7 @@ def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> Non
         raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
 
 
-def _find_problems(plan: Plan) -> Iterator[SettingsError]:
+def find_problems(plan: Plan) -> Iterator[SettingsError]:
     """Yield each problem in the plan."""
     for settings, is_valid, hint in _RULES:
         for setting in settings.split():

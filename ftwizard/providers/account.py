@@ -14,6 +14,7 @@ from ftwizard.catalog.account import AccountModel, AccountReport, Alternative, E
 from ftwizard.catalog.hosted_models import HostedModel, Tuning
 from ftwizard.catalog.providers import catalog
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.platforms.model_limits import join_words
 from ftwizard.plan.schema import TARGETS, Data, Files, Model, Plan, Split
 from ftwizard.providers import platforms
 from ftwizard.providers.base import LiveModel, Platform, ProviderError
@@ -155,16 +156,12 @@ def _make_plan(
     if settings.REGION and model.regions and region not in model.regions:
         changes[settings.REGION] = model.regions[0]
         cautions.append(
-            f"{model.name} is trained in {_join_words(model.regions)}, and"
+            f"{model.name} is trained in {join_words(model.regions)}, and"
             f" {f'your region is {make_visible(region, 40)}' if region else 'you have no region'}. Set"
             f" {provider}.{settings.REGION} in the plan; the bucket must be there, too."
         )
     changed = msgspec.structs.replace(settings, **changes)
     return msgspec.structs.replace(plan, **{provider: changed}), cautions
-
-
-def _join_words(words: tuple[str, ...]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _list_models(platform: Platform, region: str) -> tuple[tuple[AccountModel, ...], list[str]]:

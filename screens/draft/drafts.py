@@ -38,9 +38,6 @@ from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.text import make_visible
 
-"""Platforms whose jobs ftwizard starts."""
-_TARGETS: dict[HostedProvider, TargetName] = {"vertex": "vertex-gemini"}
-"""Targets of other cloud services whose row format does not depend on the model."""
 _ABOUT_THE_FILE = ("files", "format", "columns", "encoding")
 """Settings of the data that belong to its file."""
 Fingerprint = tuple[int, int, int]
@@ -250,7 +247,7 @@ class Draft:
         others = {name: kind() for name, kind in schema.HOSTED_PROVIDERS.items()}
         if (place := self.plan.provider) == "local":
             return msgspec.structs.replace(self.plan, **others)
-        others[place] = _without_unused(self.plan.platform_settings, place)
+        others[place] = _without_unused(self.plan, place)
         finish = msgspec.structs.replace(self.plan.finish, export=())
         return msgspec.structs.replace(
             self.plan, **others, recipe=schema.Recipe(), where=schema.Where(),
@@ -266,7 +263,7 @@ class Draft:
             return "trl-sft"
         if self.hosted is not None:
             return msgspec.structs.replace(self.plan, provider=self.hosted).target
-        return _TARGETS.get(self.service) if self.service else None
+        return None
 
     def with_conversion(self, train: str) -> Draft:
         """Return a draft that remembers its data before ``train`` was made for its provider."""
@@ -367,12 +364,11 @@ class Draft:
         return self.with_plan(allow=(*rest, name) if on else rest)
 
 
-def _without_unused(
-    settings: schema.PlatformSettings, provider: HostedProvider
-) -> schema.PlatformSettings:
-    """Return settings of a platform without those that the chosen method does not use."""
+def _without_unused(plan: Plan, provider: HostedProvider) -> schema.PlatformSettings:
+    """Return settings of a platform without those that the chosen method or model does not use."""
+    settings = plan.platform_settings
     default = type(settings)()
-    unused = hosted_checks.PLATFORMS[provider].list_unused(settings)
+    unused = hosted_checks.PLATFORMS[provider].list_unused(plan, settings)
     return msgspec.structs.replace(settings, **{name: getattr(default, name) for name in unused})
 
 

@@ -10,13 +10,18 @@ import msgspec
 from ftwizard.advice.recipe_rules import Setting, SettingChoice
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan.hosted_checks import PLATFORMS
+from ftwizard.plan.platforms import model_limits
 from ftwizard.plan.schema import HOSTED_PROVIDERS, OpenAI, Plan
 from ftwizard.screens.draft import accounts
+from ftwizard.screens.draft.drafts import Draft
 
 _AS_OF = "2026-11"
 _SOURCES: dict[HostedProvider, str] = {
     "openai": "OpenAI's API reference", "foundry": "Microsoft's documentation of Foundry",
     "together": "Together's API reference",
+    "bedrock": "Amazon's documentation of Bedrock", "mantle": "Amazon's documentation of Bedrock",
+    "vertex": "Google's documentation of tuning, and its SDK",
 }  # fmt: skip
 _YES_NO = (SettingChoice(value=True, name="yes"), SettingChoice(value=False, name="no"))
 METHOD_NAMES = {settings.METHOD for settings in HOSTED_PROVIDERS.values()}
@@ -31,6 +36,17 @@ class HostedSetting(NamedTuple):
 
 def _always(_: Plan) -> bool:
     return True
+
+
+def _if_used(name: str) -> Callable[[Plan], bool]:
+    """Return whether the plan's method and family of models have a setting."""
+
+    def applies(plan: Plan) -> bool:
+        assert plan.provider != "local"
+        unused = PLATFORMS[plan.provider].list_unused(plan, plan.platform_settings)
+        return name not in unused
+
+    return applies
 
 
 def _if_method(method: str) -> Callable[[Plan], bool]:
@@ -168,6 +184,81 @@ _FOUNDRY = [
     _define("foundry", "base_deployment", "A deployment of the base model, which the tuned one is "
             "compared with.", empty="none", advanced=True),
 ]  # fmt: skip
+_BEDROCK = [
+    _define("bedrock", "region", "Where the job runs. Each model is trained in one region only; the bucket "
+            "must be there, too.", empty="that of the profile"),
+    _define("bedrock", "bucket", "An S3 bucket of yours, without s3://. The rows go there, and Bedrock "
+            "writes its metrics there.", empty="needed"),
+    _define("bedrock", "role", "Name or ARN of the IAM role with which Bedrock reads and writes the bucket. "
+            "Before the upload its policies are checked, and printed where something is missing.",
+            empty="needed"),
+    _define("bedrock", "epochCount", "Passes over the rows. Nova: 1 to 5; Llama: 1 to 10; reinforcement: "
+            "1 to 50. Each is billed."),
+    _define("bedrock", "learningRate", "Nova: 1e-6 to 1e-4, auto is 1e-5. Llama: 5e-6 to 0.1, auto is "
+            "1e-4. Reinforcement: 1e-7 to 1e-3."),
+    _define("bedrock", "learningRateWarmupSteps", "Nova: steps over which the learning rate rises, 0 to "
+            "100; auto is 10.", applies=_if_used("learningRateWarmupSteps")),
+    _define("bedrock", "grader", "ARN of the Lambda function that scores the answers; ftwizard grader lambda "
+            "FILE writes one.", applies=_if_used("grader"), empty="needed"),
+    _define("bedrock", "reasoningEffort", "How much the model thinks while it is trained.",
+            applies=_if_used("reasoningEffort"),
+            options=[(name, name) for name in ("auto", "low", "medium", "high")]),
+    _define("bedrock", "suffix", "Beginning of the tuned model's name: letters and digits, with single - or "
+            "_ between them, at most 40.", empty="none"),
+]  # fmt: skip
+_BEDROCK_ADVANCED = [
+    _define("bedrock", "prefix", "Folder in the bucket.", advanced=True),
+    _define("bedrock", "batchSize", "Rows per step, 16 to 512.", applies=_if_used("batchSize"),
+            advanced=True),
+    _define("bedrock", "trainingSamplePerPrompt", "Answers that are sampled for each prompt, 2 to 16.",
+            applies=_if_used("trainingSamplePerPrompt"), advanced=True),
+    _define("bedrock", "maxPromptLength", "Tokens of a prompt, at least 1.",
+            applies=_if_used("maxPromptLength"), advanced=True),
+    _define("bedrock", "inferenceMaxTokens", "Tokens of a sampled answer, at least 1.",
+            applies=_if_used("inferenceMaxTokens"), advanced=True),
+    _define("bedrock", "evalInterval", "Steps between evaluations, 1 to 100.",
+            applies=_if_used("evalInterval"), advanced=True),
+    _define("bedrock", "kms_key", "ARN of a KMS key of yours for the tuned model.", empty="a key of AWS",
+            advanced=True),
+]  # fmt: skip
+_MANTLE = [
+    _define("mantle", "grader", "ARN of the Lambda function that scores the answers; ftwizard grader lambda "
+            "FILE writes one.", empty="needed"),
+    _define("mantle", "n_epochs", "Passes over the prompts, at least 1."),
+    _define("mantle", "batch_size", "Prompts per step, at least 1."),
+    _define("mantle", "learning_rate_multiplier", "Factor on the platform's own learning rate, above 0."),
+]  # fmt: skip
+_VERTEX = [
+    _define("vertex", "project", "The project that is billed.", empty="that of the login"),
+    _define("vertex", "location", "Region of the job. Gemini is tuned in us-central1 and europe-west4, and "
+            "then answers in all of the US or of Europe. Open models also take global: Google chooses.",
+            empty="from the environment"),
+    _define("vertex", "bucket", "A Cloud Storage bucket of yours, without gs://, in or around the location. "
+            "The rows go there; open models write their weights there.", empty="needed"),
+    _define("vertex", "epoch_count", "Passes over the rows, 1 to 100. It is always sent: Google's own choice "
+            "for few rows can be 40, and each is billed."),
+    _define("vertex", "adapter_size", "LoRA rank. Gemini: 1 to 16; open models: 1, 4, 8, 16 or 32.",
+            applies=_if_used("adapter_size"),
+            options=[("auto", "auto"), *((size, str(size)) for size in (1, 2, 4, 8, 16, 32))]),
+    _define("vertex", "learning_rate_multiplier", "Factor on Google's own learning rate, above 0 and at most "
+            "10; auto is 1.", applies=_if_used("learning_rate_multiplier")),
+    _define("vertex", "tuning_mode", "An adapter, or all weights. auto: an adapter where the model has one.",
+            applies=_if_used("tuning_mode"),
+            options=[("auto", "auto"), ("TUNING_MODE_PEFT_ADAPTER", "adapter"),
+                     ("TUNING_MODE_FULL", "all weights")]),
+    _define("vertex", "learning_rate", "Peak learning rate, above 0. Google advises 2e-4 for adapters, and "
+            "1e-5 to 5e-5 for all weights.", applies=_if_used("learning_rate")),
+    _define("vertex", "batch_size", "Rows per step, at least 1.", applies=_if_used("batch_size")),
+    _define("vertex", "suffix", "Beginning of the tuned model's name, at most 80 characters.",
+            empty="none"),
+]  # fmt: skip
+_VERTEX_ADVANCED = [
+    _define("vertex", "prefix", "Folder in the bucket.", advanced=True),
+    _define("vertex", "export_last_checkpoint_only", "Gemini. yes: only the model of the last epoch; no: one "
+            "of each epoch, up to 10, each with an endpoint.", label="last checkpoint only",
+            options=[(True, "yes"), (False, "no")],
+            applies=_if_used("export_last_checkpoint_only"), advanced=True),
+]  # fmt: skip
 _SETTINGS: dict[HostedProvider, list[HostedSetting]] = {
     "openai": [*_list_openai("openai"), *_list_suffix_and_seed("openai", "seed", 64),
                _COMMON_END["usd"], _wandb("openai"), _COMMON_END["cancel"]],
@@ -175,6 +266,9 @@ _SETTINGS: dict[HostedProvider, list[HostedSetting]] = {
                 _COMMON_END["usd"], *_FOUNDRY[1:], _wandb("foundry"), _COMMON_END["cancel"]],
     "together": [*_TOGETHER[:8], *_list_suffix_and_seed("together", "random_seed", 40),
                  _COMMON_END["usd"], *_TOGETHER[8:], _wandb("together"), _COMMON_END["cancel"]],
+    "bedrock": [*_BEDROCK, _COMMON_END["usd"], *_BEDROCK_ADVANCED, _COMMON_END["cancel"]],
+    "mantle": [*_MANTLE, _COMMON_END["usd"], _COMMON_END["cancel"]],
+    "vertex": [*_VERTEX, _COMMON_END["usd"], *_VERTEX_ADVANCED, _COMMON_END["cancel"]],
 }  # fmt: skip
 
 
@@ -185,6 +279,21 @@ def list_settings(service: HostedProvider) -> list[HostedSetting]:
     method = _define(service, name, describe_methods(service), options=options)
     rows = [method, *_SETTINGS[service]]
     return sorted(rows, key=lambda row: row.setting.advanced)
+
+
+def with_region(draft: Draft) -> Draft:
+    """Return a draft with a region that trains its model: the one of the login, else the first."""
+    plan = draft.plan
+    if plan.provider == "local" or not (name := plan.platform_settings.REGION):
+        return draft
+    model = model_limits.find_model(plan)
+    regions = model.regions if model else ()
+    if not regions or getattr(plan.platform_settings, name) in regions:
+        return draft
+    login = draft.account.login if draft.account else None
+    region = login.region if login and login.region in regions else regions[0]
+    changed = msgspec.structs.replace(plan.platform_settings, **{name: region})
+    return draft.with_plan(**{plan.provider: changed})
 
 
 def describe_methods(service: HostedProvider) -> str:

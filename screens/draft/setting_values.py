@@ -18,7 +18,7 @@ from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingCh
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models.hub import is_folder
 from ftwizard.plan import export_forms
-from ftwizard.plan.checks import check_plan
+from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft, get_absolute_path
@@ -173,6 +173,15 @@ def find_problem(plan: Plan) -> str:
     except FtwizardError as error:
         return error.text if error.exit_code != DECLINED else ""
     return ""
+
+
+def find_new_problem(before: Plan, after: Plan) -> str:
+    """Describe a contradiction that a change makes; empty if it makes none.
+
+    What was wrong before, such as a setting that is still missing, does not keep others from a change.
+    """
+    old = {problem.text for problem in find_problems(before)}
+    return next((each.text for each in find_problems(after) if each.text not in old), "")
 
 
 def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:

@@ -182,7 +182,7 @@ def ask_model(prompter: Prompter, draft: Draft) -> Draft:
                 chosen = prompter.ask_line("Model id", name, check=_require_text)
             same = chosen == draft.plan.model.name
             model = draft.plan.model if same else schema.Model(name=chosen)
-            return draft.with_plan(model=model)
+            return hosted_settings.with_region(draft.with_plan(model=model))
 
 
 def ask_settings(prompter: Prompter, draft: Draft) -> Draft:
@@ -232,7 +232,7 @@ def _ask_setting(prompter: Prompter, draft: Draft, row: HostedSetting) -> Draft:
         if setting.name == "grader" and parsed:
             parsed = drafts.get_absolute_path(parsed)
         changed = setting_values.with_value(draft, setting, parsed)
-        if problem := setting_values.find_problem(changed.final_plan):
+        if problem := setting_values.find_new_problem(draft.final_plan, changed.final_plan):
             raise ValueError(problem)
         return parsed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ftwizard.plan.platforms.model_limits import find_bound_problems, find_region_problems
 from ftwizard.plan.platforms.rules import AT_LEAST_1, PlatformChecks, Problem, Rules
 from ftwizard.plan.schema import Bedrock, Mantle, Plan
 
@@ -14,6 +15,7 @@ MAX_SUFFIX = 40
 """ftwizard appends a mark of the run."""
 REINFORCEMENT = ("maxPromptLength", "trainingSamplePerPrompt", "inferenceMaxTokens", "reasoningEffort", "evalInterval", "grader")  # fmt: skip
 SUPERVISED = ("learningRateWarmupSteps",)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _NAME = re.compile(r"[0-9a-zA-Z](?:[_-]?[0-9a-zA-Z])*\Z")
 _LAMBDA = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]+(?::[a-zA-Z0-9$_-]+)?\Z")  # fmt: skip
 _RECIPE_NAMES = {
@@ -36,6 +38,15 @@ _MANTLE_RULES: Rules = (
 
 
 def _find_problems(settings: Bedrock) -> Iterator[Problem]:
+    if not settings.bucket:
+        hint = "Name an S3 bucket of yours in the region of the job, without s3://."
+        yield "bucket", "is missing: the rows and the job's metrics go there.", hint
+    elif not _BUCKET.match(settings.bucket):
+        hint = "Give its name alone, without s3:// and folder: prefix has the folder."
+        yield "bucket", "is not the name of an S3 bucket.", hint
+    if not settings.role:
+        hint = "Name an IAM role that Bedrock may assume and that may read and write the bucket."
+        yield "role", "is missing: Bedrock reads the rows with it.", hint
     is_reinforced = settings.customizationType == "REINFORCEMENT_FINE_TUNING"
     default = Bedrock()
     for name in SUPERVISED if is_reinforced else REINFORCEMENT:
@@ -65,13 +76,21 @@ def _find_mantle_problems(settings: Mantle) -> Iterator[Problem]:
     yield from _find_grader_problems(settings.grader)
 
 
-def _find_file_problems(plan: Plan, settings: Bedrock | Mantle) -> Iterator[Problem]:
-    return iter(())
+def _find_file_problems(plan: Plan, settings: Bedrock) -> Iterator[Problem]:
+    yield from find_region_problems(plan, settings)
+    if settings.customizationType == "REINFORCEMENT_FINE_TUNING":
+        return
+    yield from find_bound_problems(plan, settings)
+    if plan.target == "bedrock-llama" and settings.learningRateWarmupSteps != "auto":
+        yield "learningRateWarmupSteps", "is set, but it is for Nova only.", "Remove it."
 
 
-def _list_unused(settings: Bedrock) -> list[str]:
-    is_reinforced = settings.customizationType == "REINFORCEMENT_FINE_TUNING"
-    return [*(SUPERVISED if is_reinforced else REINFORCEMENT)]
+def _list_unused(plan: Plan, settings: Bedrock) -> list[str]:
+    if settings.customizationType == "REINFORCEMENT_FINE_TUNING":
+        return [*SUPERVISED]
+    # Every model that is not reinforced has batches of one row.
+    own = [] if plan.target == "bedrock-nova" else ["learningRateWarmupSteps"]
+    return [*REINFORCEMENT, "batchSize", *own]
 
 
 CHECKS = PlatformChecks(
@@ -79,8 +98,8 @@ CHECKS = PlatformChecks(
     find_problems=_find_problems, find_file_problems=_find_file_problems,
 )  # fmt: skip
 MANTLE_CHECKS = PlatformChecks(
-    rules=_MANTLE_RULES, max_suffix=0, list_unused=lambda settings: [],
+    rules=_MANTLE_RULES, max_suffix=0, list_unused=lambda plan, settings: [],
     recipe_names={"epochs": "n_epochs", "batch_size": "batch_size",
                   "learning_rate": "learning_rate_multiplier"},
-    find_problems=_find_mantle_problems, find_file_problems=_find_file_problems,
+    find_problems=_find_mantle_problems, find_file_problems=lambda plan, settings: iter(()),
 )  # fmt: skip

@@ -73,7 +73,7 @@ def _find_file_problems(plan: Plan, settings: OpenAI) -> Iterator[Problem]:
         yield "method", "is reinforcement, which needs validation data.", VALIDATION_HINT
 
 
-def _list_unused(settings: OpenAI) -> list[str]:
+def _list_unused(plan: Plan, settings: OpenAI) -> list[str]:
     unused = [] if settings.method == "dpo" else ["beta"]
     return unused + ([] if settings.method == "reinforcement" else [*REINFORCEMENT])
 

@@ -28,8 +28,8 @@ class PlatformChecks(NamedTuple):
     """The platform's own name for a setting of ``recipe``."""
     max_suffix: int
     """Characters of a suffix."""
-    list_unused: Callable[[Any], list[str]]
-    """List the settings that the chosen method does not use."""
+    list_unused: Callable[[Plan, Any], list[str]]
+    """List the settings that the chosen method, or the family of the model, does not use."""
     find_problems: Callable[[Any], Iterator[Problem]]
     """Find settings that do not fit each other."""
     find_file_problems: Callable[[Plan, Any], Iterator[Problem]]

@@ -94,7 +94,7 @@ def _find_file_problems(plan: Plan, settings: Together) -> Iterator[Problem]:
         yield "n_evals", f"is {settings.n_evals}, {problem}", VALIDATION_HINT
 
 
-def _list_unused(settings: Together) -> list[str]:
+def _list_unused(plan: Plan, settings: Together) -> list[str]:
     unused = ["train_on_inputs" if settings.training_method == "dpo" else "dpo_beta"]
     unused += [] if settings.lora else LORA
     return unused + ([] if settings.early_stopping_enabled else [*EARLY_STOPPING])

@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan import schema
 from ftwizard.screens import palette, subprocesses
-from ftwizard.screens.draft import accounts, hosted_settings, texts
+from ftwizard.screens.draft import accounts, hosted_settings, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft, Step, get_absolute_path
 from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.widgets.file_input import FileInput
@@ -42,7 +42,7 @@ class HostedSettingsPage(SettingsPage):
     )
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__(draft.with_place())
+        super().__init__(hosted_settings.with_region(draft.with_place()))
         assert self._draft.hosted is not None
         self._service: HostedProvider = self._draft.hosted
         self._settings = hosted_settings.list_settings(self._service)
@@ -90,6 +90,9 @@ class HostedSettingsPage(SettingsPage):
 
     # --- answers ----------------------------------------------------------------------------
 
+    def on_file_input_edited(self) -> None:
+        self._show_rows()  # other families of models have other settings
+
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._show_rows()
         if event.row.setting.name in hosted_settings.METHOD_NAMES:
@@ -98,8 +101,11 @@ class HostedSettingsPage(SettingsPage):
             self.query_one(FileInput).suggest_from(suggest)
 
     def _show_rows(self) -> None:
-        """Show the settings that count with the others."""
+        """Show the settings that count with the others, and the region of the model."""
         plan = self._read_rows()[0].plan
+        region = self._find_region_row()
+        if region is not None and not region.is_changed:
+            region.put(setting_values.get_value(plan, region.setting), "of the model")
         for row in self.query(SettingRow):
             row.set_class(not self._applies[row.setting.name](plan), "unused")
 
@@ -109,7 +115,16 @@ class HostedSettingsPage(SettingsPage):
         name = self.query_one(FileInput).value
         if name != draft.plan.model.name:
             draft = draft.with_plan(model=schema.Model(name=name))
-        return self._read_changes(draft, None)
+        draft, problem = self._read_changes(draft, None)
+        region = self._find_region_row()
+        if region is not None and not region.is_changed:
+            draft = hosted_settings.with_region(draft)
+        return draft, problem
+
+    def _find_region_row(self) -> SettingRow | None:
+        """Return the row of the region, which follows the model until the person types another."""
+        name = schema.HOSTED_PROVIDERS[self._service].REGION
+        return self._find_row(f"{self._service}.{name}") if name else None
 
     def _find_problem(self, draft: Draft) -> Problem | None:
         """Return what the platform would refuse; risks do not count."""

@@ -10,7 +10,10 @@ import pytest
 
 from ftwizard import kept_keys
 from ftwizard.catalog.account import AccountModel, AccountReport, Login
+from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.plan import schema
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.hosted_settings import list_settings
 from ftwizard.screens.plain import data, hosted, provider
 from ftwizard.screens.plain.prompts import CONTINUE, UserQuit
 from tests.doubles.openai_service import RunningService
@@ -94,3 +97,42 @@ def test_a_place_that_refuses_offers_the_next(openai_service: RunningService) ->
     with pytest.raises(UserQuit):  # there is no key for it
         hosted.ask_account(asker := Scripted("elsewhere"), draft)
     assert asker.questions[-1].startswith("Key (AZURE_OPENAI_API_KEY)")
+
+
+def test_what_a_bucket_platform_needs_is_asked_for_one_by_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draft = Draft(FACTS).with_provider("cloud").with_platform("bedrock").with_place()
+    draft = draft.with_check(schema.Files(train="rows.jsonl"), None)
+    draft = hosted.ask_model(Scripted("", "llama-3.3-70b"), draft)
+    assert draft.plan.bedrock.region == "us-west-2"
+    asker = Scripted(
+        "region", "us-east-1", "us-west-2", "bucket", "s3://rows", "rows", "epochCount", "11", "2",
+        CONTINUE, "role", "ftwizard-bedrock", CONTINUE,
+    )  # fmt: skip
+    draft = hosted.ask_settings(asker, draft)
+    settings = draft.final_plan.bedrock
+    assert (settings.bucket, settings.role) == ("rows", "ftwizard-bedrock")
+    wrong = " ".join(asker.refused)
+    assert "but Llama 3.3 70B is trained in us-west-2" in wrong
+    assert "without s3://" in wrong and "Llama 3.3 70B takes 1 to 10" in wrong
+    assert "bedrock.role is missing" in " ".join(capsys.readouterr().out.split())
+
+
+def test_other_families_of_models_have_other_settings() -> None:
+    def list_names(service: HostedProvider, model: str, **changes: Any) -> set[str]:
+        plan = Draft(FACTS).with_provider("cloud").with_platform(service).with_place().plan
+        settings = msgspec.structs.replace(plan.platform_settings, **changes)
+        plan = msgspec.structs.replace(plan, model=schema.Model(name=model), **{service: settings})
+        return {row.setting.name for row in list_settings(service) if row.applies(plan)}
+
+    gemini, gemma = list_names("vertex", "gemini-3.5-flash"), list_names("vertex", "gemma-3-27b")
+    assert gemini - gemma == {"learning_rate_multiplier", "export_last_checkpoint_only"}
+    assert gemma - gemini == {"learning_rate", "batch_size", "tuning_mode"}
+    assert "adapter_size" not in list_names("vertex", "qwen3-8b"), "it is tuned in full only"
+    nova, llama = list_names("bedrock", "nova-lite"), list_names("bedrock", "llama-3.3-70b")
+    assert nova - llama == {"learningRateWarmupSteps"} and llama <= nova
+    rft = list_names("bedrock", "nova-2-lite", customizationType="REINFORCEMENT_FINE_TUNING")
+    assert {"grader", "batchSize", "reasoningEffort"} <= rft - nova
+    assert "learningRateWarmupSteps" not in rft
+    assert {"bucket", "role", "region"}.isdisjoint(list_names("mantle", "gpt-oss-20b"))

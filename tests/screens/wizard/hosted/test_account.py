@@ -21,8 +21,10 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import accounts, draft_document
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.hosted.account import AccountPage
 from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
+from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.doubles.openai_service import RunningService
 from tests.screens.costs.helpers import FACTS
 from tests.screens.frames import (
@@ -273,3 +275,55 @@ def test_without_a_login_the_command_is_named_and_enter_tries_again(
 
     (step,) = on_page(AccountPage, VERTEX, (80, 24), play)
     assert step.direction == 1 and step.draft.target == "vertex-gemini"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_settings_of_a_bucket_follow_the_model(size: tuple[int, int]) -> None:
+    draft = replace(BEDROCK, account=AWS_REPORT)
+    draft = draft.with_plan(model=schema.Model(name="amazon.nova-lite-v1:0:300k"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        name = f"hosted-settings-bedrock-{size[0]}x{size[1]}"
+        assert_frame(name, await wait_for_stable_frame(pilot))
+        page = pilot.app.screen
+        region = page.query_one("#setting-region", SettingRow)
+        assert region.field.value == "us-east-1" and not region.has_class("unused")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "✗ bucket is missing: the rows and the job's metrics go there.")
+        await pilot.press(*"rows", "enter")
+        await wait_for_text(pilot, "✗ role is missing")
+        await pilot.press(*"tuner")
+        page.query_one("#model-name", FileInput).query_one(
+            Input
+        ).value = "meta.llama3-3-70b-instruct-v1:0:128k"
+        await until(pilot, lambda: region.field.value == "us-west-2")
+        assert page.query_one("#setting-learningRateWarmupSteps").has_class("unused")
+        await pilot.press("enter")
+
+    (step,) = on_page(HostedSettingsPage, draft, size, play)
+    settings = step.draft.final_plan.bedrock
+    assert (settings.region, settings.bucket, settings.role) == ("us-west-2", "rows", "tuner")
+    assert (step.direction, step.draft.plan.target) == (1, "bedrock-llama")
+
+
+def test_the_settings_of_vertex_are_those_of_the_family() -> None:
+    draft = VERTEX.with_plan(model=schema.Model(name="gemini-3.5-flash"))
+    login = Login(source="application default credentials", region="europe-west4")
+    draft = replace(draft, account=AccountReport(
+        provider="vertex", name="Vertex AI", ready=True, key=None, login=login
+    ))  # fmt: skip
+
+    async def play(pilot: Pilot[Any]) -> None:
+        assert_frame("hosted-settings-vertex-80x24", await wait_for_stable_frame(pilot))
+        page = pilot.app.screen
+        page.query_one("#setting-bucket", SettingRow).field.value = "rows"
+        page.query_one("#setting-adapter_size", SettingRow).field.value = "32"
+        page.query_one("#setting-adapter_size", SettingRow).field.focus()
+        await pilot.press("enter")
+        await wait_for_text(pilot, "✗ adapter_size is 32, which Gemini 3.5 Flash does not have.")
+        page.query_one("#setting-adapter_size", SettingRow).field.value = "8"
+        await pilot.press("enter")
+
+    (step,) = on_page(HostedSettingsPage, draft, (80, 24), play)
+    settings = step.draft.final_plan.vertex
+    assert (settings.location, settings.adapter_size) == ("europe-west4", 8)
