@@ -14,6 +14,10 @@ import msgspec
 import pytest
 
 from ftwizard.cli import parser
+from ftwizard.graders.grader_file import parse_grader
+from ftwizard.graders.handler import LambdaFunction
+from ftwizard.graders.process import Grade
+from ftwizard.graders.trial import GradedItem, Trial, TrialFinding, TrialRow, try_grader
 from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
@@ -197,6 +201,20 @@ def test_every_command_in_the_documents_exists_with_its_options(document: Path) 
         if name in parsers:
             options = set(parsers[name]._option_string_actions)
             assert (name, set(OPTION.findall(rest)) - options) == (name, set())
+
+
+def test_the_grader_in_the_documents_tells_right_from_wrong(tmp_path: Path) -> None:
+    source = read_page("openai").partition("```python\n")[2].partition("```")[0]
+    grader = parse_grader(source, str(tmp_path / "grader.py"))
+    Path(grader.path).write_text(source)
+    items = [
+        GradedItem(line=n, item={"reference_answer": str(n)}, reference=str(n)) for n in range(3)
+    ]
+    assert try_grader(grader, items).verdict == "ok"
+    fields = {*Trial.__struct_fields__, *TrialRow.__struct_fields__, *Grade.__struct_fields__}
+    fields |= {*TrialFinding.__struct_fields__, *LambdaFunction.__struct_fields__}
+    page = read_page("json")
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
 
 
 def test_fields_of_a_hosted_run_are_documented() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.graders.template import GraderKind
 from ftwizard.quantity import Figure, today
 from ftwizard.text import format_count
 
@@ -73,7 +75,7 @@ def read_evidence(report: DataReport) -> Evidence:
     """Return the evidence in a data check report."""
     by_code = {finding.code: finding for finding in report.findings}
     changing, subject = by_code.get(CHANGING_FACTS_CODE), by_code.get(SUBJECT_FACTS_CODE)
-    gradable = detect_gradable(_preview_answers(report.preview))
+    gradable = detect_gradable(*_preview_answers(report.preview))
     return Evidence(
         path=report.path, format=report.format, rows=report.rows, usable=report.usable,
         tokens=_to_figure(report.tokens) if report.tokens else None,
@@ -134,7 +136,7 @@ def _warn_of_subject(data: Evidence) -> FineTuningWarning | None:
     )
 
 
-Kind = Literal["number", "json", "code", "choice"]
+Kind = Literal["number", "json", "code", "choice", "quote"]
 MIN_SHARE = 0.8
 """Share of answers of one kind from which the task counts as that kind."""
 MIN_ANSWERS = 20
@@ -142,6 +144,7 @@ MAX_CHOICES = 20
 """Largest number of distinct answers of a choice, each used ``MIN_REPEATS`` times on average."""
 MIN_REPEATS = 5
 MAX_CHOICE_CHARACTERS = 60
+MIN_QUOTE_CHARACTERS = 2
 _FINAL = re.compile(
     r"(?:####|\\boxed\{|answer is:?|=)\s*\$?(-?[\d.,/]+)\}?\s*[.$]*\s*$", re.IGNORECASE
 )
@@ -153,7 +156,14 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     "json": ("are JSON", "compare the fields"),
     "code": ("are code", "run its tests"),
     "choice": ("are one of a few choices", "compare the text"),
+    "quote": ("are short texts from their prompts", "compare the text"),
 }
+_TEMPLATES: dict[Kind, GraderKind] = {
+    "number": "number", "json": "json", "choice": "exact", "quote": "exact"
+}  # fmt: skip
+"""The example of the template for each kind; code needs a grader of its own."""
+_REFERENCES = ("reference_answer", "answer", "reference", "ground_truth", "solution", "label")
+"""Fields with the right answer, in rows without one in their messages."""
 
 
 class GradableAnswers(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,14 +183,24 @@ class RftSuggestion(Sourced, frozen=True, kw_only=True):
     caution: str
     where: tuple[str, ...]
     """Services that offer it."""
+    command: str = ""
+    """It writes a grader for such answers; empty where the template has no example."""
 
 
-def detect_gradable(answers: Iterable[str]) -> GradableAnswers | None:
-    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
-    texts = [answer.strip() for answer in answers if answer.strip()]
+def detect_gradable(answers: Iterable[str], prompts: Sequence[str] = ()) -> GradableAnswers | None:
+    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few.
+
+    ``prompts``: the last message of the user before each answer.
+    """
+    pairs = [
+        (text, prompt)
+        for answer, prompt in itertools.zip_longest(answers, prompts, fillvalue="")
+        if (text := answer.strip())
+    ]
+    texts = [text for text, _ in pairs]
     if len(texts) < MIN_ANSWERS:
         return None
-    counts = Counter(kind for text in texts if (kind := _kind(text)))
+    counts = Counter(kind for text, prompt in pairs if (kind := _kind(text, prompt)))
     different = len(set(texts))
     short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
     if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
@@ -196,7 +216,7 @@ def detect_gradable(answers: Iterable[str]) -> GradableAnswers | None:
     )
 
 
-def _kind(text: str) -> Kind | None:
+def _kind(text: str, prompt: str) -> Kind | None:
     if text[0] in "[{" and _is_json(text):
         return "json"
     if _NUMBER.fullmatch(text) or _FINAL.search(text):
@@ -204,7 +224,8 @@ def _kind(text: str) -> Kind | None:
     if _FENCE.match(text) or _CODE.match(text):
         inner = text.strip("`").partition("\n")[2].strip()
         return "json" if text.startswith("```json") and _is_json(inner) else "code"
-    return None
+    is_short = MIN_QUOTE_CHARACTERS <= len(text) <= MAX_CHOICE_CHARACTERS
+    return "quote" if is_short and text.casefold() in prompt.casefold() else None
 
 
 def _is_json(text: str) -> bool:
@@ -234,19 +255,41 @@ def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
             for platform in catalog().provider("cloud").platforms
             if any("RFT" in claim.statement for claim in platform.special)
         ),
+        command=f"ftwizard grader new grader.py --kind {_TEMPLATES[gradable.kind]}"
+        if gradable.kind in _TEMPLATES
+        else "",
         as_of="2026-04",
         source="End-to-End Fine-Tuning Pipeline (article, edition 2026-04): mathematics, code, "
         "structured extraction",
     )
 
 
-def _preview_answers(preview: Sequence[RowPreview]) -> list[str]:
-    """Return the last assistant message of each row in a report's preview, if it is plain text."""
-    texts: list[str] = []
+def describe_template(rft: RftSuggestion) -> str:
+    """Return a sentence with the command that writes a grader; empty where there is none."""
+    return f"Template of a grader: {rft.command}" if rft.command else ""
+
+
+def _preview_answers(preview: Sequence[RowPreview]) -> tuple[list[str], list[str]]:
+    """Return the right answer of each row in a report's preview, and the user's message before it.
+
+    That is the last message of the assistant, if it is plain text; of a prompt, a field of the row.
+    """
+    answers: list[str] = []
+    prompts: list[str] = []
     for row in preview:
         turns = [*row.example["messages"], *row.example["chosen"]]
-        for turn in reversed(turns):
-            if turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
-                texts.append(turn["content"])
-                break
-    return texts
+        answer = next((turn for turn in reversed(turns) if turn.get("role") == "assistant"), None)
+        text = answer.get("content") if answer else _get_reference(row.example.get("extra"))
+        user: dict[str, object] = next(
+            (turn for turn in reversed(turns) if turn.get("role") == "user"), {}
+        )
+        if isinstance(text, str):
+            answers.append(text)
+            prompts.append(prompt if isinstance(prompt := user.get("content"), str) else "")
+    return answers, prompts
+
+
+def _get_reference(extra: object) -> str | None:
+    fields = extra if isinstance(extra, dict) else {}
+    value = next((fields[name] for name in _REFERENCES if fields.get(name) is not None), None)
+    return value if value is None or isinstance(value, str) else json.dumps(value)

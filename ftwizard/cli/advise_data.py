@@ -100,7 +100,8 @@ def print_report(
         )
         lines.append((label, f"{again.message} Lines: {numbers}."))
     if rft := data_evidence.rft:
-        lines.append(("RFT", f"{rft.reason} {rft.caution} Offered by {', '.join(rft.where)}."))
+        offered = f"Offered by {', '.join(rft.where)}. {evidence.describe_template(rft)}".rstrip()
+        lines.append(("RFT", f"{rft.reason} {rft.caution} {offered}"))
     out.print(output.build_pair_table(lines))
     label = catalog().need(planned_size(facts, answers)).label
     _print_costs(out, report.cost_by_provider(data_evidence, facts, answers, today), label)

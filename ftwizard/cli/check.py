@@ -47,7 +47,8 @@ def check(arguments: argparse.Namespace) -> int:
             raise
     report = msgspec.structs.replace(report, source=source, repairs=repairs or msgspec.UNSET)
     lines = [*_repair_lines(repairs), ""] if repairs else []
-    output.print_report(arguments, report, [*lines, *_report_lines(report)])
+    more = [] if arguments.json else _suggestion_lines(report)
+    output.print_report(arguments, report, [*lines, *_report_lines(report), *more])
     if repairs:
         return 1 if repairs.left_out else 0
     return 0 if report.verdict != "error" else 1
@@ -175,6 +176,17 @@ def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     if report.validation:
         yield ""
         yield from _report_lines(report.validation, "validation: ")
+
+
+def _suggestion_lines(report: DataReport) -> list[str]:
+    """Return what else the rows suggest: reinforcement where answers are verifiable."""
+    from ftwizard.advice import evidence
+
+    rft = evidence.read_evidence(report).rft if report.usable else None
+    if rft is None:
+        return []
+    template = evidence.describe_template(rft)
+    return [f"· {rft.reason} {rft.caution}", *([f"  {template}"] if template else [])]
 
 
 def _token_lines(report: DataReport) -> Iterator[str]:

@@ -71,10 +71,16 @@ def read_grader(path: Path) -> GraderFile:
             f"{shown} has {format_bytes(size)}; OpenAI takes {format_bytes(MAX_SOURCE_BYTES)}.",
             "Move data out of it, into fields of the rows.",
         )
+    return parse_grader(source, str(path))
+
+
+def parse_grader(source: str, path: str) -> GraderFile:
+    """Return the grader with that source; raise FtwizardError for one that cannot be used."""
+    shown = make_visible(path, 200)
     tree = _parse(source, shown)
     _check_function(tree, shown)
     return GraderFile(
-        path=str(path),
+        path=path,
         source=source,
         fields=tuple(dict.fromkeys(_iterate_fields(tree))),
         modules=tuple(dict.fromkeys(_iterate_modules(tree))),

@@ -334,7 +334,8 @@ class OpenAI(PlatformSettings, frozen=True, kw_only=True):
     eval_samples: int | Auto = "auto"
     """With ``reinforcement``: samples of an evaluation."""
     grader: dict[str, Any] | str | None = None
-    """With ``reinforcement``: OpenAI's grader object, or a JSON or YAML file with one."""
+    """With ``reinforcement``: OpenAI's grader object, a JSON or YAML file with one, or a Python file
+    with the function ``grade(sample, item)``."""
     suffix: str | None = None
     """Part of the tuned model's name, 1–64 characters."""
     seed: int | None = None

@@ -92,8 +92,8 @@ def _list_openai(part: HostedProvider) -> list[HostedSetting]:
                 "or auto. Lower it if the validation loss rises early."),
         _define(part, "beta", "Penalty for leaving the base model, above 0 and at most 2, or auto. Lower "
                 "values follow the preferences more.", applies=_IS_DPO),
-        _define(part, "grader", "A JSON or YAML file with the grader object that scores the answers. It "
-                "is validated before anything is uploaded.", applies=_IS_REINFORCEMENT, empty="none"),
+        _define(part, "grader", "What scores the answers: a Python file (ftwizard grader new FILE.py), "
+                "or a JSON or YAML file with the grader object. It is validated before anything is uploaded.", applies=_IS_REINFORCEMENT, empty="none"),
         _define(part, "reasoning_effort", "How much the model thinks while it is trained.",
                 applies=_IS_REINFORCEMENT,
                 options=[(name, name) for name in ("default", "low", "medium", "high")]),

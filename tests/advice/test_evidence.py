@@ -112,6 +112,44 @@ def test_check_report_of_json_answers_suggests_rft(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "command"),
+    [("number", "--kind number"), ("json", "--kind json"), ("choice", "--kind exact"),
+     ("quote", "--kind exact"), ("code", "")],
+)  # fmt: skip
+def test_a_suggestion_has_the_command_for_a_template_of_its_kind(
+    kind: evidence.Kind, command: str
+) -> None:
+    gradable = evidence.GradableAnswers(kind=kind, share=1, looked_at=30)
+    rft = evidence.suggest_rft(gradable)
+    assert rft is not None and rft.command.endswith(command) and bool(rft.command) == bool(command)
+    assert rft.command in evidence.describe_template(rft)
+
+
+def test_short_texts_from_the_prompt_are_verifiable_and_small_talk_is_not(tmp_path: Path) -> None:
+    names = [(f"Who signed order {n}? Signed: Ada{n} Byron.", f"Ada{n} Byron") for n in range(30)]
+    quoted = evidence.read_evidence(check_rows(tmp_path, names))
+    assert quoted.verifiable is not None and quoted.verifiable.kind == "quote"
+    talk = [(f"hey, number {n} here", f"sure thing, friend {n} of mine") for n in range(30)]
+    assert evidence.read_evidence(check_rows(tmp_path, talk)).rft is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kind"),
+    [("reference_answer", '{"id": %s}', "json"), ("answer", "%s", "number"), ("id", "%s", None)],
+)
+def test_rows_for_reinforcement_have_their_answers_in_a_field(
+    tmp_path: Path, field: str, value: str, kind: str | None
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    prompt = [{"role": "user", "content": "?"}]
+    rows = [{"messages": prompt, field: json.loads(value % n)} for n in range(30)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run.check_files(file, CheckOptions(target="openai-rft", count="no", near=False))
+    verifiable = evidence.read_evidence(report).verifiable
+    assert (verifiable.kind if verifiable else None) == kind
+
+
+@pytest.mark.parametrize(
     "changes",
     [{"rows": "x"}, {"findings": [{}]}, {"tokens": 3}, {"preview": [3]}, {"path": None}],
 )

@@ -21,6 +21,10 @@ RESERVED_METADATA = "ftwizard_run"
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 512
 REINFORCEMENT = ("reasoning_effort", "compute_multiplier", "eval_interval", "eval_samples", "grader")  # fmt: skip
+GRADER_HINT = (
+    "Write OpenAI's grader object (type, name, …), name a JSON or YAML file with it, or a Python file."
+    " Template: ftwizard grader new FILE.py"
+)
 _RECIPE_NAMES = {
     "epochs": "n_epochs", "batch_size": "batch_size", "seed": "seed",
     "learning_rate": "learning_rate_multiplier",
@@ -52,7 +56,7 @@ def _find_problems(settings: OpenAI) -> Iterator[Problem]:
         yield (
             "grader",
             "is missing: reinforcement needs one to score the answers.",
-            "Write OpenAI's grader object (type, name, …), or name a JSON or YAML file with it.",
+            GRADER_HINT,
         )
     if len(settings.metadata) > MAX_METADATA:
         problem = f"has {len(settings.metadata)} pairs."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,13 @@ import msgspec
 
 from ftwizard import strict_yaml
 from ftwizard.errors import FtwizardError
+from ftwizard.graders.grader_file import (
+    find_reference,
+    is_python,
+    parse_grader,
+    read_grader,
+)
+from ftwizard.graders.trial import GradedItem, Trial, try_grader
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import OpenAI
 from ftwizard.providers.base import ProviderError
@@ -24,7 +33,6 @@ from ftwizard.text import format_count, make_visible
 
 TRIAL_ROWS = 10
 _REFERENCE = re.compile(r"\{\{\s*item\.([A-Za-z_]\w*)")
-_NOT_ITEM = {"messages", "tools", "parallel_tool_calls"}
 
 
 class GraderTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +65,10 @@ class GraderTrial(msgspec.Struct, frozen=True, kw_only=True):
 def get_grader(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
     """Return the grader of the settings; raise ProviderError if there is none."""
     if settings.grader is None:
-        hint = f"Set {provider}.grader to a grader object, or to a file with one."
+        hint = (
+            f"Set {provider}.grader to a grader object, to a JSON or YAML file with one, or to a file"
+            " of Python. Template: ftwizard grader new FILE.py"
+        )
         problem = f"{provider}.grader is missing: reinforcement needs one."
         raise ProviderError("rejected", problem, hint, code="setting")
     try:
@@ -67,9 +78,15 @@ def get_grader(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
 
 
 def load_grader(grader: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return the grader object of a plan; raise FtwizardError for a file that has none."""
+    """Return the grader object of a plan; raise FtwizardError for a file that has none.
+
+    The source of a Python file becomes a grader of the type ``python``.
+    """
     if isinstance(grader, Mapping):
         return dict(grader)
+    if is_python(grader):
+        file = read_grader(Path(grader))
+        return {"type": "python", "name": make_visible(file.name, 60), "source": file.source}
     name = make_visible(grader, 200)
     try:
         text = strict_yaml.read_text(Path(grader))
@@ -88,29 +105,22 @@ def load_grader(grader: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def find_item_fields(grader: object) -> list[str]:
-    """Return the fields of a row that a grader names in its templates, in order."""
+    """Return the fields of a row that a grader names in its templates or its source, in order."""
     return list(dict.fromkeys(_iterate_references(grader)))
 
 
 def _iterate_references(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield from _REFERENCE.findall(value)
+    elif isinstance(value, Mapping) and value.get("type") == "python":
+        with contextlib.suppress(FtwizardError):  # the platform says what is wrong with it
+            yield from parse_grader(str(value.get("source")), "grader").fields
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from _iterate_references(part)
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _iterate_references(part)
-
-
-def find_reference(row: Mapping[str, Any], fields: list[str]) -> str:
-    """Return a row's reference answer: the first field that the grader names, else the first of its
-    own fields; empty if it has none."""
-    for name in [*fields, *(name for name in row if name not in _NOT_ITEM)]:
-        value = row.get(name)
-        if value is not None:
-            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return ""
 
 
 def read_first_rows(path: Path, count: int = TRIAL_ROWS) -> list[dict[str, Any]]:
@@ -137,6 +147,39 @@ def validate_grader(client: OpenAIClient, settings: OpenAI) -> list[str]:
             raise ProviderError("rejected", error.message, hint, code=error.code) from None
         raise
     return []
+
+
+def try_here(settings: OpenAI, path: Path) -> list[str]:
+    """Run a grader of Python on this machine, on the first rows of an upload file; return cautions.
+
+    Each row's own reference is the answer, then a wrong answer. Nothing is sent. Raises ProviderError
+    if no row can be graded.
+    """
+    if not isinstance(settings.grader, str) or not is_python(settings.grader):
+        return []
+    try:
+        grader = read_grader(Path(settings.grader))
+        rows = enumerate(read_first_rows(path), start=1)
+        items = [
+            GradedItem(line=line, item=row, reference=find_reference(row, grader.fields))
+            for line, row in rows
+        ]
+        trial = try_grader(grader, items)
+    except FtwizardError as error:
+        raise ProviderError("rejected", error.message, error.hint, code="grader_failed") from None
+    if trial.rows and all(row.right_grade.problem for row in trial.rows):
+        raise ProviderError(
+            "rejected",
+            f"{trial.findings[0].message} No row was sent.",
+            f"{trial.findings[0].fix} Then: ftwizard grader try"
+            f" {make_visible(shlex.quote(settings.grader), 200)} --rows ROWS",
+            code="grader_failed",
+        )
+    return _list_cautions(trial)
+
+
+def _list_cautions(trial: Trial) -> list[str]:
+    return [f"On this machine: {finding.message} {finding.fix}" for finding in trial.findings]
 
 
 def dry_run_grader(

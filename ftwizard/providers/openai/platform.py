@@ -121,7 +121,8 @@ class OpenAIPlatform(OpenAIClient, Platform):
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
             return []
-        return graders.dry_run_grader(self, settings, path).describe()
+        here = graders.try_here(settings, path)
+        return [*here, *graders.dry_run_grader(self, settings, path).describe()]
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         return build_request(plan, self._get_settings(plan), remote, self.id)

@@ -100,7 +100,7 @@ def list_suggestions(report: DataReport) -> list[str]:
     if report.partial:
         return []
     rft = evidence.read_evidence(report).rft
-    return [f"{rft.reason} {rft.caution}"] if rft else []
+    return [f"{rft.reason} {rft.caution} {evidence.describe_template(rft)}".rstrip()] if rft else []
 
 
 def lacks_conversion(report: DataReport) -> bool:

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types.graders import PythonGrader
 
+from ftwizard.plan.schema import OpenAI, Plan
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.openai.graders import dry_run_grader
+from ftwizard.providers.openai.graders import dry_run_grader, get_grader, load_grader
 from ftwizard.providers.openai.platform import OpenAIPlatform
-from tests.providers.openai.script import GRADER, make_error, make_page, make_reinforcement
+from tests.providers.openai.script import (
+    GRADER,
+    make_error,
+    make_page,
+    make_plan,
+    make_reinforcement,
+)
 from tests.providers.scripted_service import ScriptedService
 
 
@@ -67,3 +75,81 @@ def test_a_dry_run_tells_rewards_of_0_and_failing_rows(
     service.on("POST /fine_tuning/alpha/graders/run", failing)
     with pytest.raises(ProviderError, match="all of 3 rows: sample parse error"):
         dry_run_grader(platform, make_reinforcement().openai, path)
+
+
+PYTHON = """\
+def grade(sample, item) -> float:
+    return float(sample["output_text"] == item["answer"])
+"""
+
+
+def make_python_plan(folder: Path, source: str = PYTHON) -> Plan:
+    (folder / "exact.py").write_text(source)
+    settings = OpenAI(method="reinforcement", grader=str(folder / "exact.py"))
+    return make_plan(settings, "o4-mini")
+
+
+def write_upload(folder: Path) -> Path:
+    path = folder / "train.jsonl"
+    rows = [{"messages": [], "id": "a", "answer": str(number)} for number in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_python_file_is_sent_as_the_source_of_a_python_grader(
+    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+) -> None:
+    grader = load_grader(str(tmp_path / "exact.py")) if make_python_plan(tmp_path) else {}
+    PythonGrader.model_validate(grader, strict=True)
+    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+
+    cautions = platform.try_grader(make_python_plan(tmp_path), write_upload(tmp_path))
+
+    assert cautions == []
+    assert grader == {"type": "python", "name": "exact", "source": PYTHON}
+    assert [request.json["model_sample"] for request in service.requests] == list("0123456789")
+    assert service.requests[0].json["grader"] == grader
+
+
+def test_a_python_grader_that_fails_here_is_refused_before_a_row_is_sent(
+    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+) -> None:
+    plan = make_python_plan(tmp_path, PYTHON.replace("answer", "none"))
+
+    with pytest.raises(ProviderError, match=r"KeyError: 'none' \(exact.py, line 2\)") as failure:
+        platform.try_grader(plan, write_upload(tmp_path))
+
+    assert "ftwizard grader try" in failure.value.hint
+    assert service.requests == []
+
+
+def test_a_python_grader_that_takes_any_answer_is_a_caution(
+    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+) -> None:
+    plan = make_python_plan(tmp_path, PYTHON.replace('== item["answer"]', "!= ''"))
+    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+
+    [caution] = platform.try_grader(plan, write_upload(tmp_path))
+
+    assert "All answers scored 1" in caution
+
+
+def test_a_file_that_is_no_grader_is_refused_with_the_template(tmp_path: Path) -> None:
+    plan = make_python_plan(tmp_path, "x = 1\n")
+
+    with pytest.raises(ProviderError, match="has no function grade") as failure:
+        get_grader(plan.openai, "openai")
+
+    assert "ftwizard grader new" in failure.value.hint
+
+
+def test_the_fields_of_source_in_an_object_are_read(
+    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+) -> None:
+    grader = {"type": "python", "name": "exact", "source": PYTHON}
+    settings = OpenAI(method="reinforcement", grader=grader)
+    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+
+    dry_run_grader(platform, settings, write_upload(tmp_path), 1)
+
+    assert service.requests[0].json["model_sample"] == "0"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.graders.template import write_template
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Data, Files, Foundry, Model, OpenAI, Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
@@ -162,12 +163,18 @@ def test_a_job_is_paused_resumed_and_cancelled(service: RunningService, tmp_path
     platform.cancel_job(job.id)
 
 
+@pytest.mark.parametrize("grader", [GRADER, "exact.py"])
 @pytest.mark.parametrize("foundry", [False, True])
-def test_reinforcement_from_its_grader_to_its_rewards(foundry: bool, tmp_path: Path) -> None:
+def test_reinforcement_from_its_grader_to_its_rewards(
+    foundry: bool, grader: object, tmp_path: Path
+) -> None:
+    if isinstance(grader, str):
+        grader = str(tmp_path / grader)
+        Path(grader).write_text(write_template("exact.py", "exact", "answer"))
     scenario = Scenario(extra_models=() if foundry else (REASONING_MODEL,))
     with serve(scenario, foundry=foundry) as service:
         platform = connect(service)
-        plan = make_plan(service, REASONING_MODEL.id, method="reinforcement", grader=GRADER)
+        plan = make_plan(service, REASONING_MODEL.id, method="reinforcement", grader=grader)
         platform.check_plan(plan)
         remote = upload_all(platform, service, tmp_path, plan, "reinforcement")
         cautions = platform.try_grader(plan, tmp_path / "train.jsonl")
