@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from ftwizard.hosted_platforms import HostedProvider
-from tests.doubles import aws, openai_service, together_service
+from tests.doubles import aws, openai_service, together_service, vertex_service
 from tests.doubles.openai_service import Control, Pace
 from tests.doubles.together_service.control import TogetherControl, serve_together_process
+from tests.doubles.vertex_service.errors import ServiceError, StorageError
 
 Trouble = Literal[
     "drop_request", "drop_reply", "error", "error_after", "rate_limit", "hold", "hold_reply"
@@ -71,6 +72,27 @@ _BEDROCK_STATUSES = {
     "InProgress": "running", "Stopping": "running", "Stopped": "cancelled", "Failed": "failed",
     "Completed": "succeeded",
 }  # fmt: skip
+
+_VERTEX = {
+    "log in": "token",
+    "bucket": "get_bucket",
+    "rights": "test_permissions",
+    "find file": "get_object",
+    "upload": "upload*",
+    "create": "create_job",
+    "list jobs": "list_jobs",
+    "look up": "get_job",
+    "cancel": "cancel_job",
+    "weights": "list_objects",
+    "download": "download",
+    "try reward": "validate_reward",
+    "ask": "generate*",
+}
+_VERTEX_STATUSES = {
+    "JOB_STATE_PENDING": "pending", "JOB_STATE_SUCCEEDED": "succeeded",
+    "JOB_STATE_FAILED": "failed", "JOB_STATE_CANCELLED": "cancelled",
+}  # fmt: skip
+_STORAGE = ("bucket", "rights", "find file", "upload", "weights", "download")
 
 
 class HostedDouble(Protocol):
@@ -304,6 +326,70 @@ class AwsDouble:
         self.control.release()
 
 
+class VertexDouble:
+    """Vertex AI, with its bucket; ``key``: what all access tokens begin with."""
+
+    provider: HostedProvider = "vertex"
+    calls: tuple[str, ...] = ("find file", "upload", "create", "list jobs", "look up")
+
+    def __init__(self, service: vertex_service.RunningVertex) -> None:
+        self.environment, self.control = service.environment, service.control
+        self.key = self.control.get_secret()
+        self.settings = {"bucket": vertex_service.BUCKET}
+        """Of a plan; project and location are in the environment."""
+
+    def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
+        fields: dict[Trouble, dict[str, Any]] = {
+            "error": {"action": "reply"},
+            "error_after": {"action": "reply_after"},
+            "rate_limit": {"action": "reply", "status": 429, "headers": {"Retry-After": "0.05"}},
+        }
+        fault: dict[str, Any] = {"on": _VERTEX[call], "times": times, "skip": skip}
+        fault |= fields.get(trouble, {"action": trouble})
+        self.control.add_fault(vertex_service.Fault(**fault))
+
+    def answer(self, call: str, status: int, code: str, message: str, times: int = 1000) -> None:
+        """Answer the next calls with an error; ``code``: the reason of its ErrorInfo."""
+        if call in _STORAGE:
+            error: ServiceError = StorageError(status, message)
+        else:
+            error = ServiceError(status, message, reason=code.upper())
+        self.control.add_fault(
+            vertex_service.Fault(on=_VERTEX[call], times=times, status=status, body=error.write())
+        )
+
+    def calm(self) -> None:
+        self.control.clear_faults()
+
+    def list_jobs(self) -> list[dict[str, Any]]:
+        return [
+            {**job, "status": _VERTEX_STATUSES.get(job["state"], "running")}
+            for job in self.control.list_jobs()
+        ]
+
+    def list_files(self) -> list[dict[str, Any]]:
+        return self.control.list_files()
+
+    def change(self, **fields: Any) -> None:
+        self.control.change(**fields)
+
+    def take_longer(self) -> None:
+        self.control.change(pace=vertex_service.VertexPace(hold_at=1))
+
+    def go_on(self) -> None:
+        self.control.change(pace=vertex_service.VertexPace())
+        self.control.continue_job()
+
+    def cancel(self) -> None:
+        self.control.cancel()
+
+    def wait_for_held(self) -> None:
+        self.control.wait_for_held()
+
+    def release(self) -> None:
+        self.control.release()
+
+
 @contextmanager
 def serve_double(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDouble]:
     """Serve a platform in a thread until the block ends."""
@@ -314,6 +400,10 @@ def serve_double(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDo
     if provider == "bedrock":
         with aws.serve_aws(aws.AwsScenario(**scenario)) as cloud:
             yield AwsDouble(cloud)
+        return
+    if provider == "vertex":
+        with vertex_service.serve(vertex_service.Scenario(**scenario)) as vertex:
+            yield VertexDouble(vertex)
         return
     is_foundry = provider == "foundry"
     with openai_service.serve(openai_service.Scenario(**scenario), foundry=is_foundry) as running:
@@ -330,6 +420,10 @@ def serve_double_process(provider: HostedProvider, **scenario: Any) -> Iterator[
     if provider == "bedrock":
         with aws.serve_aws_process(aws.AwsScenario(**scenario)) as cloud:
             yield AwsDouble(cloud)
+        return
+    if provider == "vertex":
+        with vertex_service.serve_process(vertex_service.Scenario(**scenario)) as vertex:
+            yield VertexDouble(vertex)
         return
     is_foundry = provider == "foundry"
     with openai_service.serve_process(

@@ -116,7 +116,7 @@ class VertexControl:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def _call(self, method: str, name: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(msgspec.to_builtins(body)).encode()
+        data = None if body is None else msgspec.json.encode(body)
         request = urllib.request.Request(
             f"{self._address}{PREFIX}{name}", data, {"Content-Type": "application/json"},
             method=method,
