@@ -20,6 +20,8 @@ from ftwizard.providers import platforms
 from ftwizard.providers.base import LiveModel, Platform, ProviderError
 from ftwizard.text import make_visible
 
+_PLAN_SETTINGS = ("no_bucket", "no_role")
+"""Codes where a plan lacks a setting that says nothing of the account."""
 _UNLISTED = "This account does not list it."
 _GRADER = {
     "type": "string_check", "name": "exact", "operation": "eq",
@@ -50,7 +52,7 @@ def inspect_account(
         report = msgspec.structs.replace(report, models=models, cautions=tuple(cautions))
         chosen = _choose(report, model)
         plan, more = _make_plan(provider, chosen, region)
-        more += platform.check_plan(plan)
+        more += _check_plan(platform, plan)
     except ProviderError as error:
         return _with_error(report, error, model)
     hosted = hosted_models.find_listed(chosen.id, provider)
@@ -59,6 +61,16 @@ def inspect_account(
     )
     cautions = [text for text in dict.fromkeys([*report.cautions, *more]) if text not in dated]
     return msgspec.structs.replace(report, ready=True, cautions=tuple(cautions))
+
+
+def _check_plan(platform: Platform, plan: Plan) -> list[str]:
+    """Check a plan that has no bucket and no role, which only the user's own one can name."""
+    try:
+        return platform.check_plan(plan)
+    except ProviderError as error:
+        if error.code not in _PLAN_SETTINGS:
+            raise
+        return [f"A plan needs more settings. {error.hint}"]
 
 
 def list_closing(provider: HostedProvider) -> Iterator[Ending]:

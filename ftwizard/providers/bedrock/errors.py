@@ -23,8 +23,6 @@ QUOTA_PAGE = "https://console.aws.amazon.com/servicequotas/home/services/bedrock
 AGAIN = "Run the same command again: it looks the job up before it creates another."
 NAME_TAKEN = "name_taken"
 """Code where a job of this name exists: an earlier request of the same run created it."""
-PLAN_SETTING = "plan_setting"
-"""Code where the plan lacks a setting that a job needs; the account itself is fine."""
 _SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_BEARER_TOKEN_BEDROCK",
 )  # fmt: skip

@@ -58,7 +58,7 @@ def check_bucket(client: BedrockClient, name: str, region: str) -> Bucket:
         if error.kind == "missing":
             raise ProviderError(
                 "missing", f"There is no bucket {shown}.",
-                f"Create it: aws s3 mb s3://{shown} --region {region}", code="no_bucket",
+                f"Create it: aws s3 mb s3://{shown} --region {region}", code="no_such_bucket",
             ) from None  # fmt: skip
         if error.kind == "permission":
             raise _explain_denied(client, head, shown, owner, action) from None
@@ -239,8 +239,3 @@ def _read(s3: Any, bucket: str, key: str, owner: str) -> bytes:
 def _connect(client: BedrockClient) -> Any:
     """Return the client for S3: boto3 follows a bucket to its region."""
     return client.connect("s3", client.region or list_regions()[0])
-
-
-def require_bucket(folder: str) -> str:
-    """Return the bucket of a folder's address, which must be one that a job takes."""
-    return parse_address(f"{folder}train.jsonl")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ from ftwizard.catalog.hosted_models import find_listed
 from ftwizard.plan.platforms.bedrock import MAX_NAME
 from ftwizard.plan.schema import Bedrock, Plan
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.bedrock.errors import PLAN_SETTING
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from ftwizard.text import format_count, make_visible
 
@@ -97,7 +97,7 @@ def get_folder(settings: Bedrock) -> str:
             "rejected",
             "The plan names no S3 bucket for the rows.",
             "Set bedrock.bucket to one in the region of the job.",
-            code=PLAN_SETTING,
+            code="no_bucket",
         )
     prefix = settings.prefix.strip("/")
     return f"s3://{bucket}/{prefix}/" if prefix else f"s3://{bucket}/"
@@ -106,7 +106,7 @@ def get_folder(settings: Bedrock) -> str:
 def find_problems(plan: Plan) -> list[str]:
     """Return what the bounds of the plan's model do not allow."""
     settings = plan.bedrock
-    bounds = dict(_REINFORCED_BOUNDS)
+    bounds: Mapping[str, tuple[float, float]] = _REINFORCED_BOUNDS
     names: tuple[str, ...] = _REINFORCED
     if settings.customizationType != REINFORCEMENT:
         hosted = find_listed(plan.model.name, "bedrock")

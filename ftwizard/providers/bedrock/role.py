@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ftwizard.providers.base import ProviderError
+from ftwizard.providers.base import ProviderError, tolerate
 from ftwizard.providers.bedrock.client import BedrockClient, Caller
-from ftwizard.providers.bedrock.errors import PLAN_SETTING
 from ftwizard.text import make_visible
 
 SERVICE = "bedrock.amazonaws.com"
@@ -99,7 +98,7 @@ def find_arn(role: str | None, caller: Caller) -> str:
             "rejected",
             "The plan names no role that Bedrock may read the rows with.",
             "Set bedrock.role to the name or ARN of an IAM role that trusts bedrock.amazonaws.com.",
-            code=PLAN_SETTING,
+            code="no_role",
         )
     if _NAME.match(role):
         return f"arn:{caller.partition}:iam::{caller.account}:role/{role}"
@@ -120,6 +119,19 @@ def find_arn(role: str | None, caller: Caller) -> str:
             code="role_account",
         )
     return role
+
+
+def resolve_arn(client: BedrockClient, role: str | None, region: str) -> str:
+    """Return the ARN of a plan's role with the path that only AWS knows, where it may be read."""
+    arn = find_arn(role, client.identify())
+    iam = client.connect("iam", region)
+    request = functools.partial(iam.get_role, RoleName=arn.rpartition("/")[2])
+    with tolerate("permission", "missing", "rejected"):
+        details = client.call("look up the role", request).get("Role")
+        actual = details.get("Arn") if isinstance(details, Mapping) else None
+        if isinstance(actual, str) and _ARN.match(actual):
+            return actual
+    return arn
 
 
 def check_role(client: BedrockClient, role: str | None, needs: Needs) -> RoleReport:
@@ -159,7 +171,7 @@ def _explain_missing(name: str, caller: Caller, needs: Needs) -> ProviderError:
         f"Create it: aws iam create-role --role-name {shown} --assume-role-policy-document '{trust}'"
         f" && aws iam put-role-policy --role-name {shown} --policy-name ftwizard --policy-document"
         f" '{rights}'",
-        code="no_role",
+        code="no_such_role",
     )
 
 

@@ -12,7 +12,6 @@ from botocore.validate import ParamValidator
 
 from ftwizard.plan.schema import Bedrock
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.bedrock.errors import PLAN_SETTING
 from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
     Location,
@@ -136,7 +135,7 @@ def test_the_folder_is_in_the_bucket_of_the_plan() -> None:
     assert get_folder(Bedrock(bucket="b", prefix="")) == "s3://b/"
     with pytest.raises(ProviderError, match="no S3 bucket") as failure:
         get_folder(Bedrock())
-    assert failure.value.code == PLAN_SETTING and "bedrock.bucket" in failure.value.hint
+    assert failure.value.code == "no_bucket" and "bedrock.bucket" in failure.value.hint
 
 
 def test_the_models_name_has_a_mark_of_the_run() -> None:
