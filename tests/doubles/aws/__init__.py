@@ -31,6 +31,7 @@ run in the double's process, and a grader is asked about the right and a wrong a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -106,15 +107,10 @@ class RunningAws:
 
     def make_client(self, service: str, region: str = EAST, **options: Any) -> Any:
         """Return a client of the real SDK, whatever the variables of this process are."""
-        import boto3
         from botocore.config import Config
 
-        session = boto3.Session(
-            aws_access_key_id=self.scenario.key_id,
-            aws_secret_access_key=self.scenario.key,
-            aws_session_token=self.scenario.session_token,
-            region_name=region,
-        )
+        scenario = self.scenario
+        session = _make_session(scenario.key_id, scenario.key, scenario.session_token)
         config = Config(
             signature_version="s3v4" if service == "s3" else "v4",
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -123,7 +119,15 @@ class RunningAws:
             read_timeout=60,
         )
         settings = {"endpoint_url": self.endpoint, "config": config, **options}
-        return session.client(service, **settings)
+        return session.client(service, region_name=region, **settings)
+
+
+@functools.cache
+def _make_session(key_id: str, key: str, token: str | None) -> Any:
+    """Return a session, which reads the SDK's models once."""
+    import boto3
+
+    return boto3.Session(key_id, key, token)
 
 
 @contextmanager

@@ -59,8 +59,23 @@ def decide(
     return decision, [] if decision == "allowed" else sorted(set(missing))
 
 
-def may(principal: Any, action: str, resource: str) -> bool:
-    return decide(principal, action, resource)[0] == "allowed"
+def may(role: Any, action: str, resource: str) -> bool:
+    """Return whether a role may do something, by its own policies or by that of the bucket."""
+    decision, _ = decide(role, action, resource)
+    if decision == "implicitDeny" and resource.startswith("arn:aws:s3:::"):
+        bucket = resource.removeprefix("arn:aws:s3:::").partition("/")[0]
+        for statement in storage.list_bucket_statements(bucket):
+            principal = statement.get("Principal", {})
+            names = ["*"] if principal == "*" else _list(principal.get("AWS", []))
+            if (
+                statement["Effect"] == "Allow"
+                and ({"*", role.arn} & set(names))
+                and _matches(action, statement.get("Action", []))
+                and _matches(resource, statement.get("Resource", []))
+                and not _find_unmet(statement, {"aws:sourceaccount": [ACCOUNT]})
+            ):
+                return True
+    return decision == "allowed"
 
 
 def _list(value: Any) -> list[Any]:

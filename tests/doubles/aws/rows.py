@@ -31,7 +31,7 @@ def read_lines(data: bytes, name: str) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode())
         except ValueError:  # an empty line, and a byte order mark too
             raise unparsed from None
         if not isinstance(row, dict):

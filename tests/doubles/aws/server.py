@@ -146,12 +146,10 @@ class AwsApp:
     def _ask_moto(self, environ: Environ, call: Call) -> Reply:
         own = {**environ, "wsgi.input": io.BytesIO(call.data)}
         chunks, status, headers = run_wsgi_app(self._moto, own, buffered=True)
-        fields = {name: value for name, value in headers.items() if name.lower() != "connection"}
-        body = b"".join(chunks)
-        if call.method == "HEAD":  # its length is the object's
-            return Reply(int(status.split()[0]), b"", fields)
-        fields.pop("Content-Length", None)
-        return Reply(int(status.split()[0]), body, fields)
+        # The length of an answer to HEAD is the object's.
+        left_out = ("connection",) if call.method == "HEAD" else ("connection", "content-length")
+        fields = {name: value for name, value in headers.items() if name.lower() not in left_out}
+        return Reply(int(status.split()[0]), b"".join(chunks), fields)
 
 
 def _read_headers(environ: Environ) -> dict[str, str]:
@@ -220,9 +218,10 @@ def _send(
     environ: Environ, start: Callable[..., Any], reply: Reply, *, is_cut: bool = False
 ) -> Iterable[bytes]:
     """Send a reply; half of it, if it is to be cut."""
-    headers = {"Content-Length": str(len(reply.body)), **reply.headers}
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    headers = {"content-length": str(len(reply.body)), **headers}
     if reply.status in (204, 304):
-        headers.pop("Content-Length")
+        headers.pop("content-length")
     start(f"{reply.status} Double", list(headers.items()))
     return _send_half(environ, reply.body) if is_cut else [reply.body]
 

@@ -75,6 +75,14 @@ def get_region(bucket: str) -> str | None:
     return None if found is None else str(found.region_name)
 
 
+def list_bucket_statements(bucket: str) -> list[dict[str, Any]]:
+    """Return the statements of a bucket's own policy."""
+    found = _get_s3().buckets.get(bucket)
+    if found is None or not found.policy:
+        return []
+    return list(json.loads(found.policy)["Statement"])
+
+
 def read_object(uri: str) -> bytes | None:
     """Return an object; None if there is none."""
     bucket, key = split_uri(uri)
