@@ -184,11 +184,8 @@ def test_a_job_runs_from_upload_to_a_better_model(service: RunningAws) -> None:
     assert job["jobArn"] == arn and job["endTime"] >= job["creationTime"]
     assert float(job["hyperParameters"]["learningRate"]) == 1e-5
     assert "failureMessage" not in job
-    assert (
-        job["trainingMetrics"]["trainingLoss"]
-        < 1
-        < 8 * job["validationMetrics"][0]["validationLoss"]
-    )
+    assert 0 < job["trainingMetrics"]["trainingLoss"] < 1
+    assert 0 < job["validationMetrics"][0]["validationLoss"] < 1
 
     train = read_table(service, job, "step_wise_training_metrics.csv")
     assert list(train[0]) == ["step_number", "epoch_number", "training_loss", "perplexity"]
@@ -220,7 +217,7 @@ def test_the_same_token_makes_one_job_and_a_name_is_taken_for_ever(service: Runn
     text = refuse(lambda: create(service, clientRequestToken="two"), "ValidationException")
     assert text == "The provided job name is currently in use."
     finish(service)
-    more = {"jobName": "ftwizard-two", "clientRequestToken": "two"}
+    more: dict[str, Any] = {"jobName": "ftwizard-two", "clientRequestToken": "two"}
     text = refuse(lambda: create(service, **more), "ValidationException")
     assert "model name" in text
     second = create(service, **more, customModelName="capitals-two")
@@ -651,7 +648,7 @@ def test_variables_lead_a_client_to_the_service(
 @pytest.mark.parametrize("authorization", ["", "Bearer bedrock-api-key-0123456789"])
 def test_a_request_without_a_signature(service: RunningAws, authorization: str) -> None:
     address = f"{service.endpoint}/custom-models"
-    request = Request(address, headers={"Authorization": authorization})  # noqa: S310
+    request = Request(address, headers={"Authorization": authorization})
     with pytest.raises(HTTPError) as error:
         build_opener(ProxyHandler({})).open(request)
     assert error.value.code == 403
