@@ -35,6 +35,7 @@ from tests.doubles.vertex_service import (
     serve,
     serve_process,
 )
+from tests.helpers.hosted_doubles import VertexDouble, serve_double
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -592,3 +593,36 @@ def test_it_runs_as_a_process_for_another(tmp_path: Path) -> None:
             "token",
             "list_jobs",
         ]
+
+
+# Among the doubles of all platforms
+
+
+def test_it_is_driven_as_the_other_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_double("vertex") as double:
+        assert isinstance(double, VertexDouble)
+        for name, value in double.environment.items():
+            monkeypatch.setenv(name, value)
+        client = double.service.make_client()
+        double.disturb("look up", "error", skip=1)
+        double.answer("list jobs", 403, "iam_permission_denied", "Too bad")
+        with pytest.raises(errors.ClientError, match="Too bad") as error:
+            client.tunings.list()
+        assert error.value.details["error"]["details"][0]["reason"] == "IAM_PERMISSION_DENIED"
+        double.take_longer()
+        job = create(client)
+        look(client, job)
+        with pytest.raises(errors.ServerError):
+            look(client, job)
+        for _ in range(4):
+            job = look(client, job)
+        assert double.list_jobs()[0]["status"] == "running"
+        double.go_on()
+        assert finish(client, job)[0].has_succeeded
+        double.calm()
+        create(client, f"gs://{BUCKET}/train.jsonl")
+        double.cancel()
+        assert [look(client, each).has_ended for each in client.tunings.list()] == [True, True]
+        assert [each["status"] for each in double.list_jobs()] == ["succeeded", "cancelled"]
+        assert [file["id"] for file in double.list_files()] == [f"gs://{BUCKET}/train.jsonl"]
+        assert all(each["id"].startswith("projects/") for each in double.list_jobs())

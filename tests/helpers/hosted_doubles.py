@@ -78,6 +78,7 @@ _VERTEX = {
     "bucket": "get_bucket",
     "rights": "test_permissions",
     "find file": "get_object",
+    "check file": "get_object",
     "upload": "upload*",
     "create": "create_job",
     "list jobs": "list_jobs",
@@ -92,7 +93,7 @@ _VERTEX_STATUSES = {
     "JOB_STATE_PENDING": "pending", "JOB_STATE_SUCCEEDED": "succeeded",
     "JOB_STATE_FAILED": "failed", "JOB_STATE_CANCELLED": "cancelled",
 }  # fmt: skip
-_STORAGE = ("bucket", "rights", "find file", "upload", "weights", "download")
+_STORAGE = ("bucket", "rights", "find file", "check file", "upload", "weights", "download")
 
 
 class HostedDouble(Protocol):
@@ -333,6 +334,7 @@ class VertexDouble:
     calls: tuple[str, ...] = ("find file", "upload", "create", "list jobs", "look up")
 
     def __init__(self, service: vertex_service.RunningVertex) -> None:
+        self.service = service
         self.environment, self.control = service.environment, service.control
         self.key = self.control.get_secret()
         self.settings = {"bucket": vertex_service.BUCKET}

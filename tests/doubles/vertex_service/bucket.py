@@ -44,12 +44,15 @@ def serve_storage(external_url: str, buckets: dict[str, Bucket]) -> Iterator[Sto
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # The wrapper's own start() changes this process's environment, and lets a pipe of logs fill up.
+    # Its shell ends it with this process, however that ends.
     process = subprocess.Popen(
         [
+            "sh", "-c", '"$@" & read -r _; kill $!; wait', "fake-gcs",
             str(fake_gcs._get_binary_path()), "-scheme", "http", "-backend", "memory",
             "-host", "127.0.0.1", "-port", str(port), "-external-url", external_url,
             "-public-host", external_url.partition("//")[2], "-log-level", "error",
         ],
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -60,7 +63,8 @@ def serve_storage(external_url: str, buckets: dict[str, Bucket]) -> Iterator[Sto
             storage.make_bucket(name)
         yield storage
     finally:
-        process.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
         process.wait()
 
 
