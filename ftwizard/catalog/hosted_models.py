@@ -81,6 +81,8 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """Ids that the untuned model answers under, best first; empty: ``api``."""
     on_demand: bool = False
     """Whether a tuned one can be deployed without a price by the hour (Bedrock)."""
+    requests_per_minute: float | None = None
+    """Requests a minute that a tuned one answers, where that is few and known."""
     adapter_sizes: tuple[int, ...] = ()
     """LoRA ranks that it can be tuned with; empty if unknown, or if it is tuned in full only."""
     full: bool = False

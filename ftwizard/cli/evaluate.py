@@ -14,6 +14,7 @@ import msgspec
 from ftwizard import credentials, locations, user_paths
 from ftwizard.cli import output, run_argument, run_job
 from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub
@@ -171,10 +172,10 @@ def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: Rem
         )
         for _, step in chosen
     ]  # fmt: skip
-    arms = [make_arm(name, at.tuned) for (name, _), at in zip(chosen, endpoints, strict=True)]
+    arms = [make_arm(name, at.tuned, used) for (name, _), at in zip(chosen, endpoints, strict=True)]
     steps = {name: step for name, step in chosen if step is not None}
     tuned, served_base = endpoints[0]
-    base = make_arm("base", served_base) if served_base else None
+    base = make_arm("base", served_base, used) if served_base else None
     if arguments.served_model or arguments.base:
         is_tuned = not _picks_weights(arguments)
         record = msgspec.structs.replace(
@@ -394,6 +395,10 @@ def _build_environment(case: _Case) -> dict[str, str]:
     environment = command.build_environment(case.plan)
     if case.plan.is_hosted:  # nothing of it may be needed to ask a platform
         environment = credentials.without_secrets(environment, _list_judge_keys(case.plan))
+        # An SDK may find its credentials in the environment; keys are named by the models.
+        platform = next(each for name, each in PLATFORMS.items() if name == case.plan.provider)
+        names = () if platform.key_variable else platform.secrets
+        environment |= {name: os.environ[name] for name in names if name in os.environ}
     for arm in (case.request.base or {}, *case.request.candidates):
         name = arm.get("key_variable")
         if name is None:

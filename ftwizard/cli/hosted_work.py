@@ -75,7 +75,7 @@ def _require_headroom(worker: Worker, plan: Plan, platform: Platform) -> None:
         return
     endpoint = _find_endpoint(platform, plan, record.model)
     if endpoint is not None:
-        hosted.evaluate_hosted_base(worker, plan, hosted.make_arm("base", endpoint))
+        hosted.evaluate_hosted_base(worker, plan, hosted.make_arm("base", endpoint, plan))
 
 
 def _find_endpoint(platform: Platform, plan: Plan, model: str | None) -> Endpoint | None:
@@ -199,6 +199,6 @@ def _evaluate(
     return evaluate_hosted(
         worker,
         plan,
-        make_arm("base", base) if base else None,
-        make_arm("tuned", tuned) if tuned else None,
+        make_arm("base", base, plan) if base else None,
+        make_arm("tuned", tuned, plan) if tuned else None,
     )

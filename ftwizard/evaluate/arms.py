@@ -17,7 +17,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     """``base``, ``prompted``, ``tuned``, or any other."""
     model: str
-    """Folder of a model, or the base address (``http…``) of an OpenAI-compatible endpoint."""
+    """Folder of a model, or the base address of an endpoint: ``http…`` of an OpenAI-compatible one,
+    ``bedrock://REGION``, ``vertex://PROJECT/LOCATION``."""
     adapter: str | None = None
     tokenizer: str | None = None
     """Folder of tokenizer and template; None: the adapter's, else the model's."""
@@ -31,6 +32,13 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Name of the model at an endpoint."""
     key_variable: str | None = None
     """Environment variable with the key of an endpoint."""
+    requests_per_minute: float | None = None
+    """What an endpoint allows, if known."""
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Return whether it is asked over the network."""
+        return self.model.startswith(("http://", "https://", "bedrock://", "vertex://"))
 
 
 class Answerer(Protocol):

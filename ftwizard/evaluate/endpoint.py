@@ -2,7 +2,8 @@
 
 Requests slow down where the endpoint limits them, and recover. What cannot be answered for its own
 sake (too long, filtered) is unscored; an endpoint that answers nothing more ends the evaluation,
-which continues later where it was.
+which continues later where it was. Models that are asked by an SDK of their platform are the same
+here: a transport under the openai package translates.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import email.utils
 import json
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -50,6 +52,16 @@ MIN_REJECTED = 3
 """Items rejected without an answer, after which the endpoint is at fault."""
 MAX_REFUSALS = 12
 """Refusals for too many requests, without an answer in between."""
+MAX_THROTTLED_S = 1800.0
+"""Time without an answer after which a platform that allows few requests a minute counts as one that
+allows none."""
+FIRST_INTERVAL_S = 4.0
+"""Time between two requests once such a platform refuses one."""
+MAX_INTERVAL_S = 60.0
+MIN_INTERVAL_S = 0.5
+"""Shorter intervals are none."""
+RATE_MARGIN = 1.05
+"""Interval between requests, as a multiple of what the rate of a model allows."""
 POLL_S = 0.25
 """Between two checks for a stop."""
 MAX_LISTED = 8
@@ -62,21 +74,61 @@ _FILTERED = ("content_filter", "content_policy_violation", "invalid_prompt")
 """Codes of Azure and OpenAI for a prompt that their filters refuse; another prompt is answered."""
 
 
-class _Pace:
-    """How many requests may be open, and until when none may begin."""
+_SDK_ADDRESS = re.compile(r"bedrock://[a-z0-9-]+|vertex://[A-Za-z0-9.:-]+/[a-z0-9-]+")
+"""Addresses of models that are asked by an SDK: ``bedrock://REGION``, ``vertex://PROJECT/LOCATION``."""
 
-    def __init__(self) -> None:
+
+class _Pace:
+    """How many requests may be open, and when the next may begin."""
+
+    def __init__(self, *, is_patient: bool = False, per_minute: float | None = None) -> None:
+        """``is_patient``: refusals lengthen the interval between requests, and end nothing.
+
+        ``per_minute``: requests that are allowed, if known.
+        """
         self.limit = float(START_CONCURRENCY)
         self.paused_until = 0.0
         self.refusals = 0
         self.answers = 0
         self.rejected = 0
         """Items that the endpoint would not answer."""
+        self.is_patient = is_patient or per_minute is not None
+        self.least_interval_s = RATE_MARGIN * 60 / per_minute if per_minute else 0.0
+        self.interval_s = self.least_interval_s
+        self.next_start = 0.0
+        self.last_answer = time.monotonic()
 
     def record_answer(self) -> None:
         self.answers += 1
         self.refusals = 0
+        self.last_answer = time.monotonic()
         self.limit = min(MAX_CONCURRENCY, self.limit + 1 / self.limit)
+        interval_s = self.interval_s * 0.95
+        self.interval_s = max(
+            self.least_interval_s, interval_s if interval_s >= MIN_INTERVAL_S else 0.0
+        )
+
+    def record_throttling(self, pause_s: float) -> None:
+        """Slow down after a refusal for too many requests."""
+        if self.is_patient and time.monotonic() >= self.paused_until:
+            self.interval_s = min(MAX_INTERVAL_S, max(FIRST_INTERVAL_S, 1.5 * self.interval_s))
+        self.record_refusal(pause_s)
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the endpoint refused for so long that it allows nothing more."""
+        if self.is_patient:
+            return time.monotonic() - self.last_answer > MAX_THROTTLED_S
+        return self.refusals > MAX_REFUSALS
+
+    def reserve(self) -> float:
+        """Return the seconds until a request may begin, and let the next one begin later."""
+        if not self.interval_s:
+            return 0.0
+        now = time.monotonic()
+        start = max(now, self.next_start, self.paused_until)
+        self.next_start = start + self.interval_s
+        return start - now
 
     def record_refusal(self, pause_s: float) -> None:
         """Slow down; refusals of requests that were open together count as one."""
@@ -87,7 +139,8 @@ class _Pace:
         self.paused_until = max(self.paused_until, now + pause_s)
 
     def may_begin(self, open_requests: int) -> bool:
-        return open_requests < int(self.limit) and time.monotonic() >= self.paused_until
+        now = time.monotonic()
+        return open_requests < int(self.limit) and now >= max(self.paused_until, self.next_start)
 
 
 class EndpointAnswerer:
@@ -106,11 +159,17 @@ class EndpointAnswerer:
         self._openai = openai
         self.arm, self._timeout_s = arm, timeout_s
         self.address = normalize_address(arm.model)
-        self._key = _read_key(arm, self.address)
+        self._is_sdk = is_sdk_address(self.address)
+        self._key = None if self._is_sdk else _read_key(arm, self.address)
         self._model = arm.served_name or ""
         self._options: dict[str, Any] = {"temperature": 0}
         self._limit_name = "max_tokens"
-        self._pace = _Pace()
+        self._pace = _Pace(is_patient=self._is_sdk, per_minute=arm.requests_per_minute)
+
+    @property
+    def requests_per_minute(self) -> float | None:
+        """Return how many requests are sent a minute; None where they are not counted by the minute."""
+        return 60 / self._pace.interval_s if self._pace.interval_s else None
 
     def key(self, item: Item) -> str:
         """Return a hash of address, model, prompt and limit; the weights behind are unknown."""
@@ -135,6 +194,7 @@ class EndpointAnswerer:
         may_start: Callable[[], bool] | None,
     ) -> None:
         waiting, tasks = deque(items), dict[asyncio.Future[ItemAnswer], Item]()
+        self._pace.last_answer = time.monotonic()
         async with self._connect() as client:
             try:
                 await _poll(asyncio.ensure_future(self._choose_model(client)), on_work)
@@ -143,6 +203,7 @@ class EndpointAnswerer:
                         waiting.clear()
                     while waiting and self._pace.may_begin(len(tasks)):
                         item = waiting.popleft()
+                        self._pace.reserve()
                         tasks[asyncio.ensure_future(self._ask(client, item))] = item
                     on_work(0.0)
                     if not tasks:
@@ -166,6 +227,7 @@ class EndpointAnswerer:
             api_key=self._key or "none",
             timeout=self._timeout_s,
             max_retries=0,
+            http_client=_make_sdk_client(self.address, self._timeout_s) if self._is_sdk else None,
         )
 
     async def _choose_model(self, client: Any) -> None:
@@ -234,6 +296,7 @@ class EndpointAnswerer:
                     return _unscored(item, self._redact(describe_error(error)))
                 self._pace.record_refusal(0.0)
                 await asyncio.sleep(_backoff(attempt))
+                await asyncio.sleep(self._pace.reserve())
 
     def _limit(self, item: Item) -> dict[str, Any]:
         """Return the option that limits an answer; that of a reasoning model counts its thinking."""
@@ -249,6 +312,8 @@ class EndpointAnswerer:
         try:
             async with asyncio.timeout(min(PROBE_S, self._timeout_s)):
                 await self._request(client, probe, options)
+        except self._openai.RateLimitError:
+            return True
         except (self._openai.APIError, TimeoutError, ValueError):
             return False
         return True
@@ -302,22 +367,30 @@ class EndpointAnswerer:
         """Slow down for a time; raise FtwizardError if it would be too long, or is of no use."""
         pause = _read_pause(error.response.headers)
         if error.code == "insufficient_quota":
-            raise self._make_error("has no quota left for this key", error)
+            whose = "" if self._is_sdk else " for this key"
+            raise self._make_error(f"has no quota left{whose}", error)
         if pause is not None and pause > MAX_PAUSE_S:
             raise FtwizardError(
                 f"{self._shown} limits requests: it asks to wait {format_duration(pause)}.", KEPT
             )
-        self._pace.record_refusal(pause if pause is not None else _backoff(self._pace.refusals + 1))
-        if self._pace.refusals > MAX_REFUSALS:
+        wait_s = pause if pause is not None else _backoff(self._pace.refusals + 1)
+        self._pace.record_throttling(wait_s)
+        if self._pace.is_over:
             raise self._make_error("refuses all further requests", error)
         await asyncio.sleep(max(0.0, self._pace.paused_until - time.monotonic()))
         # Not all at once.
-        await asyncio.sleep(random.random() * FIRST_WAIT_S)
+        await asyncio.sleep(random.random() * FIRST_WAIT_S + self._pace.reserve())
 
     async def _explain(self, client: Any, error: Any) -> FtwizardError:
         """Return the error for a status that does not pass."""
         if isinstance(error, self._openai.AuthenticationError | self._openai.PermissionDeniedError):
             return self._key_error(error)
+        if isinstance(error, self._openai.NotFoundError) and self._is_sdk:
+            return FtwizardError(
+                f"{self._shown} does not have {make_visible(self._model, 120)}: "
+                f"{describe_error(error)}.",
+                f"Check that it is still there, and deployed. {KEPT}",
+            )
         if isinstance(error, self._openai.NotFoundError):
             if error.code == "DeploymentNotFound":  # Azure lists models there, not deployments
                 return FtwizardError(
@@ -338,6 +411,8 @@ class EndpointAnswerer:
         return self._make_error("refuses the request", error)
 
     def _key_error(self, error: Any) -> FtwizardError:
+        if self._is_sdk:
+            return FtwizardError(f"{self._shown} refuses to answer: {describe_error(error)}.", KEPT)
         if self._key:
             name = self.arm.key_variable or "OPENAI_API_KEY"
             return FtwizardError(
@@ -363,8 +438,25 @@ class EndpointAnswerer:
         return text.replace(self._key, "…") if self._key else text
 
 
+def is_sdk_address(address: str) -> bool:
+    """Return whether the models at an address are asked by an SDK of their platform."""
+    return bool(_SDK_ADDRESS.fullmatch(address))
+
+
+def _make_sdk_client(address: str, timeout_s: float) -> Any:
+    """Return the HTTP client that asks an SDK instead."""
+    import httpx2
+
+    from ftwizard.evaluate.transports import services, transport
+
+    service = services.connect(address, timeout_s)
+    return httpx2.AsyncClient(transport=transport.AsyncSdkTransport(service))
+
+
 def normalize_address(address: str) -> str:
     """Return the address that routes are appended to; raise FtwizardError if it is not a URL."""
+    if is_sdk_address(address):
+        return address
     parts = urlsplit(address.rstrip("/"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FtwizardError(

@@ -10,7 +10,12 @@ from typing import Any
 from ftwizard import kept_keys
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.evaluate.chat import EMIT_EVERY_S, read_system_prompt
-from ftwizard.evaluate.endpoint import REASONING_TOKENS, describe_error, normalize_address
+from ftwizard.evaluate.endpoint import (
+    REASONING_TOKENS,
+    describe_error,
+    is_sdk_address,
+    normalize_address,
+)
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.providers.base import Endpoint
@@ -40,6 +45,8 @@ class HostedModels:
         self._endpoints: dict[Side, Endpoint | None] = {
             "tuned": endpoints.tuned, "base": endpoints.base,
         }  # fmt: skip
+        self._sdk_clients: dict[str, Any] = {}
+        """By address: each finds its credentials once."""
         self._limit_names: dict[Side, str] = {}
         self._fixed_temperature: set[Side] = set()
         """Models that take their own temperature only."""
@@ -110,6 +117,8 @@ class HostedModels:
         return client.chat.completions.create(**self._build(endpoint, request))
 
     def _connect(self, endpoint: Endpoint) -> Any:
+        if is_sdk_address(endpoint.address):
+            return self._connect_sdk(endpoint.address)
         key = kept_keys.get_value(endpoint.key_variable)
         if not key:
             raise FtwizardError(
@@ -118,6 +127,20 @@ class HostedModels:
             )
         address = normalize_address(endpoint.address)
         return self._openai.OpenAI(base_url=address, api_key=key, timeout=TIMEOUT_S)
+
+    def _connect_sdk(self, address: str) -> Any:
+        """Return the client that asks the SDK of a platform, which finds its own credentials."""
+        import httpx2
+
+        from ftwizard.evaluate.transports import services, transport
+
+        if address not in self._sdk_clients:
+            service = services.connect(address, TIMEOUT_S)
+            client = httpx2.Client(transport=transport.SdkTransport(service))
+            self._sdk_clients[address] = self._openai.OpenAI(
+                base_url=address, api_key="none", timeout=TIMEOUT_S, http_client=client
+            )
+        return self._sdk_clients[address]
 
     def _build(self, endpoint: Endpoint, request: AnswerRequest) -> dict[str, Any]:
         name = self._limit_names.get(request.side, "max_tokens")
@@ -147,12 +170,16 @@ class HostedModels:
         return False
 
     def _explain(self, endpoint: Endpoint, error: Any) -> FtwizardError:
-        key = kept_keys.get_value(endpoint.key_variable)
+        key = kept_keys.get_value(endpoint.key_variable) if endpoint.key_variable else ""
         reason = describe_error(error).replace(key, "…") if key else describe_error(error)
         model = make_visible(endpoint.served_name, hosted.MAX_ID)
         hint = "Ask again; the platform may have been busy."
-        if isinstance(error, self._openai.AuthenticationError):
-            hint = f"Set {endpoint.key_variable} to a valid key."
+        if isinstance(error, self._openai.RateLimitError) and is_sdk_address(endpoint.address):
+            hint = "It answers only a few requests a minute: ask again in a minute."
+        elif isinstance(error, self._openai.AuthenticationError):
+            hint = "Log in again, then ask again."
+            if endpoint.key_variable:
+                hint = f"Set {endpoint.key_variable} to a valid key."
         elif (
             isinstance(error, self._openai.NotFoundError)
             or getattr(error, "code", None) == "model_not_available"  # Together's

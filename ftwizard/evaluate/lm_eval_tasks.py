@@ -100,7 +100,7 @@ def answer(
     The model's chat template is used if it has one. An endpoint and a weaker adapter cannot be asked:
     then answers have no score, and say why. Raises FtwizardError if lm-eval fails.
     """
-    if arm.model.startswith(("http://", "https://")) or arm.scale != 1.0:
+    if arm.is_endpoint or arm.scale != 1.0:
         note = "lm-eval asks models in a folder, with their full adapter."
         return [ItemAnswer(item=item.id, text="", score=ItemScore(note=note)) for item in items]
     wanted: dict[str, list[int]] = {}

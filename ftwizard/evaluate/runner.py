@@ -41,6 +41,8 @@ class Progress(NamedTuple):
     total: int
     eta_s: float | None
     """None: too early to estimate."""
+    requests_per_minute: float | None = None
+    """None where the requests are not counted by the minute."""
 
 
 class Pace:
@@ -70,7 +72,7 @@ class Pace:
 
 def is_endpoint(arm: Arm) -> bool:
     """Return whether an arm is asked over the network."""
-    return arm.model.startswith(("http://", "https://"))
+    return arm.is_endpoint
 
 
 def answer_all(
@@ -230,7 +232,10 @@ class _Run:
             arm_done = sum(item.id in answers for item in items)
             done, eta_s = self._pace.record(self._computed + work)
             done += self._total - self._pace.total
-            self._on_progress(Progress(name, arm_done, len(items), done, self._total, eta_s))
+            rate = None
+            if isinstance(answerer, EndpointAnswerer):
+                rate = answerer.requests_per_minute
+            self._on_progress(Progress(name, arm_done, len(items), done, self._total, eta_s, rate))
 
         report(0.0)
         if missing:

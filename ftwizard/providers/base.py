@@ -135,8 +135,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model can be asked, by chat completions."""
 
     address: str
+    """Of an HTTP API; ``bedrock://REGION`` or ``vertex://PROJECT/LOCATION`` where an SDK asks it."""
     served_name: str
     key_variable: str
+    """Empty where the SDK finds the credentials by itself."""
+    requests_per_minute: float | None = None
+    """What the platform allows for this model, if it says so."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,5 +86,6 @@ def _is_same(platform: Platform, recorded: RemoteEndpoint) -> bool:
 def record_endpoint(endpoint: Endpoint) -> RemoteEndpoint:
     """Return an endpoint as ``remote.json`` keeps it."""
     return RemoteEndpoint(
-        address=endpoint.address, served_name=endpoint.served_name, key_variable=endpoint.key_variable
+        address=endpoint.address, served_name=endpoint.served_name, key_variable=endpoint.key_variable,
+        requests_per_minute=endpoint.requests_per_minute,
     )  # fmt: skip

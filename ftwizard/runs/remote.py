@@ -79,7 +79,9 @@ class RemoteEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Base address, without any secret."""
     served_name: str
     key_variable: str
-    """Environment variable with the key."""
+    """Environment variable with the key; empty where an SDK finds the credentials by itself."""
+    requests_per_minute: float | None = None
+    """What the platform allows for this model, if known."""
 
 
 class RemoteJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

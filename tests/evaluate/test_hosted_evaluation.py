@@ -92,7 +92,7 @@ def evaluate(
     folder: JobFolder, plan: Plan, server: ChatEndpoint, *, base: bool = True, tuned: bool = True
 ) -> Any:
     arms = [
-        hosted.make_arm(name, locate(server, model)) if wanted else None
+        hosted.make_arm(name, locate(server, model), plan) if wanted else None
         for name, model, wanted in (("base", BASE, base), ("tuned", TUNED, tuned))
     ]
     with own_signals():
@@ -216,7 +216,7 @@ def test_job_without_readable_rows_is_evaluated_without_a_test_set(
 
 def test_base_is_asked_before_the_job_costs_anything(tmp_path: Path, server: ChatEndpoint) -> None:
     folder, plan = make_run(tmp_path)
-    base = hosted.make_arm("base", locate(server, BASE))
+    base = hosted.make_arm("base", locate(server, BASE), plan)
     with own_signals():
         hosted.evaluate_hosted_base(Worker(folder), plan, base)
     baseline = evaluation_files.read_baseline(folder)
@@ -231,7 +231,7 @@ def test_job_without_headroom_is_not_begun(tmp_path: Path) -> None:
     write_rows(tmp_path / "test.jsonl", 200, 90)
     knows = serve_chat(lambda body: reply_by_model(body | {"model": TUNED}), [BASE])
     with knows as server, own_signals(), pytest.raises(EarlyEnd, match="base"):
-        base = hosted.make_arm("base", locate(server, BASE))
+        base = hosted.make_arm("base", locate(server, BASE), plan)
         hosted.evaluate_hosted_base(Worker(folder), plan, base)
 
 

@@ -130,12 +130,20 @@ def _make_reporter(worker: Worker, unit: str = "answers") -> Callable[[runner.Pr
         worker.check_stop()
         if (now := time.monotonic()) - last >= REPORT_EVERY_S:
             last = now
+            rate = progress.requests_per_minute
+            limit = f", at {_format_rate(rate)} that its platform allows" if rate else ""
             worker.phase(
-                "comparing", what=f"{progress.arm} model", done=progress.arm_done,
+                "comparing", what=f"{progress.arm} model{limit}", done=progress.arm_done,
                 total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
             )  # fmt: skip
 
     return report
+
+
+def _format_rate(per_minute: float) -> str:
+    if per_minute < 1.5:
+        return "about one request a minute"
+    return f"about {per_minute:.0f} requests a minute"
 
 
 def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers) -> Answers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ftwizard.catalog.hosted_models import find_variant
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
@@ -27,11 +28,15 @@ from ftwizard.text import make_visible
 from ftwizard.train import dataset
 
 
-def make_arm(name: str, endpoint: Endpoint | RemoteEndpoint) -> Arm:
-    """Return the arm of a model at a platform. ``name``: ``base`` or ``tuned``."""
+def make_arm(name: str, endpoint: Endpoint | RemoteEndpoint, plan: Plan) -> Arm:
+    """Return the arm of a model at a platform. ``name``: ``base``, ``tuned`` or of a checkpoint."""
+    rate = endpoint.requests_per_minute
+    if rate is None and name != "base" and plan.provider != "local":
+        model = find_variant(plan.model.name, plan.provider)
+        rate = model.requests_per_minute if model else None
     return Arm(
         name=name, model=endpoint.address, served_name=endpoint.served_name,
-        key_variable=endpoint.key_variable,
+        key_variable=endpoint.key_variable or None, requests_per_minute=rate,
     )  # fmt: skip
 
 
