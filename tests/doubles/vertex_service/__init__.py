@@ -16,7 +16,7 @@ In a test, as a thread::
         assert len(service.control.list_jobs()) == 1
 
 As a process: ``serve_process``, or ``python -m tests.doubles.vertex_service --port 0 --scenario FILE.json``,
-which prints its address and the environment.
+which prints its address and the environment for a shell.
 
 Faults name calls: ``token``, ``create_job``, ``list_jobs``, ``get_job``, ``cancel_job``,
 ``validate_reward``, ``list_models``, ``get_model``, ``generate``, ``generate_stream``, ``get_tuned_model``,
@@ -36,8 +36,8 @@ creation and what fails the job, the bounds of settings, filters by label, and t
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,7 +158,10 @@ def serve_process(scenario: Scenario | None = None) -> Iterator[RunningVertex]:
         try:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
-            environment = json.loads(process.stdout.readline())
+            environment = {}
+            while line := process.stdout.readline().strip():
+                name, _, value = line.removeprefix("export ").partition("=")
+                environment[name] = shlex.split(value)[0]
             yield RunningVertex(address, environment, VertexControl(address))
         finally:
             process.terminate()

@@ -1,9 +1,9 @@
-"""The double as a process: prints its address and its environment, and serves until it is ended."""
+"""The double as a process: prints its address and the environment for a shell, and serves until it ends."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -25,7 +25,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with serve(scenario, options.port) as service:
         print(service.address, flush=True)
-        print(json.dumps(service.environment), flush=True)
+        for name, value in service.environment.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print(flush=True)
         signal.pause()
 
 

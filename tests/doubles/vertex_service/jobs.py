@@ -139,10 +139,10 @@ class Job:
         """Return the endpoints of the model and of its checkpoints, each with its epoch."""
         if not self.has_endpoint:
             return {}
-        place = self.region
+        location = self.region
         if self.model.id.startswith("gemini-3"):
-            place = MULTI_REGIONS[self.region]
-        prefix = f"projects/{self.project}/locations/{place}/endpoints/{int(self.id) + 7}"
+            location = MULTI_REGIONS[self.region]
+        prefix = f"projects/{self.project}/locations/{location}/endpoints/{int(self.id) + 7}"
         last = self.epochs
         epochs = {prefix: last}
         if not self.spec.get("exportLastCheckpointOnly"):

@@ -17,10 +17,10 @@ from tests.doubles.vertex_service.schema import REWARD_TRIAL, check_body
 from tests.doubles.vertex_service.state import ServiceState
 
 _VERSION = r"/(?:v1|v1beta1)/"
-_PLACE = _VERSION + r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/"
-_JOB = _PLACE + r"tuningJobs/(?P<job>[^/:]+)"
+_PARENT = _VERSION + r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/"
+_JOB = _PARENT + r"tuningJobs/(?P<job>[^/:]+)"
 _GOOGLE = r"publishers/google/models/(?P<model>[^/:]+)"
-_ENDPOINT = _PLACE + r"endpoints/(?P<endpoint>[^/:]+)"
+_ENDPOINT = _PARENT + r"endpoints/(?P<endpoint>[^/:]+)"
 
 
 @dataclasses.dataclass
@@ -64,7 +64,7 @@ def find_route(method: str, path: str) -> tuple[str, str, Action, dict[str, str]
     return None
 
 
-def check_place(state: ServiceState, groups: dict[str, str], permission: str) -> None:
+def check_access(state: ServiceState, groups: dict[str, str], permission: str) -> None:
     """Raise ServiceError for a project, a location or a permission that the caller does not have."""
     scenario = state.scenario
     location, project = groups.get("location"), groups.get("project")
@@ -111,7 +111,7 @@ def check_place(state: ServiceState, groups: dict[str, str], permission: str) ->
 # Jobs
 
 
-@_route("POST", _PLACE + "tuningJobs", "create_job", "aiplatform.tuningJobs.create")
+@_route("POST", _PARENT + "tuningJobs", "create_job", "aiplatform.tuningJobs.create")
 def create_job(call: Call) -> dict[str, Any]:
     state, location = call.state, call.groups["location"]
     scenario = state.scenario
@@ -131,7 +131,7 @@ def create_job(call: Call) -> dict[str, Any]:
     return job.write(scenario)
 
 
-@_route("GET", _PLACE + "tuningJobs", "list_jobs", "aiplatform.tuningJobs.list")
+@_route("GET", _PARENT + "tuningJobs", "list_jobs", "aiplatform.tuningJobs.list")
 def list_jobs(call: Call) -> dict[str, Any]:
     state, location = call.state, call.groups["location"]
     size = int(call.get("pageSize") or 0) or state.scenario.page_size
@@ -209,7 +209,7 @@ def cancel_job(call: Call) -> dict[str, Any]:
     return {}
 
 
-@_route("POST", _PLACE + "tuningJobs:validateReinforcementTuningReward", "validate_reward",
+@_route("POST", _PARENT + "tuningJobs:validateReinforcementTuningReward", "validate_reward",
         "aiplatform.tuningJobs.validateReinforcementTuningReward")  # fmt: skip
 def validate_reward(call: Call) -> dict[str, Any]:
     if call.groups["location"] != "us-central1":
@@ -238,10 +238,14 @@ def _find_model(call: Call) -> VertexModel:
     for model in call.state.scenario.models:
         if model.id == name:
             return model
-    raise ServiceError(
+    raise _miss_model(f"publishers/google/models/{name}")
+
+
+def _miss_model(name: str) -> ServiceError:
+    return ServiceError(
         404,
-        f"Publisher Model `publishers/google/models/{name}` was not found or your project does not have "
-        "access to it. Please ensure you are using a valid model version.",
+        f"Publisher Model `{name}` was not found or your project does not have access to it. Please "
+        "ensure you are using a valid model version.",
     )
 
 
@@ -258,24 +262,20 @@ def _write_model(model: VertexModel) -> dict[str, Any]:
 def _ask_model(call: Call) -> list[dict[str, Any]]:
     model, location = _find_model(call), call.groups["location"]
     if location not in model.asked_at:
-        name = f"projects/{call.state.scenario.project}/locations/{location}/{call.groups['model']}"
-        raise ServiceError(
-            404,
-            f"Publisher Model `{name}` was not found or your project does not have access to it. Please "
-            "ensure you are using a valid model version.",
-        )
+        parent = f"projects/{call.state.scenario.project}/locations/{location}"
+        raise _miss_model(f"{parent}/publishers/google/models/{model.id}")
     return answers.generate(call.state, model, None, call.body)
 
 
 _ASK = "aiplatform.endpoints.predict"
 
 
-@_route("POST", _PLACE + _GOOGLE + ":generateContent", "generate", _ASK)
+@_route("POST", _PARENT + _GOOGLE + ":generateContent", "generate", _ASK)
 def generate(call: Call) -> dict[str, Any]:
     return answers.join(_ask_model(call))
 
 
-@_route("POST", _PLACE + _GOOGLE + ":streamGenerateContent", "generate_stream", _ASK)
+@_route("POST", _PARENT + _GOOGLE + ":streamGenerateContent", "generate_stream", _ASK)
 def generate_stream(call: Call) -> Stream:
     return Stream(_ask_model(call))
 
@@ -312,21 +312,23 @@ def predict(call: Call) -> None:
     raise ServiceError(400, "Gemini cannot be accessed through Vertex Predict/RawPredict API.")
 
 
-@_route("POST", _PLACE + r"models/[^/:]+:(generateContent|streamGenerateContent)", "generate", _ASK)
+@_route(
+    "POST", _PARENT + r"models/[^/:]+:(generateContent|streamGenerateContent)", "generate", _ASK
+)
 def generate_by_model(call: Call) -> None:
     raise ServiceError(
         400, "Invalid resource name: a model resource cannot be asked; use its endpoint."
     )
 
 
-@_route("GET", _PLACE + "endpoints", "list_endpoints", "aiplatform.endpoints.list")
+@_route("GET", _PARENT + "endpoints", "list_endpoints", "aiplatform.endpoints.list")
 def list_endpoints(call: Call) -> dict[str, Any]:
-    place = f"/locations/{call.groups['location']}/"
+    parent = f"/locations/{call.groups['location']}/"
     listed = [
         _write_endpoint(job, name)
         for job in call.state.jobs.values()
         for name in job.list_endpoints()
-        if place in name and name not in call.state.gone
+        if parent in name and name not in call.state.gone
     ]
     return {"endpoints": listed} if listed else {}
 
@@ -355,7 +357,7 @@ def delete_endpoint(call: Call) -> dict[str, Any]:
     return _write_operation(name)
 
 
-_MODEL = _PLACE + r"models/(?P<model>[^/:]+)"
+_MODEL = _PARENT + r"models/(?P<model>[^/:]+)"
 
 
 @_route("GET", _MODEL, "get_tuned_model", "aiplatform.models.get")

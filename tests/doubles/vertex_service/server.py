@@ -24,7 +24,7 @@ from tests.doubles.vertex_service.bucket import (
 )
 from tests.doubles.vertex_service.errors import ServiceError, StorageError, make_plain_error
 from tests.doubles.vertex_service.login import TokenRefused
-from tests.doubles.vertex_service.routes import Call, Stream, check_place, find_route
+from tests.doubles.vertex_service.routes import Call, Stream, check_access, find_route
 from tests.doubles.vertex_service.state import ServiceState, VertexRequest
 
 _JSON = {"Content-Type": "application/json; charset=UTF-8"}
@@ -161,7 +161,7 @@ class ServiceHandler(SilentHandler):
                     404, "The requested URL was not found on this server.", html=True
                 )
             _, permission, action, groups = route
-            check_place(self.state, groups, permission)
+            check_access(self.state, groups, permission)
             plain = {key: urllib.parse.unquote(value or "") for key, value in groups.items()}
             document = action(Call(self.state, plain, query, read_document(body)))
         except ServiceError as error:
