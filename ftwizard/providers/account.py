@@ -17,10 +17,10 @@ from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.platforms.model_limits import join_words
 from ftwizard.plan.schema import TARGETS, Data, Files, Model, Plan, Split
 from ftwizard.providers import platforms
-from ftwizard.providers.base import LiveModel, Platform, ProviderError
+from ftwizard.providers.base import PLAN_SETTING, LiveModel, Platform, ProviderError
 from ftwizard.text import make_visible
 
-_PLAN_SETTINGS = ("no_bucket", "no_role")
+_PLAN_SETTINGS = (PLAN_SETTING, "no_bucket", "no_role")
 """Codes where a plan lacks a setting that says nothing of the account."""
 _UNLISTED = "This account does not list it."
 _GRADER = {

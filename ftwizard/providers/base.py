@@ -29,6 +29,10 @@ service does not offer this any more; ``unreachable``: no answer, too many reque
 or an error of the service, which may pass."""
 
 
+PLAN_SETTING = "plan_setting"
+"""Code of an error: the plan lacks a setting that only the user knows, such as a bucket."""
+
+
 class ProviderError(FtwizardError):
     """Raised where a platform does not do what it was asked."""
 

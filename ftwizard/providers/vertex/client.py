@@ -40,10 +40,11 @@ TRIES = 4
 """Tries of a request that only reads."""
 FIRST_WAIT_S, MAX_WAIT_S = 1.0, 20.0
 """Wait before a request is tried again, doubled each time."""
+EXPIRED = "access_token_expired"
 _Answer = TypeVar("_Answer")
 
 
-class Login(NamedTuple):
+class DefaultLogin(NamedTuple):
     """Application default credentials, with the project that they name."""
 
     credentials: Any
@@ -85,7 +86,7 @@ class VertexClient:
         return self.environment.get(variable, "").strip()
 
     @functools.cached_property
-    def login(self) -> Login:
+    def login(self) -> DefaultLogin:
         """Return the credentials; raise ProviderError (``key``) if there are none."""
         path = self._get(CREDENTIALS_VARIABLE)
         with self.guard("find the credentials"):
@@ -93,12 +94,21 @@ class VertexClient:
                 credentials, project = google.auth.load_credentials_from_file(path, SCOPES)  # type: ignore[no-untyped-call]
             else:
                 credentials, project = google.auth.default(scopes=SCOPES)
-        return Login(credentials, project)
+        return DefaultLogin(credentials, project)
 
     def verify_login(self) -> None:
         """Ask for an access token, which proves the credentials and the clock."""
         request = google.auth.transport.requests.Request()
         self.read("log in", lambda: self.login.credentials.refresh(request))
+
+    def describe_source(self) -> str:
+        """Return where the credentials were found."""
+        if self._get(CREDENTIALS_VARIABLE):
+            return CREDENTIALS_VARIABLE
+        module = type(self.login.credentials).__module__
+        if module.startswith("google.auth.compute_engine"):
+            return "the metadata server of this machine"
+        return "the login of gcloud (application default credentials)"
 
     @property
     def has_quota_project(self) -> bool:
@@ -185,12 +195,24 @@ class VertexClient:
         with self.guard(action, creates=creates):
             return request()
 
+    def _renew(self) -> None:
+        request = google.auth.transport.requests.Request()
+        self.call("log in", lambda: self.login.credentials.refresh(request))
+
     def read(self, action: str, request: Callable[[], _Answer]) -> _Answer:
-        """Send a request that may be repeated, several times if the service does not answer."""
+        """Send a request that may be repeated, several times if the service does not answer.
+
+        A token that Google ends early, or by a clock that differs from the one here, is replaced once.
+        """
+        is_renewed = False
         for attempt in range(TRIES):
             try:
                 return self.call(action, request)
             except ProviderError as error:
+                if error.code == EXPIRED and not is_renewed:
+                    is_renewed = True
+                    self._renew()
+                    continue
                 wait_s = error.retry_after_s or FIRST_WAIT_S * 2.0**attempt
                 is_last = attempt == TRIES - 1 or wait_s > MAX_WAIT_S
                 if error.kind != "unreachable" or is_last:

@@ -18,7 +18,7 @@ from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from ftwizard.plan.schema import Plan
-from ftwizard.providers.base import FileStatus, ProviderError, tolerate
+from ftwizard.providers.base import PLAN_SETTING, FileStatus, ProviderError, tolerate
 from ftwizard.providers.vertex.client import VertexClient
 from ftwizard.text import make_visible
 
@@ -66,7 +66,7 @@ def require_bucket(plan: Plan) -> str:
         raise ProviderError(
             "rejected", "No bucket is set, and Vertex AI reads rows from one only.",
             "Set vertex.bucket in the plan. To create one where the job runs: gcloud storage buckets"
-            " create gs://NAME --location=LOCATION", code="no_bucket",
+            " create gs://NAME --location=LOCATION", code=PLAN_SETTING,
         )  # fmt: skip
     if not _BUCKET.fullmatch(name):
         raise ProviderError(

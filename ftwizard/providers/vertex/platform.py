@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ftwizard.catalog.account import Login
 from ftwizard.catalog.hosted_models import Tuning, find_model
 from ftwizard.data.format_names import TargetName
 from ftwizard.hosted_platforms import HostedProvider
@@ -14,7 +15,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Endpoint, Platform, ProviderError
 from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.vertex import downloads, files, jobs, models, records
-from ftwizard.providers.vertex.client import VertexClient, make_address
+from ftwizard.providers.vertex.client import LOCATION_VARIABLE, VertexClient, make_address
 from ftwizard.providers.vertex.request import build_request
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import make_visible
@@ -44,6 +45,20 @@ class VertexPlatform(VertexClient, Platform):
     list_events = jobs.list_events
     list_checkpoints = jobs.list_checkpoints
     cancel_job = jobs.cancel_job
+
+    def find_login(self) -> Login:
+        """Return whose credentials Google's libraries found; raise ProviderError for none."""
+        self.verify_login()
+        credentials = self.login.credentials
+        caller = getattr(credentials, "service_account_email", None) or getattr(
+            credentials, "account", None
+        )
+        return Login(
+            source=self.describe_source(),
+            caller=make_visible(str(caller or ""), 200),
+            account=make_visible(str(self.login.project or ""), 100),
+            region=make_visible(self.environment.get(LOCATION_VARIABLE, "").strip(), 40),
+        )
 
     def get_target(self, plan: Plan) -> TargetName:
         return "vertex-gemini" if models.is_gemini(plan.model.name) else "vertex-open"
