@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import google.api_core.exceptions as api_core
-import google.auth.exceptions as google_auth
+import google.api_core.exceptions
+import google.auth.exceptions
 import requests
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.genai.errors import APIError
@@ -59,7 +59,7 @@ def _list_transport_errors() -> tuple[type[Exception], ...]:
 
 TRANSPORT_ERRORS = _list_transport_errors()
 CAUGHT = (
-    APIError, google_auth.GoogleAuthError, api_core.GoogleAPIError, DataCorruption, InvalidResponse,
+    APIError, google.auth.exceptions.GoogleAuthError, google.api_core.exceptions.GoogleAPIError, DataCorruption, InvalidResponse,
     *TRANSPORT_ERRORS, ValueError, AttributeError, TypeError, KeyError, RecursionError,
 )  # fmt: skip
 """Errors that a call of an SDK may raise. The last ones are those of an answer that is not JSON, or not
@@ -103,13 +103,13 @@ def translate(
     """
     if isinstance(error, ProviderError):
         return error
-    if isinstance(error, api_core.RetryError) and error.cause is not None:
+    if isinstance(error, google.api_core.exceptions.RetryError) and error.cause is not None:
         return translate(error.cause, account, action, creates=creates)
-    if isinstance(error, google_auth.GoogleAuthError):
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return _translate_login(error, account)
     if isinstance(error, APIError):
         return _translate_answer(read_answer(error), account, action, creates)
-    if isinstance(error, api_core.GoogleAPICallError):
+    if isinstance(error, google.api_core.exceptions.GoogleAPICallError):
         return _translate_answer(_read_storage_answer(error), account, action, creates)
     if isinstance(error, InvalidResponse):
         answer = Answer(int(getattr(error.response, "status_code", 500)), is_storage=True)
@@ -141,16 +141,20 @@ def _damaged(account: Account, action: str) -> ProviderError:
     )
 
 
-def _translate_login(error: google_auth.GoogleAuthError, account: Account) -> ProviderError:
+def _translate_login(
+    error: google.auth.exceptions.GoogleAuthError, account: Account
+) -> ProviderError:
     """Return the error for credentials that are missing, refused, or could not be checked."""
     text = redact(str(error.args[0]) if error.args else str(error)).rstrip(". ")
-    passes = isinstance(error, google_auth.TransportError | google_auth.TimeoutError)
+    passes = isinstance(
+        error, google.auth.exceptions.TransportError | google.auth.exceptions.TimeoutError
+    )
     if passes or error.retryable:
         return ProviderError(
             "unreachable", f"Google's login could not be reached: {text}.",
             "Check the network and any proxy, then try again.", code="login",
         )  # fmt: skip
-    if isinstance(error, google_auth.DefaultCredentialsError):
+    if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
         is_missing = "default credentials were not found" in text
         return ProviderError(
             "key",
@@ -197,7 +201,7 @@ def read_answer(error: APIError) -> Answer:
     )
 
 
-def _read_storage_answer(error: api_core.GoogleAPICallError) -> Answer:
+def _read_storage_answer(error: google.api_core.exceptions.GoogleAPICallError) -> Answer:
     """Return the parts of an error of Cloud Storage, whose text begins with the request."""
     text = str(error.message or "")
     first = error.errors[0] if error.errors else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+import google.api_core.exceptions
+import google.auth.exceptions
 import httpx2
 import pytest
 import requests
-from google.api_core import exceptions as api_core
-from google.auth import exceptions as google_auth
 from google.genai.errors import APIError, ClientError, ServerError
 
 from ftwizard.providers.base import ProviderError
@@ -17,8 +17,8 @@ from ftwizard.providers.vertex.errors import Account, translate
 from ftwizard.providers.vertex.platform import VertexPlatform
 from tests.providers.vertex.world import MakeWorld, World, refused
 
-LOGIN: Any = google_auth
-STORAGE: Any = api_core
+LOGIN: Any = google.auth.exceptions
+STORAGE: Any = google.api_core.exceptions
 INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 REQUEST = httpx2.Request("POST", "https://us-central1-aiplatform.googleapis.com/v1beta1/x")
 
