@@ -44,10 +44,16 @@ class SilentHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class PatientServer(ThreadingHTTPServer):
+    """A server that many clients may reach at the same moment: by default, a sixth is reset."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def serve(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
     """Serve until the block ends; yield the port, by default a free one."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = PatientServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -569,6 +570,19 @@ def test_a_request_is_held_back(vertex: RunningVertex, action: Any, jobs: int) -
     vertex.control.release()
     thread.join()
     assert [job.name for job in created] == [vertex.control.list_jobs()[0]["id"]]
+
+
+def test_many_ask_at_the_same_moment(vertex: RunningVertex) -> None:
+    us = vertex.make_client("us")
+    ask(us, FLASH, "Hello")
+    start = threading.Barrier(24)
+
+    def ask_with_others(number: int) -> str | None:
+        start.wait()
+        return ask(us, FLASH, f"Question {number}")
+
+    with ThreadPoolExecutor(24) as pool:
+        assert set(pool.map(ask_with_others, range(24))) == {"I am not sure."}
 
 
 def test_it_runs_as_a_process_for_another(tmp_path: Path) -> None:
