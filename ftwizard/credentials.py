@@ -76,11 +76,6 @@ def find_credentials(environment: Mapping[str, str] | None = None) -> tuple[Cred
     return tuple(credentials)
 
 
-def get_key_variable(service: Service) -> str:
-    """Return the environment variable that usually holds the key of a service."""
-    return _SOURCES[service][0][0]
-
-
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
     """Return ``environment`` without secrets, except ``keep``.
 

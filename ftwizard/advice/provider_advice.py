@@ -28,15 +28,15 @@ from ftwizard.catalog.providers import (
     Size,
     catalog,
 )
-from ftwizard.credentials import Service, get_key_variable
+from ftwizard.credentials import Service
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 
 CLOSE = 1
 """Largest score difference that counts as close."""
 _KEYS: dict[HostedProvider, Service] = {
     "openai": "openai", "together": "together", "vertex": "gcp", "bedrock": "aws",
-    "foundry": "azure",
+    "mantle": "aws", "foundry": "azure",
 }  # fmt: skip
 """The service whose key or login starts the jobs of a platform."""
 
@@ -49,6 +49,8 @@ class StartPath(msgspec.Struct, frozen=True, kw_only=True):
     """The provider to try first: the best one that ftwizard can start here and now."""
 
     provider: ProviderId
+    platform: HostedProvider | None = None
+    """The cloud service; None for other providers."""
     size: Size
     """Of the model to start with: the wanted one, or the largest that this machine trains."""
     reasons: tuple[str, ...]
@@ -169,8 +171,10 @@ def find_start_problem(score: ProviderScore, facts: MachineInfo, today: datetime
         is_closing = score.provider == "openai" and today >= _openai_end("inactive").date
         return CLOSING if is_closing else ""
     name = provider.name if score.provider == "openai" else catalog().platform(platform).name
-    variable = get_key_variable(service)
-    return f"No key for {name} was found. Set {variable}, or enter it in the wizard."
+    access = PLATFORMS[platform]
+    if access.login:
+        return f"No login for {name} was found. Log in: {access.login}"
+    return f"No key for {name} was found. Set {access.key_variable}, or enter it in the wizard."
 
 
 def _choose_first(
@@ -191,6 +195,7 @@ def _choose_first(
         first = score_local(facts, {**answers, "size": size, "gpu_elsewhere": "no"})
     return StartPath(
         provider=first.provider,
+        platform=first.platform,
         size=size,
         reasons=first.pros or ("It has fewer drawbacks than the others.",),
         cautions=first.cons,

@@ -159,7 +159,7 @@ def _print_first(out: Console, recommendation: Recommendation) -> None:
     first = recommendation.first
     here = " on this machine" if first.provider == "local" else ""
     now = "" if first.problem else " It can start now."
-    name = catalog().provider(first.provider).name
+    name = format_provider(first.provider, first.platform)
     out.print(Text(f"→ Try first: {name}{here}.{now}"))
     _print_list(out, "", [first.problem] if first.problem else [], mark="!")
     if recommendation.starts_with_the_best:
@@ -180,7 +180,8 @@ def _describe_others(
         baseline = cost_of.get(recommendation.first.provider)
         money = compare_costs(cost_of[id], baseline) if baseline else ""
         parts = (recommendation.start_problems.get(id, ""), words, money)
-        yield f"{catalog().provider(id).name}: {' '.join(filter(None, parts))}"
+        name = format_provider(id, recommendation.cloud if id == "cloud" else None)
+        yield f"{name}: {' '.join(filter(None, parts))}"
 
 
 def _print_list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> None:

@@ -89,7 +89,7 @@ def test_recommendation_always_has_a_provider_and_reasons(
     for words in (*texts(result), *result.costs_of.values()):
         assert make_visible(words) == words and 0 < len(words) <= 480
         assert "$0 " not in words
-    assert result.startable == (result.platform not in ("vertex", "bedrock"))
+    assert result.startable, "ftwizard starts the jobs of every platform"
     assert (result.platform is None) or result.provider == "cloud"
     for words in questions.describe_machine(facts).values():
         assert words and make_visible(words) == words
@@ -169,7 +169,10 @@ def test_large_model_without_gpu_gets_a_cloud_with_cautions() -> None:
         machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
     )
     assert (result.provider, result.platform) == ("cloud", "bedrock")
-    assert not result.startable and any("cannot start" in caution for caution in result.cautions)
+    assert result.startable
+    assert result.start_problems["cloud"] == (
+        "No login for AWS Bedrock was found. Log in: aws login"
+    )
     assert any("AWS keeps the model" in caution for caution in result.cautions)
     assert set(result.costs_of) == {"cloud", "openai"}, "a smaller model starts here first"
 
@@ -283,7 +286,7 @@ def test_first_path_always_starts_here(
     if first.provider != "local":
         assert not first.problem and facts.credentials
         assert first.provider == "cloud" or today < datetime.date(2026, 7, 2)
-        assert first.provider == "openai" or result.cloud in ("foundry", "together")
+        assert first.platform == (None if first.provider == "openai" else result.cloud)
         return
     assert bool(first.problem) == ("local" not in facts.extras)
     assert sizes.index(first.size) <= sizes.index(questions.wanted_size(answers))
@@ -306,7 +309,7 @@ def test_first_path_always_starts_here(
         (machine(24), {"size": "large"}, "medium"),
         (machine(24), {"size": "tiny"}, "tiny"),
         (machine(), {"gpu_elsewhere": "own"}, "tiny"),
-        (machine(credentials=("aws", "openai", "together")), {"priority": "speed"}, "tiny"),
+        (machine(credentials=("azure", "openai")), {"priority": "speed", "cloud": "aws"}, "tiny"),
     ],
 )
 def test_first_path_names_a_model_size_that_trains_here(
@@ -345,3 +348,11 @@ def test_unknown_cloud_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = machine(credentials=("aws", "gcp"))
     result = provider_advice.recommend(facts, {"data": "own-cloud", "size": "large"}, TODAY)
     assert result.first.provider == "local" and "which one" in result.start_problems["cloud"]
+
+
+def test_a_login_of_a_cloud_lets_its_platform_start_first() -> None:
+    for cloud, platform in (("aws", "bedrock"), ("gcp", "vertex")):
+        facts = machine(credentials=(cloud,))
+        result = provider_advice.recommend(facts, {"size": "large", "data": "own-cloud"}, TODAY)
+        assert (result.first.provider, result.first.platform) == ("cloud", platform)
+        assert result.first.problem == "" and result.cloud == platform

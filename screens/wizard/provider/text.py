@@ -137,9 +137,8 @@ def _format_first(recommendation: Recommendation) -> Text:
     """Format the provider to try first, and what it still needs before it can start."""
     first = recommendation.first
     here = " on this machine" if first.provider == "local" else ""
-    text = Text.assemble(
-        ("→ ", palette.ACCENT), (f"{catalog().provider(first.provider).name}{here}", "bold")
-    )
+    name = provider_advice.format_provider(first.provider, first.platform)
+    text = Text.assemble(("→ ", palette.ACCENT), (f"{name}{here}", "bold"))
     text.append(" is recommended." if recommendation.starts_with_the_best else ": try this first.")
     if not first.problem:
         return text.append(" It can start now.\n")
