@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -34,6 +35,9 @@ MAX_AUTO_EPOCHS = 25
 fine-tuning). OpenAI does not promise it."""
 MAX_FOUNDRY_USD = 5_000
 """US dollars at which Foundry pauses a job of reinforcement (azure-ai-docs, 2026-10)."""
+MAX_BEDROCK_FACTOR = 1.7
+"""What one account was billed, compared with tokens × epochs × price; the cause is not known (published
+by that account, 2026-08)."""
 ARMS = 3
 """Models that answer in an evaluation: the base model twice (once with examples), the tuned one."""
 _MILLION = Decimal(1_000_000)
@@ -65,7 +69,7 @@ def predict_cost(
     ends = [_price_job(plan, report, count, prices) for count in epochs]
     low, likely, high = (end.training for end in ends)
     if low and likely and high:
-        return _span_epochs(low, likely, high, epochs, report)
+        return _widen(plan, _span_epochs(low, likely, high, epochs, report))
     rate = ends[0].rate
     if report.provider == "foundry" and rate and rate.unit == "hour":
         return Figure(
@@ -108,6 +112,17 @@ def _span_epochs(
         source=source,
         short_source=f"{format_count(report.train.rows, 'row')} × {count} at listed prices",
     )
+
+
+def _widen(plan: Plan, figure: Figure) -> Figure:
+    """Return the cost with a range that covers what Bedrock was seen to bill above the tokens."""
+    if plan.provider != "bedrock":
+        return figure
+    more = f"; up to {MAX_BEDROCK_FACTOR:g} times, as Bedrock was seen to bill"
+    return msgspec.structs.replace(
+        figure, low=figure.lowest, high=figure.highest * MAX_BEDROCK_FACTOR,
+        source=f"{figure.source}{more}",
+    )  # fmt: skip
 
 
 def get_rate(
@@ -250,16 +265,25 @@ def predict_asking_cost(
 ) -> Figure | None:
     """Estimate as ``predict_evaluation_cost``, once a job has ended: by the tokens that were billed, of
     which half are taken for answers. ``candidates``: tuned models that answer."""
-    train, epochs = record.files.get("train"), record.settings.get("n_epochs")
+    train, epochs = record.files.get("train"), _read_epochs(plan, record)
     model = find_variant(record.model, plan.provider) if plan.provider != "local" else None
     if model is None or train is None or not train.rows or not record.trained_tokens:
         return None
-    if not isinstance(epochs, int) or epochs < 1:
+    if epochs is None:
         return None
     length = Decimal(record.trained_tokens) / (train.rows * epochs)
     return _price_answers(
         model, items, candidates, length, length / 2, plan.evaluate.shots, _load(prices)
     )
+
+
+def _read_epochs(plan: Plan, record: RemoteJob) -> int | None:
+    """Return the epochs of a job as its platform reports them, else as the plan has them."""
+    settings = plan.platform_settings
+    with contextlib.suppress(TypeError, ValueError):
+        epochs = int(record.settings.get(settings.EPOCHS, settings.epochs))
+        return epochs if epochs >= 1 else None
+    return None
 
 
 def _price_answers(
@@ -284,13 +308,19 @@ def _price_answers(
     return to_figure(total, total / 2, total * 2, "USD", source, oldest_date(dates))
 
 
-def describe_hosting(provider: HostedProvider, price: Figure | None) -> str:
+def describe_hosting(provider: HostedProvider, name: str, price: Figure | None) -> str:
     """Return what asking the tuned model costs besides its tokens; empty where nothing.
 
-    ``price``: that of an hour, if it is listed.
+    ``name``: the base model. ``price``: that of an hour, if it is listed.
     """
-    if provider == "openai":
+    if provider in ("openai", "mantle"):
         return ""
+    if provider == "bedrock":
+        return _describe_bedrock(name)
+    if provider == "vertex":
+        if "gemini" in name.lower():
+            return ""
+        return "nothing serves it at Vertex AI: its weights are downloaded, to be asked on this machine"
     if provider == "together":
         return "answers need the weights, or an endpoint billed per minute until you stop it"
     if price is None:
@@ -299,3 +329,21 @@ def describe_hosting(provider: HostedProvider, price: Figure | None) -> str:
         f"answers need a deployment: {format_unit_price(price)} (as of {price.as_of}), until you "
         "delete it"
     )
+
+
+def _describe_bedrock(name: str) -> str:
+    month = get_rate("bedrock", name, "storage")
+    kept = (
+        f"Keeping the model costs {format_unit_price(month)} until you delete it" if month else ""
+    )
+    model = find_variant(name, "bedrock")
+    if model is None:
+        return kept
+    if not model.on_demand:
+        use = (
+            "it answers only with provisioned throughput, billed by the hour, which ftwizard does not"
+            " buy"
+        )
+    else:
+        use = "answers need a deployment, which costs nothing while it is idle"
+    return f"{use}. {kept}".rstrip(". ")

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ftwizard.catalog.hosted_models import get_weights
-from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
 from ftwizard.providers import upload
@@ -36,8 +36,12 @@ _CANCELED: dict[HostedProvider, str] = {
     "openai": "{name} may bill the steps done by then",
     "foundry": "{name} may bill the steps done by then",
     "together": "{name} bills the steps done by then",
+    "bedrock": "{name} bills the tokens processed by then",
+    "mantle": "{name} may bill the steps done by then",
+    "vertex": "{name} may bill the steps done by then",
 }
-"""What canceling costs. Source for Together: its support article on refunds, 2026."""
+"""What canceling costs. Sources: Together's support article on refunds, 2026; AWS's documentation of
+stopping a customization job."""
 
 
 def describe_departure(
@@ -70,6 +74,7 @@ def _list_facts(
 ) -> Iterator[tuple[str, str]]:
     """Yield the label and the text of each fact."""
     name, provider = platform.name, report.provider
+    yield from _list_places(plan, provider, platform)
     yield "training", _describe_part(report.train)
     if report.validation:
         yield "validation", _describe_part(report.validation)
@@ -87,8 +92,32 @@ def _list_facts(
     yield "time", f"unknown; it keeps running at {name} if you disconnect"
     yield "cancel", f"ftwizard stop RUN --cancel; {_CANCELED[provider].format(name=name)}"
     yield "weights", _WEIGHTS[get_weights(report.model, provider)].format(name=name)
-    if hosting := describe_hosting(provider, get_rate(provider, report.model, "hosting")):
+    hourly = get_rate(provider, report.model, "hosting")
+    if hosting := describe_hosting(provider, report.model, hourly):
         yield "use", hosting
+
+
+def _list_places(
+    plan: Plan, provider: HostedProvider, platform: Platform
+) -> Iterator[tuple[str, str]]:
+    """Yield where in whose account the rows go, at a platform that reads them from a bucket."""
+    settings = plan.platform_settings
+    login = platform.find_login() if PLATFORMS[provider].login else None
+    if login is None:
+        return
+    project = getattr(settings, "project", None) or login.account
+    whose = " · ".join(filter(None, (project, login.caller, f"by {login.source}")))
+    yield "account", make_visible(whose, 400)
+    folder = f"{settings.bucket}/{settings.prefix}".rstrip("/")  # type: ignore[attr-defined]
+    scheme = "gs" if provider == "vertex" else "s3"
+    region = getattr(settings, settings.REGION) or login.region
+    where = f", for a job in {region}" if region else ""
+    yield "bucket", make_visible(f"{scheme}://{folder}{where}", 300)
+    if role := getattr(settings, "role", None):
+        yield (
+            "role",
+            make_visible(f"{role}: {platform.name} reads and writes the bucket with it", 300),
+        )
 
 
 def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:

@@ -351,7 +351,8 @@ def test_unknown_cloud_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_login_of_a_cloud_lets_its_platform_start_first() -> None:
-    for cloud, platform in (("aws", "bedrock"), ("gcp", "vertex")):
+    clouds: dict[Service, str] = {"aws": "bedrock", "gcp": "vertex"}
+    for cloud, platform in clouds.items():
         facts = machine(credentials=(cloud,))
         result = provider_advice.recommend(facts, {"size": "large", "data": "own-cloud"}, TODAY)
         assert (result.first.provider, result.first.platform) == ("cloud", platform)

@@ -27,6 +27,7 @@ HOSTED_MODELS = list_hosted_models()
 WEIGHTS = {
     "openai": {"no"},
     "bedrock": {"no"},
+    "mantle": {"no"},
     "foundry": {"no", "unknown"},
     "vertex": {"no", "yes"},
     "together": {"yes"},

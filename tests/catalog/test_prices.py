@@ -75,8 +75,8 @@ def test_copied_prices_keep_the_date_of_their_source() -> None:
     copied = {
         "2026-09": ("openai", "gpt-4.1-mini", "training"),
         "2026-03-09": ("vertex", "gemini-2.5-flash", "training"),
-        "2025-05-05": ("bedrock", "nova-lite", "hosting"),
-        "2025-05": ("bedrock", "llama-3.3-70b", "training"),
+        "2025-05": ("bedrock", "nova-lite", "training"),
+        "2026-08": ("bedrock", "llama-3.3-70b", "training"),
     }
     for as_of, subject in copied.items():
         rows = [row for row in ROWS if (row.provider, row.model, row.kind) == subject]

@@ -245,9 +245,17 @@ def test_a_later_evaluation_costs_by_the_tokens_that_were_billed() -> None:
 def test_hosting_price_is_a_fact_of_the_catalog() -> None:
     price = cost.get_rate("foundry", "gpt-4.1-mini", "hosting", PRICES)
     assert price is not None and price.value == 1.70
-    assert "$1.70 per hour" in cost.describe_hosting("foundry", price)
-    assert "per minute" in cost.describe_hosting("together", None)
-    assert cost.describe_hosting("openai", None) == ""
+    assert "$1.70 per hour" in cost.describe_hosting("foundry", "gpt-4.1", price)
+    assert "per minute" in cost.describe_hosting("together", "Qwen/Qwen3-8B", None)
+    assert cost.describe_hosting("openai", "gpt-4.1", None) == ""
+
+
+def test_what_keeping_and_asking_a_model_costs_depends_on_the_family() -> None:
+    nova = cost.describe_hosting("bedrock", "amazon.nova-lite-v1:0:300k", None)
+    assert "costs nothing while it is idle" in nova and "$1.95 per month until" in nova
+    assert "provisioned throughput" in cost.describe_hosting("bedrock", "llama-3.1-8b", None)
+    assert cost.describe_hosting("vertex", "gemini-3.5-flash", None) == ""
+    assert "downloaded" in cost.describe_hosting("vertex", "qwen/qwen3@qwen3-8b", None)
 
 
 @given(

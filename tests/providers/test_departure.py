@@ -8,9 +8,11 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from ftwizard.catalog.account import Login
 from ftwizard.hosted_platforms import HostedProvider
-from ftwizard.plan.schema import Finish
+from ftwizard.plan.schema import Finish, Plan
 from ftwizard.providers.base import Platform
+from ftwizard.providers.cost import predict_cost
 from ftwizard.providers.departure import WIDTH, describe_departure
 from ftwizard.providers.upload import SensitiveRows, UploadReport
 from ftwizard.quantity import Figure
@@ -18,6 +20,7 @@ from tests.providers.test_cost import make_plan, make_reinforcement, make_report
 
 NAMES: dict[HostedProvider, str] = {
     "openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together",
+    "bedrock": "Amazon Bedrock", "vertex": "Vertex AI",
 }  # fmt: skip
 
 
@@ -29,6 +32,39 @@ def describe(report: UploadReport, cost: Figure | None = None, *, compares: bool
     lines = describe_departure(plan, report, cost, platform)
     assert max(map(len, lines)) <= WIDTH
     return " ".join(" ".join(lines).split())
+
+
+def describe_bucket(plan: Plan, login: Login) -> str:
+    """Describe an upload to a bucket, by whoever is logged in."""
+    report = make_report(plan, 240_000, 800, 30_000)
+    platform = SimpleNamespace(
+        name=NAMES[report.provider], endpoint="https://host.test", find_login=lambda: login
+    )
+    lines = describe_departure(plan, report, predict_cost(plan, report), cast(Platform, platform))
+    assert max(map(len, lines)) <= WIDTH
+    return " ".join(" ".join(lines).split())
+
+
+def test_bucket_account_and_role_are_named() -> None:
+    arn = "arn:aws:iam::123456789012:user/ann"
+    login = Login(source="profile work", caller=arn, account="123456789012", region="us-west-2")
+    settings = {"bucket": "acme-rows", "role": "tuner"}
+    text = describe_bucket(make_plan("bedrock", "llama-3.3-70b", **settings), login)
+    assert f"account 123456789012 · {arn} · by profile work" in text
+    assert "bucket s3://acme-rows/ftwizard, for a job in us-west-2" in text
+    assert "role tuner: Amazon Bedrock reads and writes the bucket with it" in text
+    assert "cost $1.58–2.69" in text, "240,000 tokens × 2 epochs at $3.30, and up to 1.7 times that"
+    assert "Keeping the model costs $1.95 per month" in text
+
+
+def test_a_project_and_a_location_of_the_plan_count_more_than_the_login() -> None:
+    login = Login(source="GOOGLE_APPLICATION_CREDENTIALS", account="theirs", region="us-central1")
+    settings = {"bucket": "rows", "prefix": "", "project": "ours", "location": "europe-west4"}
+    text = describe_bucket(make_plan("vertex", "gemini-3.5-flash", **settings), login)
+    assert "account ours · by GOOGLE_APPLICATION_CREDENTIALS" in text and "theirs" not in text
+    assert "bucket gs://rows, for a job in europe-west4" in text
+    assert "role" not in text and "cost unknown" in text
+    assert "Vertex AI may bill the steps done by then" in text
 
 
 def make(provider: HostedProvider, **more: Any) -> UploadReport:
