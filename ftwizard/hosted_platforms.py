@@ -7,6 +7,13 @@ from typing import Literal, NamedTuple
 HostedProvider = Literal["openai", "foundry", "together", "bedrock", "mantle", "vertex"]
 
 
+Serving = Literal["at_once", "free_deployment", "hourly_deployment", "own_deployment", "never"]
+"""How a tuned model comes to answer. ``at_once``: when the job has ended; ``free_deployment``: once
+ftwizard has deployed it, which costs nothing while nobody asks it; ``hourly_deployment``: the same, billed
+by the hour; ``own_deployment``: once the user has deployed it; ``never``: not without capacity that ftwizard
+does not buy, or not at all."""
+
+
 class HostedPlatform(NamedTuple):
     """What a person and a program need to know of a platform to reach it."""
 
@@ -25,6 +32,9 @@ class HostedPlatform(NamedTuple):
     """Command that logs in, where there is no key."""
     credentials: tuple[str, ...] = ()
     """Environment variables in which the SDK may find credentials: its follower keeps them."""
+
+    serving: Serving = "at_once"
+    """How its tuned models come to answer, apart from those that the catalog says it never serves."""
 
     @property
     def key_variable(self) -> str:
@@ -51,6 +61,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         variables=("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
         address_variable="AZURE_OPENAI_ENDPOINT",
         key_page="https://ai.azure.com",
+        serving="own_deployment",
     ),
     "together": HostedPlatform(
         name="Together",
@@ -58,6 +69,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         variables=("TOGETHER_API_KEY",),
         address_variable="TOGETHER_BASE_URL",
         key_page="https://api.together.ai/settings/api-keys",
+        serving="hourly_deployment",
     ),
     "bedrock": HostedPlatform(
         name="Amazon Bedrock",
@@ -66,6 +78,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         address_variable="AWS_ENDPOINT_URL",
         key_page="https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html",
         login="aws login",
+        serving="free_deployment",
         credentials=(
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",

@@ -17,7 +17,7 @@ from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import Target, get_target
 from ftwizard.errors import FtwizardError
-from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider, Serving
 from ftwizard.quantity import EndDate
 from ftwizard.text import make_visible
 
@@ -109,6 +109,15 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     def full_priced_as(self) -> tuple[str, ...]:
         """Return the names for full fine-tuning and preference tuning, as ``priced_as``."""
         return (self.id, *(self.full_prices or self.prices))
+
+    @property
+    def serving(self) -> Serving:
+        """Return how a tuned one comes to answer at its platform."""
+        serving = PLATFORMS[self.platform].serving
+        if serving == "free_deployment" and not self.on_demand:
+            return "never"
+        # Vertex AI trains weights of an open model that are the user's own to serve.
+        return "never" if self.platform == "vertex" and not self.closed else serving
 
     def limits(self, method: Tuning) -> Target:
         """Return the data rules of a method: tokens per row, rows, bytes.

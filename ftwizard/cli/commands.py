@@ -373,14 +373,14 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--key-variable", "NAME", "environment variable with the key of that server"),
         _value("--gguf", "FILE", "check this GGUF file (default: those that were exported)"),
     )),
-    ("deploy", "deploy the model of a hosted run, where that is billed by the hour",
+    ("deploy", "deploy the model of a hosted run, where its platform does not serve it at once",
      "deployments:deploy", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
         _value("--checkpoint", "N", "the model of step N, where the platform keeps it under a name",
                type=int),
         _switch("--yes", "ask nothing"),
     )),
-    ("teardown", "list what is billed by the hour at the platforms, and delete it",
+    ("teardown", "list what is billed at the platforms for as long as it exists, and delete it",
      "deployments:teardown", (
         _value("run", "RUN", "run id (default: everything of the accounts whose keys are set)",
                nargs="?"),

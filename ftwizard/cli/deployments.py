@@ -1,4 +1,4 @@
-"""``deploy`` and ``teardown``: a tuned model at an endpoint that is billed by the hour, and its end."""
+"""``deploy`` and ``teardown``: a tuned model at an endpoint of its platform, and its end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import msgspec
 
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError, MissingExtra
-from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
 from ftwizard.runs import default_run, hosted, remote, store
-from ftwizard.runs.remote import BilledItem, BilledResource, RemoteEndpoint, RemoteJob
+from ftwizard.runs.remote import (
+    TUNED_MODEL,
+    BilledItem,
+    BilledResource,
+    RemoteEndpoint,
+    RemoteJob,
+)
 from ftwizard.text import format_dollars, make_visible
 
 if TYPE_CHECKING:
-    from ftwizard.providers.base import Endpoint, Platform
-    from ftwizard.providers.foundry import FoundryPlatform
+    from ftwizard.providers.base import Endpoint, OwnDeploymentPlatform, Platform, ProviderError
 
 CONFIRMATION = "deploy"
 """The word that a person types before something that is billed by the hour is made."""
@@ -55,7 +60,7 @@ class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def deploy(arguments: argparse.Namespace) -> int:
-    """Deploy the tuned model of a run, after a confirmation; wait until it answers."""
+    """Deploy the tuned model of a run, after a confirmation where it is billed; wait until it answers."""
     folder = run_argument.find(arguments.run, default_run.choose_chatted)
     record = remote.read(folder)
     if record is None:
@@ -74,16 +79,19 @@ def deploy(arguments: argparse.Namespace) -> int:
         chosen = _choose_checkpoint(folder, record, step)
         step = None if chosen.tuned_model == record.tuned_model else step  # the last is the result
         record = chosen
-    if record.provider == "openai":
-        return _explain_openai(arguments, folder, record)
-    if record.provider == "foundry":
-        return _explain_foundry(arguments, folder, record, step)
+    serving = hosted.find_serving(record)
+    if serving == "at_once":
+        return _explain_served(arguments, folder, record)
+    if serving == "own_deployment":
+        return _explain_commands(arguments, folder, record, step)
+    if serving == "never":
+        raise FtwizardError(*hosted.describe_unserved(folder.id, record), USAGE)
     return _deploy(arguments, folder, record)
 
 
 def _choose_checkpoint(folder: JobFolder, record: RemoteJob, step: int) -> RemoteJob:
     """Return a record whose model is that of a checkpoint; it is not for the disk."""
-    if record.provider == "together":
+    if hosted.find_serving(record) == "hourly_deployment":
         raise FtwizardError(
             f"{hosted.name_platform(record.provider)} deploys the model of the last step only.",
             f"Download the checkpoint: ftwizard download {folder.id} --checkpoint {step}",
@@ -93,17 +101,18 @@ def _choose_checkpoint(folder: JobFolder, record: RemoteJob, step: int) -> Remot
     return msgspec.structs.replace(record, tuned_model=model)
 
 
-def _explain_openai(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
+def _explain_served(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob) -> int:
     report = _make_report(folder, record, endpoint=record.tuned_endpoint)
-    line = f"OpenAI serves {report.model} without a deployment; only tokens are billed."
+    platform = hosted.name_platform(record.provider)
+    line = f"{platform} serves {report.model} without a deployment; only tokens are billed."
     output.print_report(arguments, report, [line, f"Ask it: ftwizard chat {folder.id}"])
     return 0
 
 
-def _explain_foundry(
+def _explain_commands(
     arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob, step: int | None
 ) -> int:
-    platform = _get_foundry()
+    platform = _get_own_platform(record.provider)
     plan = plan_file.read_run(folder)
     lines = platform.describe_deployment(plan, record.tuned_model or "", folder.id, step)
     report = _make_report(folder, record, commands=lines)
@@ -111,10 +120,10 @@ def _explain_foundry(
     return 0
 
 
-def _get_foundry() -> FoundryPlatform:
+def _get_own_platform(provider: str) -> OwnDeploymentPlatform:
     from ftwizard.providers.platforms import get_platform
 
-    return cast("FoundryPlatform", get_platform("foundry"))
+    return cast("OwnDeploymentPlatform", get_platform(cast(HostedProvider, provider)))
 
 
 def _make_report(
@@ -135,11 +144,13 @@ def _deploy(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob)
     from ftwizard.providers import deployments
     from ftwizard.providers.endpoints import record_endpoint
 
-    platform, model = deployments.get_deployer(), record.tuned_model or ""
+    platform, model = deployments.get_deployer(record.provider), record.tuned_model or ""
     endpoint = platform.get_endpoint(model, plan_file.read_run(folder))
     if endpoint is None:
         quoted = platform.quote_endpoint(model)
-        if not arguments.yes and not _confirm_price(platform.name, model, quoted):
+        if quoted.is_free:
+            print(_describe_free(platform.name, model), file=sys.stderr)
+        elif not arguments.yes and not _confirm_price(platform.name, model, quoted):
             print("Nothing was deployed.", file=sys.stderr)
             return DECLINED
         resource = deployments.deploy(folder, quoted, platform)
@@ -153,6 +164,13 @@ def _deploy(arguments: argparse.Namespace, folder: JobFolder, record: RemoteJob)
     return 0
 
 
+def _describe_free(platform: str, model: str) -> str:
+    return (
+        f"· {platform} deploys {make_visible(model, 200)}, which takes some minutes and is free while "
+        "nobody asks it: only the tokens of its answers are billed."
+    )
+
+
 def _wait(folder: JobFolder, resource: BilledResource, platform: Platform) -> Endpoint:
     """Wait until a deployment answers; if the user stops waiting, it stays, and is billed."""
     from ftwizard.providers import deployments
@@ -164,7 +182,8 @@ def _wait(folder: JobFolder, resource: BilledResource, platform: Platform) -> En
             )
         except KeyboardInterrupt:
             raise FtwizardError(
-                f"Not waiting. {hosted.describe_billed(resource)} is billed.",
+                f"Not waiting. {hosted.describe_billed(resource)} "
+                + ("is being made." if resource.is_free else "is billed."),
                 f"Wait for it: ftwizard deploy {folder.id}. Delete it: ftwizard teardown {folder.id}",
                 DECLINED,
             ) from None
@@ -175,13 +194,19 @@ def _describe_endpoint(folder: JobFolder, report: DeployReport) -> list[str]:
     name = make_visible(report.endpoint.served_name, 200)
     lines = [
         f"✓ {report.model} answers as {name}",
-        f"  at {make_visible(report.endpoint.address, 200)} (key: {report.endpoint.key_variable})",
+        f"  at {make_visible(report.endpoint.address, 200)}{_describe_key(report.endpoint)}",
         f"  Evaluate it: ftwizard eval {folder.id}",
     ]
     if report.billed is None:
         return [*lines, "  It needs no deployment: only tokens are billed."]
-    billed = hosted.describe_billed(report.billed)
-    return [*lines, f"! Billed: {billed}. Delete it: ftwizard teardown {folder.id}"]
+    billed, end = hosted.describe_billed(report.billed), f"Delete it: ftwizard teardown {folder.id}"
+    if report.billed.is_free:
+        return [*lines, f"  Only tokens are billed: {billed}. {end}"]
+    return [*lines, f"! Billed: {billed}. {end}"]
+
+
+def _describe_key(endpoint: RemoteEndpoint) -> str:
+    return f" (key: {endpoint.key_variable})" if endpoint.key_variable else ""
 
 
 def _confirm_price(platform: str, model: str, quoted: BilledResource) -> bool:
@@ -209,7 +234,7 @@ def _confirm_price(platform: str, model: str, quoted: BilledResource) -> bool:
 
 
 def teardown(arguments: argparse.Namespace) -> int:
-    """List what is billed by the hour, and delete what the user confirms.
+    """List what is billed for as long as it exists, and delete what the user confirms.
 
     Return 1 if something could not be deleted, 3 if nobody could be asked and something is billed.
     """
@@ -222,9 +247,9 @@ def teardown(arguments: argparse.Namespace) -> int:
     deleted: list[str] = []
     failed: dict[str, str] = {}
     for item in items:
-        # What somebody else made is never deleted without a question.
-        is_chosen = item.run is not None and arguments.yes
-        if is_chosen or (can_ask and output.confirm(f"Delete {_name(item)}?", default=False)):
+        # What somebody else made, and a tuned model, are never deleted without a question.
+        is_chosen = item.run is not None and not _is_model(item) and arguments.yes
+        if is_chosen or (can_ask and output.confirm(_ask_to_delete(item), default=False)):
             _delete(item, deleted, failed)
     if folder and commands and can_ask:
         _forget(folder)
@@ -243,7 +268,10 @@ def _choose_exit(
 ) -> int:  # fmt: skip
     if failed:
         return FAILED
-    left = [item for item in items if item.run and _name(item) not in deleted]
+    left = [
+        item for item in items
+        if item.run and not _is_model(item) and _name(item) not in deleted
+    ]  # fmt: skip
     if not left or can_ask or arguments.json:
         return 0
     print("Nothing was deleted. To delete what runs here made: --yes", file=sys.stderr)
@@ -263,28 +291,44 @@ def _list_items(
             raise FtwizardError(
                 f"Run {folder.id} trained on this machine: nothing of it is billed.", "", USAGE
             )
-        if record.provider != "together":
+        if not deployments.is_deployer(record.provider):
             return [], _list_commands(record, plan_file.read_run(folder))
-        return deployments.list_of_run(folder, platforms.get_platform("together")), []
+        return deployments.list_of_run(folder, deployments.get_deployer(record.provider)), []
     items: list[BilledItem] = []
     commands: list[str] = []
     for name in (provider,) if provider else tuple(HOSTED_PROVIDERS):
+        if not provider and PLATFORMS[name].serving == "at_once":
+            continue  # nothing is billed there
         try:
             platform = platforms.get_platform(name)
         except (ProviderError, MissingExtra):
             if provider:
                 raise
             continue  # an account that was never set up here
-        items += deployments.list_of_account(platform)
-        commands += _get_foundry().describe_teardown() if name == "foundry" else []
+        try:
+            items += deployments.list_of_account(platform)
+        except ProviderError as error:
+            if provider or not _is_not_set_up(name, error):
+                raise
+        if PLATFORMS[name].serving == "own_deployment":
+            commands += _get_own_platform(name).describe_teardown()
     return items, commands
 
 
+def _is_not_set_up(provider: HostedProvider, error: ProviderError) -> bool:
+    """Return whether a platform without a key has no login here, and nothing that a run made."""
+    from ftwizard.providers import deployments
+
+    has_login = PLATFORMS[provider].key_variable or error.kind != "key"
+    return not has_login and not deployments.has_records(provider)
+
+
 def _list_commands(record: RemoteJob, plan: Plan) -> list[str]:
-    if record.provider != "foundry":
+    if hosted.find_serving(record) != "own_deployment":
         return []
     served = record.tuned_endpoint.served_name if record.tuned_endpoint else None
-    return _get_foundry().describe_teardown(served or plan.foundry.deployment or "NAME")
+    platform = _get_own_platform(record.provider)
+    return platform.describe_teardown(served or plan.foundry.deployment or "NAME")
 
 
 def _describe_items(items: list[BilledItem]) -> list[str]:
@@ -293,12 +337,23 @@ def _describe_items(items: list[BilledItem]) -> list[str]:
     lines = []
     for item in items:
         maker = f"run {item.run}" if item.run else "not made by a run here"
-        cost = f", about {format_dollars(item.cost)} so far" if item.cost is not None else ""
+        cost = f", about {format_dollars(item.cost)} so far" if item.cost else ""
         if not item.is_billed:
             cost = ", not billed now: it stopped by itself, or was never made"
         model = f"  {make_visible(item.resource.model, 200)}" if item.resource.model else ""
         lines.append(f"{hosted.describe_billed(item.resource)}{cost} ({maker}){model}")
     return lines
+
+
+def _is_model(item: BilledItem) -> bool:
+    return item.resource.kind == TUNED_MODEL
+
+
+def _ask_to_delete(item: BilledItem) -> str:
+    if not _is_model(item):
+        return f"Delete {_name(item)}?"
+    whose = f" of run {item.run}" if item.run else ""
+    return f"Delete the {_name(item)}{whose}? Its weights are gone for good: only a new job makes them again."
 
 
 def _name(item: BilledItem) -> str:

@@ -332,9 +332,27 @@ class DeployingPlatform(Platform, Protocol):
     """A platform where ftwizard itself can deploy a tuned model."""
 
     def quote_endpoint(self, model: str) -> BilledResource:
-        """Return the endpoint that would be made for a model, with its price; nothing is created."""
+        """Return the endpoint that would be made for a model, with its price; nothing is created.
+
+        A price of 0 says that a deployment costs nothing while nobody asks it. Raises ProviderError for
+        a model that cannot be deployed.
+        """
         ...
 
     def create_endpoint(self, model: str) -> BilledResource:
         """Deploy a model under the name of its quote, unless that was done; it is billed from then on."""
+        ...
+
+
+class OwnDeploymentPlatform(Platform, Protocol):
+    """A platform where the user deploys tuned models with its own tool."""
+
+    def describe_deployment(
+        self, plan: Plan, tuned_model: str, run_id: str, checkpoint: int | None = None
+    ) -> list[str]:
+        """Return lines with the commands that deploy a tuned model, evaluate it, and delete it."""
+        ...
+
+    def describe_teardown(self, name: str = "NAME") -> list[str]:
+        """Return lines with the commands that list deployments and delete the one of that name."""
         ...

@@ -1,37 +1,44 @@
-"""What is billed by the hour: deployments of tuned models, their list, and their end.
+"""Deployments of tuned models and whatever else is billed for as long as it exists: their list, and their end.
 
-A run's record names what it is about to deploy before the request is sent, so that nothing that is
+A run's record names what it is about to deploy before the request is sent, so that nothing that may be
 billed is ever without a record.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import msgspec
 
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.providers.base import DeployingPlatform, Endpoint, Platform, ProviderError
 from ftwizard.providers.endpoints import record_endpoint
 from ftwizard.providers.platforms import get_platform
 from ftwizard.runs import hosted, remote, store
-from ftwizard.runs.remote import BilledItem, BilledResource, RemoteJob
+from ftwizard.runs.remote import TUNED_MODEL, BilledItem, BilledResource, RemoteJob
 from ftwizard.text import make_visible
 
 POLL_S = 5.0
 """Between two looks at a deployment that starts."""
 MAX_START_S = 1800.0
-"""Longest wait for a deployment to answer; it is billed meanwhile."""
+"""Longest wait for a deployment to answer; it may be billed meanwhile."""
 MAX_MISSES = 3
 """Looks in which a new deployment is not listed, after which it counts as failed."""
 
 
-def get_deployer() -> DeployingPlatform:
-    """Return the platform where ftwizard deploys models itself."""
-    return cast(DeployingPlatform, get_platform("together"))
+def is_deployer(provider: str) -> bool:
+    """Return whether ftwizard itself deploys tuned models at a platform."""
+    serving = {name: platform.serving for name, platform in PLATFORMS.items()}
+    return serving.get(cast(HostedProvider, provider)) in ("free_deployment", "hourly_deployment")
+
+
+def get_deployer(provider: str) -> DeployingPlatform:
+    """Return a platform where ftwizard itself deploys tuned models; see ``is_deployer``."""
+    return cast(DeployingPlatform, get_platform(cast(HostedProvider, provider)))
 
 
 def deploy(
@@ -85,36 +92,59 @@ def wait_until_it_answers(
             remove(platform, resource, folder)
             raise ProviderError(
                 "rejected", f"The deployment of {make_visible(folder.id)} failed at {platform.name}, "
-                "and was deleted.", "Deploy it again later, or merge its adapter and "
-                "serve it yourself.", code="deployment_failed",
+                "and was deleted.", _suggest_after_failure(record), code="deployment_failed",
             )  # fmt: skip
         time.sleep(POLL_S)
     raise ProviderError(
         "unreachable",
-        f"{hosted.describe_billed(resource)} does not answer yet. It is billed.",
+        f"{hosted.describe_billed(resource)} does not answer yet."
+        + ("" if resource.is_free else " It is billed."),
         f"Wait for it: ftwizard deploy {folder.id}. Delete it: ftwizard teardown {folder.id}",
         code="not_ready",
     )
 
 
+def _suggest_after_failure(record: RemoteJob) -> str:
+    if hosted.has_released_weights(record):
+        return "Deploy it again later, or merge its adapter and serve it yourself."
+    return "Deploy it again later."
+
+
 def list_of_run(folder: JobFolder, platform: Platform) -> list[BilledItem]:
-    """Return what a run's record says it deployed, with what the account has by the same names.
+    """Return what a run's record says it deployed, with what the account has by the same names; last
+    its tuned model, where that is billed.
 
     What only the record has may have stopped by itself; it is listed, to be deleted for good.
     """
-    listed = platform.list_billed()
-    return [_make_item(platform.id, item, listed, folder) for item in _read(folder).billed]
+    listed, record = platform.list_billed(), _read(folder)
+    items = [_make_item(platform.id, item, listed, folder) for item in record.billed]
+    models = [live for live in listed if live.kind == TUNED_MODEL and live.id == record.tuned_model]
+    return [*items, *(_make_item(platform.id, model, listed, folder) for model in models)]
 
 
 def list_of_account(platform: Platform) -> list[BilledItem]:
     """Return what an account has that is billed, with the runs that made it, and what only the records
     of runs here have."""
     listed = platform.list_billed()
-    recorded = _list_recorded(platform.id)
-    items = [_make_item(platform.id, resource, listed, folder) for folder, resource in recorded]
+    records = list(_list_records(platform.id))
+    items = [
+        _make_item(platform.id, resource, listed, folder)
+        for folder, record in records
+        for resource in record.billed
+    ]
     own = {item.resource.id for item in items}
-    others = [live for live in listed if live.id not in own]
-    return [*items, *(_make_item(platform.id, live, listed, None) for live in others)]
+    makers = {record.tuned_model: folder for folder, record in records}
+    for live in listed:
+        if live.id not in own:
+            maker = makers.get(live.id) if live.kind == TUNED_MODEL else None
+            items.append(_make_item(platform.id, live, listed, maker))
+    # A model cannot be deleted before what serves it.
+    return sorted(items, key=lambda item: item.resource.kind == TUNED_MODEL)
+
+
+def has_records(provider: str) -> bool:
+    """Return whether a run here deployed something at a platform that was not deleted yet."""
+    return any(record.billed for _, record in _list_records(provider))
 
 
 def remove(platform: Platform, resource: BilledResource, folder: JobFolder | None) -> None:
@@ -157,13 +187,11 @@ def _find_live(resource: BilledResource, listed: Iterable[BilledResource]) -> Bi
     return None
 
 
-def _list_recorded(provider: str) -> list[tuple[JobFolder, BilledResource]]:
-    recorded = []
+def _list_records(provider: str) -> Iterator[tuple[JobFolder, RemoteJob]]:
     for folder in store.list_runs():
         record = remote.read(folder)
         if record and record.provider == provider:
-            recorded += [(folder, resource) for resource in record.billed]
-    return recorded
+            yield folder, record
 
 
 def _make_item(

@@ -6,8 +6,9 @@ import shlex
 import time
 from collections.abc import Iterator
 
+from ftwizard.catalog.hosted_models import find_variant, get_weights
 from ftwizard.errors import FtwizardError
-from ftwizard.hosted_platforms import PLATFORMS, HostedPlatform
+from ftwizard.hosted_platforms import PLATFORMS, HostedPlatform, Serving
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure, today
@@ -28,6 +29,9 @@ DOWNLOADED = "downloaded"
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5
+HOURS_PER_MONTH = 730.0
+MIN_HOURLY_USD = 0.01
+"""Lower prices are shown by the month."""
 
 
 def name_platform(provider: str) -> str:
@@ -39,6 +43,50 @@ def name_platform(provider: str) -> str:
 def _find_platform(provider: str) -> HostedPlatform | None:
     """Return what is known of a platform that a record names; None for an unknown one."""
     return next((each for name, each in PLATFORMS.items() if name == provider), None)
+
+
+def get_serving(provider: str, model: str) -> Serving:
+    """Return how a tuned model comes to answer at a platform. ``model``: id of its base model."""
+    for name, platform in PLATFORMS.items():
+        if name == provider:
+            hosted_model = find_variant(model, name)
+            return hosted_model.serving if hosted_model else platform.serving
+    return "at_once"
+
+
+def find_serving(record: RemoteJob) -> Serving:
+    """Return how the tuned model of a job comes to answer."""
+    return get_serving(record.provider, record.model)
+
+
+def has_released_weights(record: RemoteJob) -> bool:
+    """Return whether the weights of a tuned model may be downloaded from its platform."""
+    names = (name for name in PLATFORMS if name == record.provider)
+    return any(get_weights(record.model, name) != "no" for name in names)
+
+
+def describe_unserved(run_id: str, record: RemoteJob) -> tuple[str, str]:
+    """Describe why a platform never serves a tuned model, and what to do instead."""
+    platform, model = name_platform(record.provider), make_visible(record.model, MAX_ID)
+    if has_released_weights(record):
+        return (
+            f"{platform} does not serve a tuned {model}: the weights are yours.",
+            f"Download them: ftwizard download {run_id}",
+        )
+    own = f"ftwizard eval {run_id} --served-model NAME"
+    return (
+        f"{platform} serves a tuned {model} only on capacity bought by the hour, which ftwizard never buys.",
+        f"Buy it in the console of {platform}, then: {own}. It is billed until you delete it.",
+    )
+
+
+def describe_deploying(run_id: str, record: RemoteJob) -> str:
+    """Describe how a tuned model that does not answer yet comes to answer."""
+    serving = find_serving(record)
+    if serving == "never":
+        return " ".join(describe_unserved(run_id, record))
+    cost = "free while nobody asks it" if serving == "free_deployment" else "billed by the hour"
+    return f"Deploy it, which is {cost}: ftwizard deploy {run_id}."
 
 
 def list_keys(folder: JobFolder) -> tuple[str, ...]:
@@ -90,7 +138,7 @@ def require_local(folder: JobFolder, done: str) -> None:
             f"Run {run} was trained at {platform}, and all its weights were downloaded as one model.",
             f"Use that folder: ftwizard export {model} --to gguf, or ftwizard eval {model} --base MODEL",
         )
-    if record.provider == "together":
+    if has_released_weights(record):
         raise FtwizardError(
             f"The weights of run {run} are at {platform} and were not downloaded, so they cannot be {done}.",
             f"Download them: ftwizard download {run}",
@@ -152,7 +200,8 @@ def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
 def describe_state(summary: RemoteSummary) -> str:
     """Describe a job in a few words: ``OpenAI: validating_files``."""
     status = make_visible(summary.status, 40) if summary.status else "no job yet"
-    billed = " · billed by the hour" if summary.billed else ""
+    is_billed = any(not resource.is_free for resource in summary.billed or ())
+    billed = " · billed by the hour" if is_billed else ""
     return f"{name_platform(summary.provider)}: {status}{billed}"
 
 
@@ -197,8 +246,9 @@ def list_facts(folder: JobFolder, record: RemoteJob) -> Iterator[tuple[str, str]
     if better := find_better_checkpoint(record.checkpoints):
         yield "best", describe_better(record.checkpoints, better)
     for resource in record.billed:
-        yield "! billed", f"{describe_billed(resource)}; to end that: ftwizard teardown {folder.id}"
-    if record.provider == "foundry" and record.tuned_endpoint:
+        label = "deployed" if resource.is_free else "! billed"
+        yield label, f"{describe_billed(resource)}; to end that: ftwizard teardown {folder.id}"
+    if find_serving(record) == "own_deployment" and record.tuned_endpoint:
         name = make_visible(record.tuned_endpoint.served_name, MAX_ID)
         text = f"deployment {name} may be billed by the hour until it is deleted"
         yield "! billed", f"{text}: ftwizard teardown {folder.id}"
@@ -209,11 +259,21 @@ def list_facts(folder: JobFolder, record: RemoteJob) -> Iterator[tuple[str, str]
 def describe_billed(resource: BilledResource) -> str:
     """Describe what is billed by the hour: ``endpoint ep-1, $3.99 per hour since 2026-11-28 10:00``."""
     name = make_visible(resource.id or resource.name or "of unknown name", MAX_ID)
-    price = f"{format_dollars(resource.price.value)} per hour" if resource.price else "by the hour"
+    price = _describe_price(resource)
     since = ""
     if resource.created:
         since = time.strftime(" since %Y-%m-%d %H:%M", time.localtime(resource.created))
     return f"{make_visible(resource.kind, 40)} {name}, {price}{since}"
+
+
+def _describe_price(resource: BilledResource) -> str:
+    if resource.price is None:
+        return "by the hour"
+    if resource.is_free:
+        return "free while nobody asks it"
+    if resource.price.value < MIN_HOURLY_USD:
+        return f"{format_dollars(resource.price.value * HOURS_PER_MONTH)} per month"
+    return f"{format_dollars(resource.price.value)} per hour"
 
 
 def find_cost_so_far(resource: BilledResource) -> float | None:
@@ -309,7 +369,7 @@ def describe_lowest(run_id: str, record: RemoteJob) -> tuple[str, str] | None:
         f"({last.eval_loss:.4g}). {name_platform(record.provider)} keeps that checkpoint"
     )
     if lowest.model:
-        is_served = record.provider != "foundry"
+        is_served = find_serving(record) != "own_deployment"
         action, verb = ("Evaluate it", "eval") if is_served else ("Deploy it first", "deploy")
         command = f"ftwizard {verb} {run_id} --checkpoint {lowest.step}"
         return (

@@ -31,7 +31,7 @@ from ftwizard.runs.evaluation_files import (
     list_judgments,
 )
 from ftwizard.runs.evaluation_job import Candidate
-from ftwizard.runs.remote import RemoteCheckpoint
+from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob
 from ftwizard.runs.result import MergedModel, TrainResult, read_merged, read_trained
 from ftwizard.text import format_bytes, make_visible
 
@@ -143,11 +143,11 @@ def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
     record = remote.read(folder)
     kept = record.checkpoints if record else ()
     if passed := next((one for one in kept if one.model and judged.get(one.step) == "ship"), None):
-        verb = "deploy" if record and record.provider == "foundry" else "ask for"
+        verb = "deploy" if _is_deployed_by_user(record) else "ask for"
         return Step(f"use checkpoint {passed.step}, which passed: {verb} model {passed.model}", "")
     better = hosted.find_better_checkpoint(kept)
     if better and better.step not in judged:
-        return _stop_at(better, needs_deployment=bool(record and record.provider == "foundry"))
+        return _stop_at(better, needs_deployment=_is_deployed_by_user(record))
     for action, step in list_changes(newest.evaluation):
         if action != "checkpoint" or int(step.options[-1]) not in judged:
             return step
@@ -158,21 +158,32 @@ def _find_way_to_ask(folder: JobFolder) -> Step | None:
     """Return what must come before the evaluation of a model that its platform does not serve by
     itself; None if it can be asked."""
     record = remote.read(folder)
-    if (
-        record is None
-        or record.provider == "openai"
-        or record.tuned_endpoint
-        or not record.tuned_model
-    ):
+    if record is None or record.tuned_endpoint or not record.tuned_model:
+        return None
+    serving = hosted.find_serving(record)
+    if serving == "at_once":
         return None
     if folder.adapter.is_dir():
         return STEPS["merge"]._replace(
             text="merge its adapter, to evaluate and serve it here (downloads its base model if needed)"
         )
     better = hosted.find_better_checkpoint(record.checkpoints)
-    if better and record.provider == "foundry":
+    if better and serving == "own_deployment":
         return _stop_at(better, needs_deployment=True)
+    if serving == "free_deployment":
+        return Step("deploy it, which is free while nobody asks it, to evaluate it", "deploy")
+    if serving == "never" and hosted.has_released_weights(record):
+        return Step("download its weights, to evaluate it here", "download")
+    if serving == "never":
+        text = (
+            "buy capacity for it in the console of its platform, billed by the hour, to evaluate it"
+        )
+        return Step(text, "")
     return Step("deploy it, which is billed by the hour, to evaluate it", "deploy")
+
+
+def _is_deployed_by_user(record: RemoteJob | None) -> bool:
+    return record is not None and hosted.find_serving(record) == "own_deployment"
 
 
 def _stop_at(kept: RemoteCheckpoint, *, needs_deployment: bool) -> Step:

@@ -42,13 +42,17 @@ class RemoteCheckpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     eval_loss: float | None = None
 
 
+TUNED_MODEL = "custom model"
+"""Kind of a tuned model that is itself billed: to delete it is to lose it."""
+
+
 class BilledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that costs money for as long as it exists."""
 
     id: str = ""
     """Id at the platform; empty before its creation is confirmed."""
     kind: str
-    """``deployment`` or ``endpoint``."""
+    """``deployment``, ``endpoint``, ``TUNED_MODEL``, or the platform's own word."""
     name: str | None = None
     """Name that ftwizard gave it, which nothing else has: it can be looked up by that."""
     model: str | None = None
@@ -57,6 +61,11 @@ class BilledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """US dollars per hour."""
     created: float | None = None
     """Unix seconds."""
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether it costs nothing by existing, as a deployment of which only tokens are billed."""
+        return self.price is not None and self.price.value == 0
 
 
 class BilledItem(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,7 +121,7 @@ def test_a_lost_reply_leaves_nothing_billed_without_a_record(
     service.scenario.faults.append(Fault(method=method, path=path, drop=drop, times=9))
     code = main(["deploy", run.id, "--yes"])
     service.scenario.faults.clear()
-    live = deployments.get_deployer().list_billed()
+    live = deployments.get_deployer("together").list_billed()
     recorded = {item.id for item in read(run).billed} | {item.name for item in read(run).billed}
     for resource in live:
         assert {resource.id, (resource.model or "").rpartition("/")[2]} & recorded
@@ -155,7 +155,7 @@ def test_the_price_is_confirmed_before_anything_is_made(
 def test_the_intent_is_on_disk_before_the_request(
     run: JobFolder, service: TogetherService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = deployments.get_deployer()
+    platform = deployments.get_deployer("together")
     seen_records: list[RemoteJob] = []
     create: Callable[[str], Any] = platform.create_endpoint
 
@@ -199,7 +199,7 @@ def test_an_endpoint_that_stopped_by_itself_is_not_billed_and_starts_again(
     (endpoint,) = service.registry.endpoints.values()
     assert [new.id for new in endpoint.deployments.values()] != [deployment.id]
     assert count_deployments(service) == 1
-    assert len(deployments.get_deployer().list_billed()) == len(read(run).billed) == 1
+    assert len(deployments.get_deployer("together").list_billed()) == len(read(run).billed) == 1
     assert main(["teardown", run.id, "--yes"]) == 0
     assert service.registry.endpoints == {}
 
@@ -207,7 +207,7 @@ def test_an_endpoint_that_stopped_by_itself_is_not_billed_and_starts_again(
 def test_what_others_made_is_never_deleted_without_a_question(
     run: JobFolder, service: TogetherService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deployments.get_deployer().create_endpoint(read(run).tuned_model or "")
+    deployments.get_deployer("together").create_endpoint(read(run).tuned_model or "")
     document = run_json(capsys, "teardown", "--yes", "--provider", "together")
     assert [item["run"] for item in document["items"]] == [None] and document["deleted"] == []
     assert count_deployments(service) == 1

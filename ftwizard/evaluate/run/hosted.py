@@ -22,6 +22,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.hosted import describe_deploying
 from ftwizard.runs.remote import RemoteEndpoint
 from ftwizard.runs.result import BaseComparison
 from ftwizard.text import make_visible
@@ -67,7 +68,8 @@ def evaluate_hosted(
         return None, None
     save_rows(worker, worker.folder, plan)
     if tuned is None:
-        deploy = f"Deploy it, which is billed by the hour: ftwizard deploy {worker.folder.id}."
+        record = remote.read(worker.folder)
+        deploy = describe_deploying(worker.folder.id, record) if record else ""
         _report_tuned(worker, f"it is not deployed, or the platform serves no such model. {deploy}")
         return None, None
     test_set = dataset.read_test_set(worker.folder)

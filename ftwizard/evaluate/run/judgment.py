@@ -30,7 +30,7 @@ from ftwizard.evaluate.thinking import describe_mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import loss_curves
+from ftwizard.runs import hosted, loss_curves
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.summary import read_progress
 
@@ -98,6 +98,7 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
     the one that needs most decides their number.
     """
     more = None
+    needs_deployment = hosted.get_serving(plan.provider, plan.model.name) == "own_deployment"
     for action in evaluation.actions:
         value = action.value or 0
         if action.kind == "scale" and (plan.is_hosted or plan.recipe.method == "full"):
@@ -107,7 +108,7 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
         if plan.is_hosted and action.kind in ("drop_rows", "mix", "epochs"):
             yield msgspec.structs.replace(action, by_hand=True)
             continue
-        if action.kind == "checkpoint" and plan.provider == "foundry":
+        if action.kind == "checkpoint" and needs_deployment:
             action = msgspec.structs.replace(action, needs_deployment=True)
         if action.kind == "mix" and (share := plan.data.mix.share):
             if share >= MAX_MIX_SHARE:
