@@ -266,7 +266,7 @@ def classify(answer: Answer, *, creates: bool = False) -> ErrorKind:
     if answer.reason == "BILLING_DISABLED":
         return "quota"
     if code == 429:
-        is_rate = answer.reason == "RATE_LIMIT_EXCEEDED"
+        is_rate = answer.reason == "RATE_LIMIT_EXCEEDED" or answer.retry_after_s is not None
         is_rate = is_rate or "/min" in str(answer.metadata.get("quota_unit", ""))
         return "quota" if creates and not is_rate else "unreachable"
     if code == 501:  # a service without this part of the API
