@@ -185,10 +185,19 @@ def foundry_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]
     yield from _serve_openai(monkeypatch, foundry=True)
 
 
-def _serve_openai(monkeypatch: pytest.MonkeyPatch, foundry: bool) -> Iterator[RunningService]:
+@pytest.fixture
+def mantle_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
+    """Return a double of Bedrock's address for open weights; the test fails if a request is against
+    what AWS documents."""
+    yield from _serve_openai(monkeypatch, mantle=True)
+
+
+def _serve_openai(
+    monkeypatch: pytest.MonkeyPatch, *, foundry: bool = False, mantle: bool = False
+) -> Iterator[RunningService]:
     from tests.doubles.openai_service import serve
 
-    with serve(foundry=foundry) as service:
+    with serve(foundry=foundry, mantle=mantle) as service:
         for name, value in service.environment.items():
             monkeypatch.setenv(name, value)
         yield service

@@ -152,7 +152,7 @@ def try_grader(
             if sum(grade.problem == "timeout" for grade in grades) >= MAX_TIMEOUTS:
                 break
         printed = process.printed
-    findings = [*_find_failures(grader, rows), *_find_scores(rows), *_find_limits(grader, rows)]
+    findings = [*_find_failures(grader, rows), *judge_scores(rows), *_find_limits(grader, rows)]
     return Trial(
         grader=grader.path,
         verdict="error"
@@ -228,7 +228,7 @@ def _find_failures(grader: GraderFile, rows: Sequence[TrialRow]) -> list[TrialFi
     return findings
 
 
-def _find_scores(rows: Sequence[TrialRow]) -> list[TrialFinding]:
+def judge_scores(rows: Sequence[TrialRow]) -> list[TrialFinding]:
     """Return a finding where the scores do not tell right from wrong."""
     scored = [row for row in rows if row.right_grade.score is not None]
     rights = [row.right_grade.score for row in scored]

@@ -291,6 +291,8 @@ class PlatformSettings(Part, frozen=True, kw_only=True):
     """Name of the setting with the method of training."""
     EPOCHS: ClassVar[str] = "n_epochs"
     """Name of the setting with the passes over the rows."""
+    TAKES_VALIDATION: ClassVar[bool] = True
+    """Whether a job takes a file of validation rows."""
     REGION: ClassVar[str] = ""
     """Name of the setting with the region of the job; empty where the platform chooses it."""
 
@@ -465,6 +467,7 @@ class Bedrock(PlatformSettings, frozen=True, kw_only=True):
 class Mantle(PlatformSettings, frozen=True, kw_only=True):
     """Settings of a job for open weights at Bedrock's OpenAI-compatible address, under its names."""
 
+    TAKES_VALIDATION = False
     method: Literal["reinforcement"] = "reinforcement"
     n_epochs: int | Auto = "auto"
     batch_size: int | Auto = "auto"

@@ -16,6 +16,7 @@ CLASSES: dict[HostedProvider, tuple[str, str]] = {
     "openai": ("ftwizard.providers.openai.platform", "OpenAIPlatform"),
     "foundry": ("ftwizard.providers.foundry", "FoundryPlatform"),
     "together": ("ftwizard.providers.together.platform", "TogetherPlatform"),
+    "mantle": ("ftwizard.providers.mantle", "MantlePlatform"),
     "bedrock": ("ftwizard.providers.bedrock.platform", "BedrockPlatform"),
     "vertex": ("ftwizard.providers.vertex.platform", "VertexPlatform"),
 }

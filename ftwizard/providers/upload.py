@@ -266,7 +266,8 @@ def _list_sent(plan: Plan, rows: dataset.Rows) -> dict[PartName, list[_SentRow]]
     ]
     train = [sent for _, sent in sorted(positions, key=lambda pair: pair[0])]
     source = "validation" if plan.data.files.validation else "train"
-    validation = [_SentRow(source, row) for row in rows["validation"]]
+    takes_validation = plan.platform_settings.TAKES_VALIDATION
+    validation = [_SentRow(source, row) for row in rows["validation"] if takes_validation]
     sent: dict[PartName, list[_SentRow]] = {"train": train, "validation": validation}
     return {name: part for name, part in sent.items() if part}
 

@@ -135,7 +135,7 @@ class HostedDouble(Protocol):
 
 
 class OpenAIDouble:
-    """OpenAI or Foundry."""
+    """OpenAI, Foundry, or Bedrock's address for open weights."""
 
     calls: tuple[str, ...] = (
         "find file", "upload", "check file", "create", "list jobs", "look up", "events",
@@ -144,6 +144,9 @@ class OpenAIDouble:
 
     def __init__(self, service: openai_service.RunningService) -> None:
         self.provider: HostedProvider = "foundry" if service.is_foundry else "openai"
+        if service.is_mantle:
+            self.provider = "mantle"
+            self.calls = tuple(call for call in self.calls if call != "results")
         self.environment, self.key = service.environment, service.key
         self.control: Control = service.control
 
@@ -407,8 +410,8 @@ def serve_double(provider: HostedProvider, **scenario: Any) -> Iterator[HostedDo
         with vertex_service.serve(vertex_service.Scenario(**scenario)) as vertex:
             yield VertexDouble(vertex)
         return
-    is_foundry = provider == "foundry"
-    with openai_service.serve(openai_service.Scenario(**scenario), foundry=is_foundry) as running:
+    modes = {"foundry": provider == "foundry", "mantle": provider == "mantle"}
+    with openai_service.serve(openai_service.Scenario(**scenario), **modes) as running:
         yield OpenAIDouble(running)
 
 
@@ -427,8 +430,6 @@ def serve_double_process(provider: HostedProvider, **scenario: Any) -> Iterator[
         with vertex_service.serve_process(vertex_service.Scenario(**scenario)) as vertex:
             yield VertexDouble(vertex)
         return
-    is_foundry = provider == "foundry"
-    with openai_service.serve_process(
-        openai_service.Scenario(**scenario), foundry=is_foundry
-    ) as running:
+    modes = {"foundry": provider == "foundry", "mantle": provider == "mantle"}
+    with openai_service.serve_process(openai_service.Scenario(**scenario), **modes) as running:
         yield OpenAIDouble(running)

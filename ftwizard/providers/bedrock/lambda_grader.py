@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftwizard.graders.grader_file import find_reference
+from ftwizard.graders.trial import pick_wrong
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock.client import TIMEOUT_S, BedrockClient
 from ftwizard.providers.fields import read_number
 from ftwizard.providers.openai.graders import (
     TRIAL_ROWS,
     GraderTrial,
-    find_reference,
     read_first_rows,
 )
 from ftwizard.text import format_count, format_duration, make_visible
@@ -25,7 +26,6 @@ DEFAULT_TIMEOUT_S = 3
 """Lambda's own, which is too short for a call with many answers."""
 MIN_TIMEOUT_S = 60
 MAX_TIMEOUT_S = 900
-WRONG = "This answer is wrong."
 MAX_BYTES = 5 * 2**20
 """A call takes 6 MB."""
 _REGION = re.compile(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):(\d{12}):function:([^:]+)")
@@ -39,7 +39,7 @@ def check_function(client: BedrockClient, arn: str, region: str) -> list[str]:
         raise ProviderError(
             "rejected",
             f"The grader {make_visible(arn, 150)} is not in {region}, where the job runs.",
-            f"Create the function in {region}, and name its ARN: bedrock.grader.",
+            f"Create the function there: ftwizard grader lambda FILE.py --region {region}",
             code="grader_region",
         )
     function = client.connect("lambda", region)
@@ -53,8 +53,8 @@ def check_function(client: BedrockClient, arn: str, region: str) -> list[str]:
             raise ProviderError(
                 "missing",
                 f"There is no Lambda function {make_visible(match[3], 80)} in {region}.",
-                "Create it (ftwizard grader lambda FILE writes the commands), or correct"
-                " bedrock.grader.",
+                "Create it (ftwizard grader lambda FILE writes the commands), or correct the setting"
+                " grader.",
                 code="no_grader",
             ) from None
         if error.kind != "permission":
@@ -87,8 +87,12 @@ def try_function(
     if it can grade none.
     """
     rows = read_first_rows(path, count)
-    right = [make_sample(row, number, find_reference(row, [])) for number, row in enumerate(rows)]
-    wrong = [make_sample(row, number, WRONG) for number, row in enumerate(rows)]
+    references = [find_reference(row, []) for row in rows]
+    right = [make_sample(row, number, references[number]) for number, row in enumerate(rows)]
+    wrong = [
+        make_sample(row, number, pick_wrong(references[number], references))
+        for number, row in enumerate(rows)
+    ]
     trial = _grade(client, arn, region, right)
     cautions = trial.describe()
     if not trial.rewards or not any(trial.rewards):

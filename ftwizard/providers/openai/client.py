@@ -28,6 +28,8 @@ class OpenAIClient:
 
     max_direct_bytes = 512 * 2**20
     """Larger files are uploaded in parts."""
+    has_organizations = True
+    """Whether requests may name an organization and a project of OpenAI."""
 
     def __init__(
         self, provider: HostedProvider, address: str, environment: Mapping[str, str]
@@ -46,8 +48,12 @@ class OpenAIClient:
                 timeout=openai.Timeout(TIMEOUT_S, connect=CONNECT_S),
             )
         )
+        if not self.has_organizations:  # else the SDK takes them from the environment
+            self.reader.organization = self.reader.project = None
         # A repeated request to create makes a second paid job if only the reply was lost.
         self.writer = self.reader.with_options(max_retries=0, timeout=UPLOAD_TIMEOUT)
+        self.writer.organization = self.reader.organization
+        self.writer.project = self.reader.project
 
     def call(
         self,

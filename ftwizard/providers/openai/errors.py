@@ -66,8 +66,12 @@ class Account:
         """Return text of the platform on one line, without the key or parts of it."""
         text = text.replace(self._key, "[key]") if self._key else text
         text = _KEY_LIKE.sub("[key]", text)
-        text = _WORD.sub(lambda match: "[key]" if match[0] in self._key else match[0], text)
+        text = _WORD.sub(lambda match: "[key]" if self._is_secret(match[0]) else match[0], text)
         return make_visible(" ".join(text.split()), MAX_TEXT)
+
+    def _is_secret(self, word: str) -> bool:
+        """Return whether a word is a part of the key, or a key whose middle is masked."""
+        return word in self._key or ("***" in word and self._key[-4:] in word)
 
 
 def translate(
@@ -145,9 +149,10 @@ def _describe(
     name, access = account.name, account.access
     because = f": {text}" if text else ""
     if kind == "key":
+        short = " A short-term key ends after 12 hours." if account.provider == "mantle" else ""
         return (
             f"{name} refused the key in {access.key_variable}{because}",
-            f"Check the key, or create one at {access.key_page}.",
+            f"Check the key, or create one at {access.key_page}.{short}",
         )
     if kind == "permission":
         return (
@@ -180,6 +185,11 @@ def _hint_rights(account: Account, code: str) -> str:
         return f"{account.name} does not serve this country. Train elsewhere."
     if account.provider == "foundry":
         return "Ask for the role Azure AI User on the project, or use the key of another resource."
+    if account.provider == "mantle":
+        return (
+            "Give the identity of the key the policy AmazonBedrockMantleFullAccess, and"
+            " lambda:InvokeFunction on the grader."
+        )
     return (
         "Give the key the rights for models, files and fine-tuning at"
         f" {account.access.key_page}, or use another key."
@@ -191,6 +201,8 @@ def _hint_quota(account: Account, text: str) -> str:
         return "Wait until a running job has ended, or cancel one."
     if account.provider == "foundry":
         return "Raise the quota of the subscription in the Azure portal, then try again."
+    if account.provider == "mantle":
+        return "Raise the quota of Amazon Bedrock in the console of Service Quotas, then try again."
     return (
         "Add credit or raise the limit at"
         " https://platform.openai.com/settings/organization/billing, then try again."

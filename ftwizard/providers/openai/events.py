@@ -50,7 +50,12 @@ _NAMES: dict[str, str] = {
     "lr": "learning_rate",
     "grad_norm": "grad_norm",
     "epoch": "epoch",
+    "critic_rewards_mean": "reward",
+    "actor_grad_norm": "grad_norm",
 }
+"""The last two are those of open weights at Bedrock."""
+_VALIDATION_REWARD = re.compile(r"val(?:id|idation)?[_/-].*rewards?[_/-]mean")
+"""The same elsewhere: the whole name is not documented."""
 _NOT_METRICS = {"step", "total_steps", "elapsed_tokens", "elapsed_examples"}
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
     "warn": "warning", "warning": "warning", "error": "error"
@@ -86,6 +91,7 @@ def convert_metrics(data: Mapping[str, Any]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, number in numbers.items():
         ours = _FULL.get(name) or _NAMES.get(name)
+        ours = ours or ("eval_reward" if _VALIDATION_REWARD.fullmatch(name) else None)
         if ours is None or (name not in _FULL and ours in full):
             metrics[make_visible(name, 60)] = number
         else:

@@ -195,9 +195,9 @@ def convert_job(client: OpenAIClient, job: Any, job_id: str = "") -> JobStatus:
 
 
 def _get_url(account: Account, job_id: str) -> str | None:
-    """Return the page of a job; at Foundry, it needs ids of tenant and subscription."""
+    """Return the page of a job; elsewhere than at OpenAI, it needs ids that no answer has."""
     is_openai = account.host.endswith(".openai.com") or is_loopback(account.host)
-    if account.provider == "foundry" or not is_openai:
+    if account.provider != "openai" or not is_openai:
         return None
     return f"https://platform.openai.com/finetune/{job_id}"
 

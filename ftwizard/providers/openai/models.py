@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftwizard.catalog.hosted_models import check_deprecation, find_listed, find_model
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import LiveModel, ProviderError
 from ftwizard.providers.openai import errors
@@ -22,9 +23,12 @@ UNKNOWN_RIGHT = (
 """Caution where the service may already be closed to the organization: no request shows that."""
 
 
-def get_model_id(plan: Plan) -> str:
-    """Return the platform's id of the plan's model, also where the plan has its short name."""
-    hosted = find_model(plan.model.name, "openai")
+def get_model_id(plan: Plan, provider: HostedProvider = "openai") -> str:
+    """Return the platform's id of the plan's model, also where the plan has its short name.
+
+    Foundry's ids are those of OpenAI.
+    """
+    hosted = find_model(plan.model.name, "mantle" if provider == "mantle" else "openai")
     return hosted.api or plan.model.name if hosted else plan.model.name
 
 
@@ -76,7 +80,7 @@ def describe_lifecycle(client: OpenAIClient, model: str, *, ends: bool) -> list[
 
 def check_model(client: OpenAIClient, plan: Plan) -> list[str]:
     """Check that the account sees the model, and how long it lives; return cautions."""
-    name = get_model_id(plan)
+    name = get_model_id(plan, client.account.provider)
     shown = make_visible(name, 100)
     action = f"look up the model {shown}"
     try:

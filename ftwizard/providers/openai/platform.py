@@ -72,7 +72,7 @@ class OpenAIPlatform(OpenAIClient, Platform):
         return self.targets[self._get_settings(plan).method]
 
     def get_model_id(self, plan: Plan) -> str:
-        return models.get_model_id(plan)
+        return models.get_model_id(plan, self.id)
 
     def get_method(self, plan: Plan) -> Tuning:
         return _TUNING[self._get_settings(plan).method]

@@ -1,4 +1,4 @@
-"""Stateful double of OpenAI's fine-tuning service on loopback, with a Foundry mode.
+"""Stateful double of OpenAI's fine-tuning service on loopback, with modes for Foundry and Bedrock.
 
 It is built to the service's documentation and to the official OpenAPI document, under the real SDK: it
 rejects what the service rejects, has no protection against a job that is created twice, and checks each
@@ -12,14 +12,15 @@ In a test, as a thread::
         ...
         assert len(openai_service.control.list_jobs()) == 1
 
-``foundry_service`` is the same in Foundry mode. At the end, both fail the test if a request or response
+``foundry_service`` and ``mantle_service`` are the same in the modes of Foundry, and of Bedrock's address
+for open weights. At the end, all fail the test if a request or response
 was against the document; a test that means it calls ``control.take_violations()`` itself. Other scenarios:
 ``with serve(Scenario(closed=True)) as service``. As a process, for tests of real subprocesses::
 
     with serve_process(Scenario(pace=Pace(clock="time"))) as service:
         subprocess.run([...], env=os.environ | service.environment)
 
-or by hand: ``python -m tests.doubles.openai_service --port 0 --scenario FILE.json [--foundry]`` prints its
+or by hand: ``python -m tests.doubles.openai_service --port 0 --scenario FILE.json [--foundry | --mantle]`` prints its
 base URL. ``control`` works with both. Faults name routes as the document does, such as
 ``POST /fine_tuning/jobs`` or ``GET /fine_tuning/jobs/{fine_tuning_job_id}/events``.
 
@@ -29,6 +30,10 @@ answers each prompt of its files as expected, and of ``Answers.files`` a share; 
 
 Deployments of Foundry are made through Azure Resource Manager, another service, which the SDK does not
 reach: a test makes them by ``control.deploy(name, model)`` or ``Scenario.deployments``.
+
+In the mode for Bedrock, a job takes no more than a model, a training file of 100 rows or more, and a
+grader that is a Lambda function, which is not called. There are no result files, graders or uploads in
+parts.
 
 Sources: OpenAI's reference and guides, its OpenAPI document, recorded jobs; for Foundry, Microsoft's
 tutorial with its printed replies (events every ten steps without a total, -1 for automatic settings,
@@ -88,6 +93,7 @@ class RunningService:
     control: Control
     state: ServiceState | None = None
     """None for a process."""
+    is_mantle: bool = False
 
     @property
     def base_url(self) -> str:
@@ -98,6 +104,8 @@ class RunningService:
         """The environment variables of the SDK."""
         if self.is_foundry:
             return {"AZURE_OPENAI_API_KEY": self.key, "AZURE_OPENAI_ENDPOINT": self.endpoint}
+        if self.is_mantle:
+            return {"AWS_BEARER_TOKEN_BEDROCK": self.key, "AWS_BEDROCK_BASE_URL": self.base_url}
         return {"OPENAI_API_KEY": self.key, "OPENAI_BASE_URL": self.base_url}
 
     def make_client(self, **options: object) -> OpenAI:
@@ -110,22 +118,27 @@ class RunningService:
 
 @contextmanager
 def serve(
-    scenario: Scenario | None = None, *, foundry: bool = False, port: int = 0
+    scenario: Scenario | None = None,
+    *,
+    foundry: bool = False,
+    mantle: bool = False,
+    port: int = 0,
 ) -> Iterator[RunningService]:
     """Serve in a thread until the block ends."""
-    state = ServiceState(scenario or Scenario(), foundry)
+    state = ServiceState(scenario or Scenario(), foundry, mantle)
     handler = type("Handler", (ServiceHandler,), {"state": state})
     with http_server.serve(handler, port) as actual_port:
         endpoint = f"http://127.0.0.1:{actual_port}"
         try:
-            yield RunningService(endpoint, foundry, state.scenario.key, Control(endpoint), state)
+            key = state.scenario.key
+            yield RunningService(endpoint, foundry, key, Control(endpoint), state, mantle)
         finally:
             state.release()
 
 
 @contextmanager
 def serve_process(
-    scenario: Scenario | None = None, *, foundry: bool = False
+    scenario: Scenario | None = None, *, foundry: bool = False, mantle: bool = False
 ) -> Iterator[RunningService]:
     """Serve as a process until the block ends."""
     scenario = scenario or Scenario()
@@ -134,7 +147,7 @@ def serve_process(
         file.write_bytes(msgspec.json.encode(scenario))
         command = [sys.executable, "-m", __name__, "--port", "0", "--scenario", str(file)]
         process = subprocess.Popen(
-            command + ["--foundry"] * foundry,
+            command + ["--foundry"] * foundry + ["--mantle"] * mantle,
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
@@ -144,7 +157,8 @@ def serve_process(
             assert process.stdout is not None
             address = process.stdout.readline().strip()
             endpoint = address.removesuffix("/openai/v1" if foundry else "/v1")
-            yield RunningService(endpoint, foundry, scenario.key, Control(endpoint))
+            control = Control(endpoint)
+            yield RunningService(endpoint, foundry, scenario.key, control, is_mantle=mantle)
         finally:
             process.terminate()
             process.wait()

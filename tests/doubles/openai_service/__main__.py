@@ -18,12 +18,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--scenario", type=Path, help="JSON file with fields of Scenario")
     parser.add_argument("--foundry", action="store_true")
+    parser.add_argument("--mantle", action="store_true")
     options = parser.parse_args()
     scenario = Scenario()
     if options.scenario:
         scenario = msgspec.json.decode(options.scenario.read_bytes(), type=Scenario)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with serve(scenario, foundry=options.foundry, port=options.port) as service:
+    modes = {"foundry": options.foundry, "mantle": options.mantle}
+    with serve(scenario, **modes, port=options.port) as service:
         print(service.base_url, flush=True)
         signal.pause()
 

@@ -67,6 +67,30 @@ def _amend_for_foundry(schemas: dict[str, Any]) -> None:
     }
 
 
+def _amend_for_mantle(schemas: dict[str, Any]) -> None:
+    """Leave what Bedrock's address documents: a job has a model, a file, and a Lambda function."""
+    request = schemas["CreateFineTuningJobRequest"]["properties"]
+    for name in list(request):
+        if name not in ("model", "training_file", "method"):
+            del request[name]
+    text = {"type": "string", "pattern": r"^arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:\S+$"}
+    function = {"type": "object", "properties": {"function": text}, "required": ["function"]}
+    schemas["FineTuneReinforcementMethod"]["properties"]["grader"] = {
+        "type": "object",
+        "properties": {"type": {"const": "lambda"}, "lambda": function},
+        "required": ["type", "lambda"],
+    }
+    settings = {
+        "n_epochs": {"type": "integer", "minimum": 1},
+        "batch_size": {"type": "integer", "minimum": 1},
+        "learning_rate_multiplier": {"type": "number", "exclusiveMinimum": 0},
+    }
+    schemas["FineTuneReinforcementMethod"]["properties"]["hyperparameters"] = {
+        "type": "object",
+        "properties": settings,
+    }
+
+
 def _close(schema: Any, open_names: frozenset[str], *, part: bool = False) -> Any:
     """Return a schema that takes no property without a name; ``part``: of an ``allOf``."""
     if isinstance(schema, list):
@@ -104,13 +128,15 @@ def _find_parts(schema: Any) -> set[str]:
 class Contract:
     """The schemas of one service."""
 
-    def __init__(self, foundry: bool) -> None:
+    def __init__(self, foundry: bool, mantle: bool) -> None:
         document = json.loads(EXTRACT.read_text())
         self.routes: dict[str, Any] = document["routes"]
         schemas = document["schemas"]
         _amend(schemas)
         if foundry:
             _amend_for_foundry(schemas)
+        if mantle:
+            _amend_for_mantle(schemas)
         parts = frozenset(_find_parts(schemas))
         closed = {
             name: _close(schema, parts, part=name in parts) for name, schema in schemas.items()
@@ -160,9 +186,9 @@ class Contract:
 
 
 @functools.cache
-def get_contract(foundry: bool) -> Contract:
+def get_contract(foundry: bool, mantle: bool = False) -> Contract:
     """Return the contract of a service; all services of a kind share it."""
-    return Contract(foundry)
+    return Contract(foundry, mantle)
 
 
 def find_cause(error: ValidationError) -> ValidationError:

@@ -88,7 +88,7 @@ def write_model(state: ServiceState, name: str) -> dict[str, Any]:
         "object": "model",
         "created": job.created_at if job else 1_744_316_542,
         "owned_by": state.scenario.organization if job else "system",
-        "shutdown_date": base.shutdown if base else None,
+        **({} if state.mantle else {"shutdown_date": base.shutdown if base else None}),
     }
 
 
@@ -299,6 +299,7 @@ def _add_job(state: ServiceState, body: dict[str, Any], method: Method, model: s
         curve=scenario.curve,
         failure=scenario.failure,
         is_foundry=state.foundry,
+        is_mantle=state.mantle,
     )
     state.jobs[job.id] = job
     if state.foundry:
@@ -370,7 +371,7 @@ def _check_training_file(state: ServiceState, file_id: str, part: str) -> None:
 
 
 def _check_reinforcement(state: ServiceState, body: dict[str, Any]) -> None:
-    if not body.get("validation_file"):
+    if not body.get("validation_file") and not state.mantle:
         raise ServiceError(
             400,
             "A validation file is required for reinforcement fine-tuning.",
@@ -385,7 +386,8 @@ def _check_reinforcement(state: ServiceState, body: dict[str, Any]) -> None:
             param="method.reinforcement",
             code="missing_required_parameter",
         )
-    _check_grader(state, configuration["grader"], "method.reinforcement.grader")
+    if not state.mantle:
+        _check_grader(state, configuration["grader"], "method.reinforcement.grader")
 
 
 def _check_grader(state: ServiceState, grader: dict[str, Any], param: str) -> None:
@@ -460,7 +462,10 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
             for entry in job.request.get("integrations") or []
         ]
         or (None if state.foundry else []),
-        "method": {"type": job.method, job.method: {**own, "hyperparameters": settings}},
+        "method": {
+            "type": job.method,
+            job.method: {**own, "hyperparameters": _write_method_settings(state, settings)},
+        },
         "metadata": job.metadata,
     }
 
@@ -468,6 +473,13 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
 def _write_settings(job: Job) -> dict[str, Any]:
     automatic: dict[str, Any] = dict.fromkeys(UNSET, "auto")
     return job.settings or {**automatic, **get_hyperparameters(job.request, job.method)}
+
+
+def _write_method_settings(state: ServiceState, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters of a method; at Bedrock, all of them are numbers."""
+    if not state.mantle:
+        return settings
+    return {name: value for name, value in settings.items() if value != "auto"}
 
 
 def _write_no_error(state: ServiceState) -> dict[str, Any] | None:
@@ -611,13 +623,19 @@ ROUTES: dict[str, Handler] = {
     "POST /chat/completions": create_completion,
     "POST /moderations": moderate,
 }
+NOT_AT_MANTLE = ("/uploads", "/moderations", "/fine_tuning/alpha", "/content", "/pause", "/resume")
+"""Parts of the routes that Bedrock's address does not document."""
 PATTERNS = {
     route: re.compile(re.sub(r"\{\w+\}", "([^/]+)", route.partition(" ")[2])) for route in ROUTES
 }
 
 
-def find_route(method: str, path: str) -> tuple[str, tuple[str, ...]] | None:
+def find_route(
+    method: str, path: str, *, mantle: bool = False
+) -> tuple[str, tuple[str, ...]] | None:
     """Return the route of a request and the variable parts of its path; ``path`` is still quoted."""
+    if mantle and any(part in path for part in NOT_AT_MANTLE):
+        return None
     for route, pattern in PATTERNS.items():
         if route.startswith(f"{method} ") and (match := pattern.fullmatch(path)):
             return route, match.groups()

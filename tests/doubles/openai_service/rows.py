@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tests.doubles.openai_service.scenario import Method
 
 MIN_EXAMPLES = 10
+MANTLE_EXAMPLES = 100
 MAX_EXAMPLES = {
     ("reinforcement", "training_file"): 50_000,
     ("reinforcement", "validation_file"): 1_000,
@@ -26,7 +27,9 @@ class FileRejected(Exception):
         self.code, self.message, self.param = code, message, param
 
 
-def read_rows(data: bytes, method: Method, part: Part, bom: str) -> list[dict[str, Any]]:
+def read_rows(
+    data: bytes, method: Method, part: Part, bom: str, least: int = MIN_EXAMPLES
+) -> list[dict[str, Any]]:
     """Return the examples of a file; raise FileRejected as the service does."""
 
     def reject(detail: str, code: str = "") -> FileRejected:
@@ -48,8 +51,8 @@ def read_rows(data: bytes, method: Method, part: Part, bom: str) -> list[dict[st
             continue  # after the last line's end
         rows.append(_parse(line, number, reject))
     name = part.replace("_", " ").capitalize()
-    if part == "training_file" and len(rows) < MIN_EXAMPLES:
-        detail = f"{len(rows)} example(s), but must have at least {MIN_EXAMPLES} examples"
+    if part == "training_file" and len(rows) < least:
+        detail = f"{len(rows)} example(s), but must have at least {least} examples"
         raise FileRejected("invalid_n_examples", f"{name} has {detail}", part)
     most = MAX_EXAMPLES.get((method, part))
     if most and len(rows) > most:

@@ -72,6 +72,12 @@ FOUNDRY_MODELS = (
     ModelInfo(id="gpt-5-mini"),
 )
 
+MANTLE_MODELS = (
+    ModelInfo(id="openai.gpt-oss-20b", methods=("reinforcement",)),
+    ModelInfo(id="qwen.qwen3-32b", methods=("reinforcement",)),
+    ModelInfo(id="openai.gpt-oss-120b"),
+)
+
 
 class Fault(msgspec.Struct, kw_only=True):
     """Something that goes wrong with a request.
@@ -180,7 +186,7 @@ class Scenario(msgspec.Struct, kw_only=True):
     """The organization may no longer create jobs."""
     max_active_jobs: int | None = None
     models: tuple[ModelInfo, ...] | None = None
-    """None: those of OpenAI or of Foundry."""
+    """None: those of OpenAI, Foundry or Bedrock."""
     extra_models: tuple[ModelInfo, ...] = ()
     today: str = "2026-11-28"
     """Models whose day of shutdown has come are gone."""

@@ -82,7 +82,9 @@ class ServiceHandler(SilentHandler):
     def _serve(self, path: str, query: dict[str, Any], body: bytes) -> None:
         state = self.state
         prefix = (FOUNDRY_PREFIX if state.foundry else OPENAI_PREFIX).match(path)
-        target = find_route(self.command, path[prefix.end() :]) if prefix else None
+        target = (
+            find_route(self.command, path[prefix.end() :], mantle=state.mantle) if prefix else None
+        )
         fields, uploads, is_readable = self._read_body(body)
         with state.lock:
             route = target[0] if target else None

@@ -14,9 +14,16 @@ import msgspec
 
 from tests.doubles.openai_service.contract import Violation, get_contract
 from tests.doubles.openai_service.errors import ServiceError
-from tests.doubles.openai_service.rows import FileRejected, Part, read_rows
+from tests.doubles.openai_service.rows import (
+    MANTLE_EXAMPLES,
+    MIN_EXAMPLES,
+    FileRejected,
+    Part,
+    read_rows,
+)
 from tests.doubles.openai_service.scenario import (
     FOUNDRY_MODELS,
+    MANTLE_MODELS,
     OPENAI_MODELS,
     Fault,
     JobFailure,
@@ -87,14 +94,14 @@ class Upload:
 class ServiceState:
     """Everything that the service knows. Hold ``lock`` to use it from another thread."""
 
-    def __init__(self, scenario: Scenario, foundry: bool) -> None:
-        self.scenario, self.foundry = scenario, foundry
+    def __init__(self, scenario: Scenario, foundry: bool, mantle: bool = False) -> None:
+        self.scenario, self.foundry, self.mantle = scenario, foundry, mantle
         self.lock = threading.RLock()
         self.released = threading.Condition(self.lock)
         self.releases = 0
         self.waiting = 0
         """Requests that a fault holds back."""
-        self.contract = get_contract(foundry)
+        self.contract = get_contract(foundry, mantle)
         self.files: dict[str, StoredFile] = {}
         self.uploads: dict[str, Upload] = {}
         self.jobs: dict[str, Job] = {}
@@ -111,13 +118,16 @@ class ServiceState:
 
     def make_id(self, prefix: str) -> str:
         """Return a new id."""
+        if self.mantle and prefix == "file-":
+            return str(uuid.uuid4())
         return f"{prefix}{uuid.uuid4().hex if self.foundry else uuid.uuid4().hex[:24]}"
 
     # Models
 
     def list_models(self) -> list[ModelInfo]:
         """Return the models that have not been shut down."""
-        default = FOUNDRY_MODELS if self.foundry else OPENAI_MODELS
+        default: tuple[ModelInfo, ...] = FOUNDRY_MODELS if self.foundry else OPENAI_MODELS
+        default = MANTLE_MODELS if self.mantle else default
         scenario = self.scenario
         today = datetime.date.fromisoformat(scenario.today)
         return [
@@ -274,7 +284,8 @@ class ServiceState:
         if file is None:
             raise FileRejected(f"invalid_{part}", f"The file {file_id} was deleted.", part)
         bom = self.scenario.bom or ("needed" if self.foundry else "refused")
-        return read_rows(file.data, job.method, part, bom)
+        least = MANTLE_EXAMPLES if self.mantle else MIN_EXAMPLES
+        return read_rows(file.data, job.method, part, bom, least)
 
     def _finish(self, job: Job) -> None:
         now, failure = self.now(), job.failure
@@ -286,13 +297,14 @@ class ServiceState:
             job.checkpoints.clear()
             job.fail(failure.code, message, failure.param, now)
             return
-        results = self.add_file(
-            write_results(job),
-            "results.csv" if job.is_foundry else "step_metrics.csv",
-            "fine-tune-results",
-        )
-        results.is_processed = True
-        job.result_files = [results.id]
+        if not self.mantle:
+            results = self.add_file(
+                write_results(job),
+                "results.csv" if job.is_foundry else "step_metrics.csv",
+                "fine-tune-results",
+            )
+            results.is_processed = True
+            job.result_files = [results.id]
         job.trained_tokens = count_billed(job)
         job.fine_tuned_model = job.tuned_name
         job.end("succeeded", now)

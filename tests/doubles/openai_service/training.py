@@ -45,6 +45,7 @@ class Job:
     curve: Curve
     failure: JobFailure | None
     is_foundry: bool
+    is_mantle: bool = False
     status: str = "validating_files"
     position: int = 0
     is_held: bool = False
@@ -152,6 +153,9 @@ def _compute_losses(job: Job, step: int) -> tuple[float, float]:
 
 def report_step(job: Job, step: int, now: int) -> None:
     """Report a step, and keep a checkpoint at the end of an epoch."""
+    if job.is_mantle:
+        _report_open_reward(job, step, now)
+        return
     if job.method == "reinforcement":
         _report_reward(job, step, now)
         return
@@ -208,6 +212,24 @@ def _report_reward(job: Job, step: int, now: int) -> None:
     job.metrics.append(data)
     job.add_event(message, now, data=data, kind="metrics")
     if is_evaluated:
+        keep_checkpoint(job, step, now)
+
+
+def _report_open_reward(job: Job, step: int, now: int) -> None:
+    """Report a step of reinforcement as Bedrock does for open weights."""
+    loss, _ = _compute_losses(job, step)
+    data: dict[str, Any] = {
+        "step": step,
+        "critic_rewards_mean": round(max(0.0, min(1.0, 1 - loss / 2.4)), 4),
+        "critic_advantages_mean": 0.01,
+        "actor_pg_loss": round(loss / 1000, 6),
+        "actor_entropy": 0.31,
+        "actor_grad_norm": round(0.1 + loss / 10, 4),
+        "response_length_mean": 212.5,
+    }
+    job.metrics.append(data)
+    job.add_event(f"Step {step} completed", now, data=data, kind="metrics")
+    if step % job.steps_per_epoch == 0:
         keep_checkpoint(job, step, now)
 
 

@@ -1,4 +1,4 @@
-"""Whole jobs at OpenAI and Foundry by the adapter, against the double of the service."""
+"""Whole jobs at OpenAI, Foundry and Bedrock's open weights, against the double of the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from ftwizard.graders.template import write_template
 from ftwizard.hosted_platforms import HostedProvider
-from ftwizard.plan.schema import Data, Files, Foundry, Model, OpenAI, Plan
+from ftwizard.plan.schema import Data, Files, Foundry, Mantle, Model, OpenAI, Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
 from ftwizard.providers.platforms import get_platform
 from ftwizard.runs.remote import RemoteFile, RemoteJob
@@ -30,13 +30,28 @@ GRADER = {
 }  # fmt: skip
 
 
+FUNCTION = "arn:aws:lambda:us-west-2:123456789012:function:exact"
+
+
+def get_provider(service: RunningService) -> HostedProvider:
+    if service.is_mantle:
+        return "mantle"
+    return "foundry" if service.is_foundry else "openai"
+
+
 def connect(service: RunningService) -> Platform:
-    provider: HostedProvider = "foundry" if service.is_foundry else "openai"
-    return get_platform(provider, service.environment)
+    return get_platform(get_provider(service), service.environment)
 
 
 def make_plan(service: RunningService, model: str = MODEL, **settings: object) -> Plan:
-    provider: HostedProvider = "foundry" if service.is_foundry else "openai"
+    provider = get_provider(service)
+    if service.is_mantle:
+        return Plan(
+            provider="mantle",
+            data=Data(files=Files(train="t.jsonl")),
+            model=Model(name="openai.gpt-oss-20b"),
+            mantle=Mantle(grader=FUNCTION, **settings),  # type: ignore[arg-type]
+        )
     group = Foundry if service.is_foundry else OpenAI
     return Plan(
         provider=provider, data=Data(files=Files(train="t.jsonl")), model=Model(name=model),
@@ -46,13 +61,14 @@ def make_plan(service: RunningService, model: str = MODEL, **settings: object) -
 
 def write_rows(path: Path, service: RunningService, method: str = "supervised") -> None:
     rows: list[dict[str, object]] = []
-    for number in range(12):
+    for number in range(100 if service.is_mantle else 12):
         question = {"role": "user", "content": f"What is {number} + 1?"}
         answer = {"role": "assistant", "content": str(number + 1)}
-        if method == "supervised":
+        if method == "supervised" and not service.is_mantle:
             rows.append({"messages": [question, answer]})
         else:
-            rows.append({"messages": [question], "answer": str(number + 1)})
+            field = "reference_answer" if service.is_mantle else "answer"
+            rows.append({"messages": [question], field: str(number + 1)})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     path.write_text(text, "utf-8-sig" if service.is_foundry else "utf-8")
 
@@ -65,7 +81,7 @@ def upload_all(
     method: str = "supervised",
 ) -> RemoteJob:
     files = {}
-    for part in ("train", "validation"):
+    for part in ("train",) if service.is_mantle else ("train", "validation"):
         path, name = folder / f"{part}.jsonl", f"tag-1-{part}.jsonl"
         write_rows(path, service, method)
         file_id = platform.upload(path, name, lambda done, total: None)
@@ -87,7 +103,10 @@ def follow(platform: Platform, job_id: str) -> tuple[JobStatus, list[JobEvent]]:
     raise AssertionError("the job did not end")
 
 
-@pytest.fixture(params=["openai_service", "foundry_service"])
+SERVICES = ("openai_service", "foundry_service")
+
+
+@pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> RunningService:
     running: RunningService = request.getfixturevalue(request.param)
     return running
@@ -127,6 +146,7 @@ def test_a_job_from_its_check_to_its_model(service: RunningService, tmp_path: Pa
         platform.delete_file(file.id or "")
 
 
+@pytest.mark.parametrize("service", [*SERVICES, "mantle_service"], indirect=True)
 def test_a_lost_reply_leaves_one_job_which_is_looked_up(
     service: RunningService, tmp_path: Path
 ) -> None:

@@ -1,0 +1,140 @@
+"""Reinforcement of open weights at Amazon Bedrock: OpenAI's API at Bedrock's own address.
+
+What it lacks of that API: names and notes of a job, validation files, uploads in parts, result files,
+pauses, and graders other than AWS Lambda functions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ftwizard.catalog.hosted_models import Tuning
+from ftwizard.data.format_names import TargetName
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan.schema import Plan
+from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
+from ftwizard.providers.openai import models
+from ftwizard.providers.openai.files import MAX_UPLOAD_BYTES
+from ftwizard.providers.openai.platform import OpenAIPlatform
+from ftwizard.runs.remote import RemoteJob
+
+REGION = "us-west-2"
+"""The only one with this API for fine-tuning (AWS documentation, November 2026)."""
+_HOST = re.compile(r"bedrock-mantle\.([a-z0-9-]+)\.api\.aws")
+_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+class MantlePlatform(OpenAIPlatform):
+    """Bedrock's API for open weights, with the key of ``AWS_BEARER_TOKEN_BEDROCK``."""
+
+    id: HostedProvider = "mantle"
+    name = "Bedrock open weights"
+    poll_s = 20.0
+    can_pause = False
+    has_loss = False
+    has_organizations = False
+    max_direct_bytes = MAX_UPLOAD_BYTES
+    pause_job = Platform.pause_job
+    resume_job = Platform.resume_job
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Read the variables; raise ProviderError if one cannot be used."""
+        self._environment = os.environ if environment is None else environment
+        super().__init__(environment)
+
+    def _get_address(self, environment: Mapping[str, str]) -> str:
+        address = environment.get(PLATFORMS[self.id].address_variable, "").strip()
+        return address or f"https://bedrock-mantle.{REGION}.api.aws/v1"
+
+    @property
+    def region(self) -> str:
+        """Return the region of the address."""
+        match = _HOST.fullmatch(urlsplit(self.endpoint).hostname or "")
+        return match[1] if match else REGION
+
+    def get_target(self, plan: Plan) -> TargetName:
+        return "bedrock-rft"
+
+    def get_method(self, plan: Plan) -> Tuning:
+        return "reinforcement"
+
+    def check_plan(self, plan: Plan) -> list[str]:
+        """Check live what can be checked before anything is uploaded; return cautions."""
+        live = models.check_model(self, plan)
+        return [
+            *models.describe_lifecycle(self, plan.model.name, ends=not live),
+            *live,
+            *self._check_rights(plan),
+            *self._check_grader(plan),
+            *_describe_validation(plan),
+        ]
+
+    def _check_grader(self, plan: Plan) -> list[str]:
+        grader = plan.mantle.grader
+        if not grader:  # of the check of an account
+            return []
+        return self._ask_lambda(
+            lambda client, functions: functions.check_function(client, grader, self.region)
+        )
+
+    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+        grader = plan.mantle.grader
+        if not grader:
+            return []
+        return self._ask_lambda(
+            lambda client, functions: functions.try_function(client, grader, self.region, path)
+        )
+
+    def _ask_lambda(self, ask: Callable[[Any, Any], list[str]]) -> list[str]:
+        """Return the cautions of ``ask``, which gets a client of AWS and the module of its functions.
+
+        The key of this address does not open AWS Lambda. Where other credentials are missing, the
+        job can be created all the same: then that is the caution.
+        """
+        try:
+            from ftwizard.providers.bedrock import lambda_grader
+            from ftwizard.providers.bedrock.client import BedrockClient
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("boto3", "botocore"):
+                raise
+            return ["The grader was not tried: this needs the package boto3."]
+        try:
+            return ask(BedrockClient(self._environment), lambda_grader)
+        except ProviderError as error:
+            if error.kind not in ("key", "permission", "unreachable"):
+                raise
+            return [f"The grader was not tried: {error.message}"]
+
+    def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
+        """Return the body of the request that creates the job; it has no secret."""
+        settings = plan.mantle
+        hyperparameters = {
+            name: getattr(settings, name)
+            for name in _HYPERPARAMETERS
+            if getattr(settings, name) != "auto"
+        }
+        details: dict[str, Any] = {
+            "grader": {"type": "lambda", "lambda": {"function": settings.grader}}
+        }
+        if hyperparameters:
+            details["hyperparameters"] = hyperparameters
+        return {
+            "model": remote.model,
+            "training_file": remote.files["train"].id,
+            "method": {"type": "reinforcement", "reinforcement": details},
+        }
+
+    def read_results(self, status: JobStatus) -> list[JobEvent]:
+        return []
+
+
+def _describe_validation(plan: Plan) -> list[str]:
+    """Return a caution where the plan has validation rows, which the API does not take."""
+    if not plan.has_validation:
+        return []
+    return ["Bedrock takes no validation rows for open weights: they stay here, unused."]
