@@ -180,9 +180,9 @@ def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Na
     record = remote.read(folder)
     if record is not None and record.has_ended:
         return _print_end(folder, arguments, f"The job has ended already: {record.status}.")
-    if name == "pause" and record is not None and record.provider == "together":
+    if name == "pause" and record is not None and record.provider not in hosted.PAUSING:
         raise FtwizardError(
-            "Together cannot pause a job. Nothing was changed.",
+            f"{hosted.name_platform(record.provider)} cannot pause a job. Nothing was changed.",
             f"Cancel it: ftwizard stop {folder.id} --cancel",
         )
     if observe(folder).state == "ended":

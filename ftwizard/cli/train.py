@@ -36,7 +36,7 @@ from ftwizard.estimate.report import RecipeWarning
 from ftwizard.jobs.folder import JobFolder, check_id
 from ftwizard.models import model_config
 from ftwizard.plan import changes, plan_file
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, hosted, store
 from ftwizard.runs.checkpoints import describe_damage
@@ -125,7 +125,7 @@ def _preview(arguments: argparse.Namespace) -> int:
     if arguments.model or plan_argument.is_data(arguments.plan):
         raise FtwizardError(
             "--dry-run is for a plan that trains at a platform.",
-            "Write one with provider: openai, foundry or together. Or let the wizard ask: ftwizard "
+            f"Write one with provider: {', '.join(HOSTED_PROVIDERS)}. Or let the wizard ask: ftwizard "
             + shlex.quote(arguments.plan),
             USAGE,
         )

@@ -26,6 +26,8 @@ from ftwizard.text import format_count, format_dollars, make_visible
 
 DOWNLOADED = "downloaded"
 """Folder of downloaded weights; an adapter is moved from it to ``adapter/``."""
+PAUSING = ("openai", "foundry")
+"""Platforms that can pause a job."""
 MAX_ID = 120
 """Characters of an id or a name that a platform gave."""
 MAX_STEPS_LISTED = 5

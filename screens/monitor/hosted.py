@@ -114,7 +114,7 @@ async def stop(app: App[object], follower: Follower, record: RemoteJob) -> bool:
     """Ask whether to cancel the job, to pause it, or only to stop following; return whether it did."""
     platform = hosted.name_platform(record.provider)
     options = [("--cancel", "cancel the job: steps done by then may be billed, no model is made")]
-    if record.provider in ("openai", "foundry") and record.state == "running":
+    if record.provider in hosted.PAUSING and record.state == "running":
         options.append(("--pause", "pause the job: checkpoints are kept, r continues"))
     options.append(("--detach", "only stop following: the job keeps running and is billed"))
     job = make_visible(record.job_id, 80) if record.job_id else "not created yet"

@@ -229,7 +229,7 @@ def _ask_setting(prompter: Prompter, draft: Draft, row: HostedSetting) -> Draft:
 
     def parse(typed: str) -> Any:
         parsed = value if typed == shown else setting_values.parse_value(setting, typed)
-        if setting.name == "grader" and parsed:
+        if setting.name == "grader" and setting.part in ("openai", "foundry") and parsed:
             parsed = drafts.get_absolute_path(parsed)
         changed = setting_values.with_value(draft, setting, parsed)
         if problem := setting_values.find_new_problem(draft.final_plan, changed.final_plan):

@@ -103,7 +103,7 @@ def format_suggestions(evidence: Evidence | None) -> Text:
     if evidence is None or evidence.rft is None:
         return Text()
     text = Text.assemble(("What the data suggests\n", "bold"))
-    where = f"Offered by {' and '.join(evidence.rft.where)}." if evidence.rft.where else ""
+    where = f"Offered by {', '.join(evidence.rft.where)}." if evidence.rft.where else ""
     words = f"{evidence.rft.reason} {evidence.rft.caution} {where}"
     return text.append("  · ", "dim").append(words.rstrip())
 
