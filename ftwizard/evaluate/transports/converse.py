@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +33,9 @@ from ftwizard.text import make_visible
 CONNECT_S = 10.0
 THROTTLED_S = 15.0
 """Wait after a refusal that names none: a tuned model may answer no more than 4 requests a minute."""
+MAX_TEMPERATURE = 1.0
+"""Highest that Converse takes; chat completions go to 2."""
+_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]+):")
 _FINISH = {
     "end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "max_tokens": "length",
     "model_context_window_exceeded": "length", "guardrail_intervened": "content_filter",
@@ -68,7 +73,8 @@ class ConverseService:
 
         Raises FtwizardError for a profile or a region that cannot be used.
         """
-        config = Config(
+        self._region = region
+        self._config = Config(
             connect_timeout=CONNECT_S,
             read_timeout=timeout_s,
             # A refusal is repeated above, where its wait is known.
@@ -76,26 +82,40 @@ class ConverseService:
             # A bearer token in the environment would replace the credentials.
             signature_version="v4",
         )
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        """A session is not for several threads at once; its clients are."""
         try:
-            session = boto3.Session()
-            self._runtime = session.client("bedrock-runtime", region_name=region, config=config)
+            self._session = boto3.Session()
+            self._connect("")
         except (exceptions.BotoCoreError, ValueError) as error:
             raise FtwizardError(
                 f"Amazon Bedrock cannot be asked: {make_visible(str(error), 200).rstrip('.')}.",
                 "Check AWS_PROFILE, and the region in the plan.",
             ) from None
 
+    def _connect(self, model: str) -> Any:
+        """Return the client of a model's region: that of a deployment is in its name."""
+        match = _ARN.match(model)
+        region = match[1] if match else self._region
+        with self._lock:
+            if region not in self._clients:
+                self._clients[region] = self._session.client(
+                    "bedrock-runtime", region_name=region, config=self._config
+                )
+            return self._clients[region]
+
     def answer(self, body: Body) -> dict[str, Any]:
         """Return the chat completion of a request."""
-        reply = self._runtime.converse(**to_converse(body))
-        return to_completion(reply, str(body["model"]))
+        model = str(body["model"])
+        return to_completion(self._connect(model).converse(**to_converse(body)), model)
 
     def stream(self, body: Body) -> Iterator[dict[str, Any]]:
         """Yield the chunks of the chat completion of a request."""
-        reply = self._runtime.converse_stream(**to_converse(body))
-        events = reply["stream"]
+        model = str(body["model"])
+        events = self._connect(model).converse_stream(**to_converse(body))["stream"]
         try:
-            yield from to_chunks(events, str(body["model"]))
+            yield from to_chunks(events, model)
         finally:
             events.close()
 
@@ -109,7 +129,8 @@ def to_converse(body: Body) -> dict[str, Any]:
     system, messages = [], list[dict[str, Any]]()
     for message in read_messages(body):
         if message["role"] in SYSTEM:
-            system.append({"text": read_text(message)})
+            if (text := read_text(message)).strip():  # a blank text is refused
+                system.append({"text": text})
             continue
         role = "assistant" if message["role"] == "assistant" else "user"
         content = _to_content(message)
@@ -117,8 +138,10 @@ def to_converse(body: Body) -> dict[str, Any]:
             messages[-1]["content"] += content
         else:
             messages.append({"role": role, "content": content})
+    temperature = body.get("temperature")
     limits = {
-        "maxTokens": get_limit(body), "temperature": body.get("temperature"),
+        "maxTokens": get_limit(body),
+        "temperature": None if temperature is None else min(temperature, MAX_TEMPERATURE),
         "topP": body.get("top_p"), "stopSequences": get_stops(body) or None,
     }  # fmt: skip
     call: dict[str, Any] = {"modelId": body["model"], "messages": messages}
@@ -144,7 +167,7 @@ def _to_content(message: Mapping[str, Any]) -> list[dict[str, Any]]:
             kind = part.mime.removeprefix("image/")
             kind = "jpeg" if kind == "jpg" else kind
             content.append({"image": {"format": kind, "source": {"bytes": part.data}}})
-        elif part.strip() or not message.get("tool_calls"):  # a blank text is refused
+        elif part.strip() or not message.get("tool_calls"):
             content.append({"text": part})
     for call in message.get("tool_calls") or ():
         function = call["function"]

@@ -37,7 +37,11 @@ def test_system_and_limits_are_fields_of_their_own() -> None:
             "maxTokens": 20, "temperature": 0, "topP": 0.5, "stopSequences": ["END"],
         },
     }  # fmt: skip
-    assert to_converse(make_body(user("Hi"))).keys() == {"modelId", "messages"}
+    blank = {"role": "system", "content": " "}
+    assert to_converse(make_body(blank, user("Hi"))).keys() == {"modelId", "messages"}
+    assert to_converse(make_body(user("Hi"), temperature=2))["inferenceConfig"] == {
+        "temperature": 1
+    }
 
 
 def test_neighbors_of_one_role_are_one_message() -> None:

@@ -101,6 +101,8 @@ def test_bedrock_answers_items(bedrock: ConverseEndpoint, monkeypatch: pytest.Mo
     assert request["inferenceConfig"] == {"maxTokens": 20, "temperature": 0}
     assert request["authorization"].startswith("AWS4-HMAC-SHA256"), "never a token for another API"
     assert "us-east-1/bedrock" in request["authorization"]
+    ask("bedrock://us-west-2", ARN, make_items(1))
+    assert "us-east-1/bedrock" in bedrock.requests[-1]["authorization"], "the region of its name"
 
 
 def test_vertex_answers_items_in_the_location_of_the_model(vertex: GeminiEndpoint) -> None:
