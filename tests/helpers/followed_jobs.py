@@ -17,6 +17,7 @@ from ftwizard.providers import launcher
 from ftwizard.providers.follow import follow
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import RunResult
+from tests.doubles.aws import SETTINGS as AWS_SETTINGS
 from tests.helpers.training import own_signals
 from tests.paths import TICKETS
 
@@ -27,12 +28,13 @@ def write_plan(
     """Write a plan for a platform with the packaged tickets; ``more`` are its groups of settings."""
     lines = (TICKETS / "train.jsonl").read_text().splitlines()[:rows]
     (root / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    models = {"together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"}
+    models = {"together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", "bedrock": "nova-lite"}
     body = {
         "provider": provider,
         "data": {"files": {"train": "rows.jsonl"}},
         "model": {"name": model or models.get(provider, "gpt-4.1-mini-2025-04-14")},
         "finish": {"compare": False},
+        **({"bedrock": AWS_SETTINGS} if provider == "bedrock" else {}),
         **more,
     }
     path = root / "plan.yaml"

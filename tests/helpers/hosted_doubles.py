@@ -273,8 +273,7 @@ class AwsDouble:
     def __init__(self, service: aws.RunningAws) -> None:
         self.environment, self.key = service.environment, service.scenario.key
         self.control: aws.AwsControl = service.control
-        self.settings = {"region": aws.EAST, "bucket": aws.BUCKET, "role": aws.ROLE_ARN}
-        """Of a plan, for a model of Nova."""
+        self.settings = aws.SETTINGS
 
     def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
         fields: dict[Trouble, dict[str, Any]] = {

@@ -64,6 +64,8 @@ from tests.doubles.aws.state import AwsState
 
 BUCKET, WEST_BUCKET = BUCKETS
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+SETTINGS = {"region": EAST, "bucket": BUCKET, "role": ROLE_ARN}
+"""The settings of a plan for a model of Nova, under ``bedrock``."""
 REPOSITORY = Path(__file__).parents[3]
 UNSET = (
     "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_BEARER_TOKEN_BEDROCK", "AWS_SESSION_TOKEN",
@@ -171,6 +173,7 @@ __all__ = [
     "MODELS",
     "ROLE",
     "ROLE_ARN",
+    "SETTINGS",
     "UNSET",
     "USER",
     "WEST",

@@ -1,15 +1,16 @@
-"""The service as a process: prints its address, and serves until it is ended."""
+"""The service as a process: prints its address and its environment, and serves until it is ended."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import threading
 from pathlib import Path
 
 import msgspec
 
-from tests.doubles.aws import AwsScenario, serve_aws
+from tests.doubles.aws import UNSET, AwsScenario, serve_aws
 
 
 def main() -> None:
@@ -26,6 +27,9 @@ def main() -> None:
         signal.signal(number, lambda *_: done.set())
     with serve_aws(scenario, port=options.port) as service:
         print(service.endpoint, flush=True)
+        for name, value in service.environment.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print(f"unset {' '.join(UNSET)}", flush=True)
         done.wait()
 
 
