@@ -200,7 +200,8 @@ def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> J
         provider=provider, tag=status.tag or "", endpoint=platform.endpoint, model=status.model,
         job_id=status.id, status=status.status, state=status.state, adopted=True,
     )  # fmt: skip
-    path = launcher.choose_path(run_id or store.make_id(job_id), numbered=run_id is None)
+    name = run_id or store.make_id(job_id.rpartition("/")[2])  # an id may be a whole path
+    path = launcher.choose_path(name, numbered=run_id is None)
     folder = _write(path, plan, record, {})
     _start(folder, plan)
     return folder

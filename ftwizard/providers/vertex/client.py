@@ -63,10 +63,10 @@ class VertexClient:
         The credentials are only looked for when they are needed: that may take seconds.
         """
         self.environment = os.environ if environment is None else environment
-        self._address = self._get(ADDRESS_VARIABLE).rstrip("/")
+        self._address = self.get_variable(ADDRESS_VARIABLE).rstrip("/")
         if self._address:
             check_address(self._address, "vertex")
-        self.emulator = _with_scheme(self._get(EMULATOR_VARIABLE).rstrip("/"))
+        self.emulator = _with_scheme(self.get_variable(EMULATOR_VARIABLE).rstrip("/"))
         if self.emulator and not self._address:
             raise ProviderError(
                 "rejected",
@@ -76,19 +76,17 @@ class VertexClient:
                 code="emulator",
             )
         self.endpoint = hide_secrets(self._address or DEFAULT_ADDRESS)
-        # Where models are asked that a person names: their names have their own location.
-        project = next(filter(None, map(self._get, PROJECT_VARIABLES)), "")
-        self.chat_address = make_address(project, self._get(LOCATION_VARIABLE))
         self.account = errors.Account(self.endpoint, self.emulator)
         self._clients: dict[tuple[str, str], genai.Client] = {}
 
-    def _get(self, variable: str) -> str:
+    def get_variable(self, variable: str) -> str:
+        """Return an environment variable; empty if it is not set."""
         return self.environment.get(variable, "").strip()
 
     @functools.cached_property
     def login(self) -> DefaultLogin:
         """Return the credentials; raise ProviderError (``key``) if there are none."""
-        path = self._get(CREDENTIALS_VARIABLE)
+        path = self.get_variable(CREDENTIALS_VARIABLE)
         with self.guard("find the credentials"):
             if path:
                 credentials, project = google.auth.load_credentials_from_file(path, SCOPES)  # type: ignore[no-untyped-call]
@@ -103,7 +101,7 @@ class VertexClient:
 
     def describe_source(self) -> str:
         """Return where the credentials were found."""
-        if self._get(CREDENTIALS_VARIABLE):
+        if self.get_variable(CREDENTIALS_VARIABLE):
             return CREDENTIALS_VARIABLE
         module = type(self.login.credentials).__module__
         if module.startswith("google.auth.compute_engine"):
@@ -120,7 +118,7 @@ class VertexClient:
     def find_project(self, plan: Plan | None = None) -> str:
         """Return the project of a plan, of the environment, or of the credentials."""
         names = [plan.vertex.project] if plan else []
-        names += [self._get(variable) for variable in PROJECT_VARIABLES]
+        names += [self.get_variable(variable) for variable in PROJECT_VARIABLES]
         project = next(filter(None, names), None) or self.login.project
         if project:
             return str(project)
@@ -132,7 +130,7 @@ class VertexClient:
 
     def find_location(self, plan: Plan | None = None) -> str:
         """Return the location of a plan, or of the environment."""
-        location = (plan.vertex.location if plan else None) or self._get(LOCATION_VARIABLE)
+        location = (plan.vertex.location if plan else None) or self.get_variable(LOCATION_VARIABLE)
         if location:
             return location
         raise ProviderError(

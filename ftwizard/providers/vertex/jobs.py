@@ -12,6 +12,7 @@ from ftwizard.providers.fields import read_time
 from ftwizard.providers.vertex import errors, records
 from ftwizard.providers.vertex.client import VertexClient
 from ftwizard.providers.vertex.downloads import list_open_checkpoints
+from ftwizard.providers.vertex.models import is_gemini
 from ftwizard.providers.vertex.request import TAG_LABEL, build_config
 from ftwizard.runs.remote import TERMINAL, RemoteCheckpoint, RemoteJob
 from ftwizard.text import make_visible
@@ -151,9 +152,16 @@ def cancel_job(client: VertexClient, job_id: str) -> None:
             raise
 
 
-def describe_running(jobs: list[Any]) -> str:
-    """Return a caution if jobs run in the location already: the next one waits for them."""
-    running = [job for job in jobs if records.get_state(job) in ("pending", "running")]
+def describe_running(jobs: list[Any], model: str) -> str:
+    """Return a caution if jobs of the model's kind run in the location: the next one waits for them.
+
+    Gemini and open models have quotas of their own.
+    """
+    running = [
+        job for job in jobs
+        if records.get_state(job) in ("pending", "running")
+        and is_gemini(str(getattr(job, "base_model", None) or "")) == is_gemini(model)
+    ]  # fmt: skip
     if not running:
         return ""
     name = make_visible(str(getattr(running[0], "tuned_model_display_name", None) or ""), 100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Endpoint, Platform, ProviderError
 from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.vertex import downloads, files, jobs, models, records
-from ftwizard.providers.vertex.client import LOCATION_VARIABLE, VertexClient, make_address
+from ftwizard.providers.vertex.client import (
+    LOCATION_VARIABLE,
+    PROJECT_VARIABLES,
+    VertexClient,
+    make_address,
+)
 from ftwizard.providers.vertex.request import build_request
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import make_visible
 
+ANY_PROJECT = "-"
 NUMBER = "PROJECT_NUMBER"
 """Stands for the number of a project that is unknown."""
 
@@ -46,6 +52,14 @@ class VertexPlatform(VertexClient, Platform):
     list_checkpoints = jobs.list_checkpoints
     cancel_job = jobs.cancel_job
 
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Read the variables of the SDKs; raise ProviderError if one cannot be used."""
+        super().__init__(environment)
+        # Where models are asked that a person names: a tuned one's name has its own project and location.
+        project = next(filter(None, map(self.get_variable, PROJECT_VARIABLES)), ANY_PROJECT)
+        location = models.get_serving_location("", self.get_variable(LOCATION_VARIABLE))
+        self.chat_address = make_address(project, location)
+
     def find_login(self) -> Login:
         """Return whose credentials Google's libraries found; raise ProviderError for none."""
         self.verify_login()
@@ -57,7 +71,7 @@ class VertexPlatform(VertexClient, Platform):
             source=self.describe_source(),
             caller=make_visible(str(caller or ""), 200),
             account=make_visible(str(self.login.project or ""), 100),
-            region=make_visible(self.environment.get(LOCATION_VARIABLE, "").strip(), 40),
+            region=make_visible(self.get_variable(LOCATION_VARIABLE), 40),
         )
 
     def get_target(self, plan: Plan) -> TargetName:
@@ -75,12 +89,13 @@ class VertexPlatform(VertexClient, Platform):
         Nothing is created: login, project, location and rights are proved by reading.
         """
         location = self.find_location(plan)
+        model = models.get_model_id(plan)
         cautions = models.check_model(plan, location)
         self.verify_login()
         project = self.find_project(plan)
         running, headers = jobs.list_jobs(self, project, location)
         clock = describe_clock(headers.get("date"), time.time())
-        cautions = [*filter(None, [clock, jobs.describe_running(running)]), *cautions]
+        cautions = [*filter(None, [clock, jobs.describe_running(running, model)]), *cautions]
         cautions += models.check_life(self, plan, project, location)
         if not self.has_quota_project:
             cautions.append(

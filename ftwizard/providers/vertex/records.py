@@ -249,6 +249,10 @@ def _read_planned(job: Any) -> dict[str, Any]:
     planned = read_settings(job)
     if parts := parse_name(_get_text(job, "name")):
         planned |= {"project": parts.project, "location": parts.location}
+    bucket = (
+        _get_text(get_spec(job), "training_dataset_uri").removeprefix("gs://").partition("/")[0]
+    )
+    planned |= {"bucket": bucket} if bucket else {}
     last_only = getattr(get_spec(job), "export_last_checkpoint_only", None)
     if isinstance(last_only, bool):
         planned["export_last_checkpoint_only"] = last_only
@@ -345,6 +349,10 @@ def _list_end(job: Any, state: str, inner: str) -> Iterator[JobEvent]:
         yield JobEvent(id="stalled", level="warning", type="stalled", message=text)
     if _STATES.get(state) not in ("succeeded", "failed", "cancelled"):
         return
+    output = get_output_uri(job)
+    if output and _STATES[state] == "succeeded":
+        text = f"The weights are in {output}, where they cost storage until you delete them."
+        yield JobEvent(id="weights", t=updated, type="weights", message=text)
     _, text = _read_error(job)
     message = f"{_MESSAGES[state].rstrip('.')}{f': {text}' if text else ''}".rstrip(".")
     yield JobEvent(

@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.doubles.vertex_service import NO_ENDPOINT, PROJECT_NUMBER, VertexFailure, VertexPace
+from ftwizard.plan import hosted_checks
+from ftwizard.providers import launcher
+from tests.doubles.vertex_service import (
+    BUCKET,
+    NO_ENDPOINT,
+    PROJECT_NUMBER,
+    Bucket,
+    VertexFailure,
+    VertexPace,
+)
 from tests.providers.vertex.world import (
     GEMINI,
     OPEN,
@@ -105,11 +114,26 @@ def test_another_run_is_not_taken_for_this_one(world: World) -> None:
     assert job.id == first.id != second.id
 
 
+def test_a_job_from_elsewhere_makes_a_plan_without_problems(world: World) -> None:
+    for model in (GEMINI, OPEN):
+        _, status = world.create(
+            world.make_plan(model, epoch_count=5, adapter_size=8), tag=model[:5]
+        )
+        plan = launcher._make_adopted_plan("vertex", status)
+        assert list(hosted_checks.find_problems(plan, "vertex")) == []
+        assert plan.vertex.epoch_count == 5
+        assert plan.vertex.adapter_size == 8
+        assert plan.vertex.bucket == BUCKET
+        assert plan.vertex.location == "us-central1"
+
+
 def test_a_job_waits_for_quota(make_world: MakeWorld) -> None:
     world = make_world(max_running=1, pace=VertexPace(clock="manual"))
     _, first = world.create()
     world.control.advance(2, first.id)
-    assert any("runs here already" in text for text in world.platform.check_plan(world.make_plan()))
+    waits = "runs here already"
+    assert any(waits in text for text in world.platform.check_plan(world.make_plan()))
+    assert not any(waits in text for text in world.platform.check_plan(world.make_plan(OPEN)))
     _, second = world.create(tag=TAG[::-1])
     world.control.advance(1, second.id)
     status = world.platform.get_job(second.id)
@@ -186,8 +210,6 @@ def test_a_failed_job_may_have_a_model(make_world: MakeWorld) -> None:
 
 
 def test_a_missing_right_to_the_bucket_names_the_account(make_world: MakeWorld) -> None:
-    from tests.doubles.vertex_service import BUCKET, Bucket
-
     world = make_world(buckets={BUCKET: Bucket(is_open_to_agents=False)})
     _, status = world.finish()
     assert status.state == "failed"

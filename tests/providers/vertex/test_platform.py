@@ -20,7 +20,8 @@ def test_it_is_found_by_its_name(world: World) -> None:
     platform = get_platform("vertex", world.environment)
     assert isinstance(platform, VertexPlatform)
     assert platform.endpoint == world.service.address
-    assert platform.chat_address == f"vertex://{PROJECT}/us-central1"
+    assert platform.chat_address == f"vertex://{PROJECT}/us"
+    assert VertexPlatform({}).chat_address == "vertex://-/global"
     assert not platform.has_loss
     assert not platform.can_pause
 

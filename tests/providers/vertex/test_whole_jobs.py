@@ -76,6 +76,9 @@ def test_a_run_of_an_open_model(double: VertexDouble, tmp_path: Path) -> None:
     folder = create(tmp_path, double, OPEN, epoch_count=2)
     record = require_one_job(double, folder, run_follower(folder))
     assert [checkpoint.epoch for checkpoint in record.checkpoints] == [1, 2]
+    assert record.request is not None
+    messages = [event["message"] for event in events(folder, "remote")]
+    assert any(record.request["output_uri"] in message for message in messages)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
