@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Iterator
 
-from ftwizard.catalog.hosted_models import find_variant, get_weights
 from ftwizard.errors import FtwizardError
 from ftwizard.hosted_platforms import PLATFORMS, HostedPlatform, Serving
 from ftwizard.jobs.ending import GOOD_END_REASONS
@@ -49,6 +48,8 @@ def _find_platform(provider: str) -> HostedPlatform | None:
 
 def get_serving(provider: str, model: str) -> Serving:
     """Return how a tuned model comes to answer at a platform. ``model``: id of its base model."""
+    from ftwizard.catalog.hosted_models import find_variant  # the app begins without the catalog
+
     for name, platform in PLATFORMS.items():
         if name == provider:
             hosted_model = find_variant(model, name)
@@ -63,6 +64,8 @@ def find_serving(record: RemoteJob) -> Serving:
 
 def has_released_weights(record: RemoteJob) -> bool:
     """Return whether the weights of a tuned model may be downloaded from its platform."""
+    from ftwizard.catalog.hosted_models import get_weights  # the app begins without the catalog
+
     names = (name for name in PLATFORMS if name == record.provider)
     return any(get_weights(record.model, name) != "no" for name in names)
 
