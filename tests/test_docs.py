@@ -6,7 +6,6 @@ import json
 import re
 import typing
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ from ftwizard.graders.grader_file import parse_grader
 from ftwizard.graders.handler import LambdaFunction
 from ftwizard.graders.process import Grade
 from ftwizard.graders.trial import GradedItem, Trial, TrialFinding, TrialRow, try_grader
-from ftwizard.hosted_platforms import PLATFORMS
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
 from ftwizard.providers import launcher
 from ftwizard.runs.remote import RemoteResult, RemoteSummary
 from ftwizard.runs.store import RunStatus
-from tests.doubles import openai_service, together_service
+from tests.helpers.hosted_doubles import serve_double
 from tests.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -37,7 +36,9 @@ COMMAND = re.compile(r"\bftwizard ([a-z]+)((?:(?!`|#|\n|ftwizard ).)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 HOSTED_PAGES = ("hosted", *HOSTED_PROVIDERS)
 GROUPS: dict[str, type[msgspec.Struct]] = {"hosted": Hosted, **dict(HOSTED_PROVIDERS.items())}
-SETTING = re.compile(r"^\| `((?:hosted|openai|foundry|together)\.[\w.]+)` \|(.*)\|$", re.MULTILINE)
+SETTING = re.compile(
+    rf"^\| `((?:hosted|{'|'.join(HOSTED_PROVIDERS)})\.[\w.]+)` \|(.*)\|$", re.MULTILINE
+)
 NAME = re.compile(r"`(_?[A-Z]\w{3,})(?:[(=][^`]*)?`")
 
 
@@ -162,32 +163,30 @@ def test_plans_of_hosted_pages_can_be_read(page: str) -> None:
     assert plans
 
 
-@contextmanager
-def serve_double(page: str) -> Iterator[dict[str, str]]:
-    """Serve the double of a platform; yield the environment that reaches it."""
-    if page == "together":
-        with together_service.serve_together() as service:
-            yield {"TOGETHER_API_KEY": together_service.KEY, "TOGETHER_BASE_URL": service.address}
-    else:
-        with openai_service.serve(foundry=page == "foundry") as running:
-            yield running.environment
+def list_rows(page: HostedProvider) -> Iterator[str]:
+    """Yield the rows of a page's example: conversations, or prompts where answers are graded."""
+    for name in ("train", "validation", "test"):
+        text = (ROOT / "assets" / "samples" / "tickets" / f"{name}.jsonl").read_text()
+        for line in text.splitlines():
+            row = json.loads(line)
+            if page == "mantle":
+                *messages, answer = row["messages"]
+                row = {"messages": messages, "reference_answer": answer["content"]}
+            yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("page", HOSTED_PROVIDERS)
 def test_worked_example_prints_what_leaves_the_machine(
-    page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: HostedProvider, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = read_page(page).partition("## A worked example")[2]
     (block,) = re.findall(
         r"^```yaml\n(.*?)^```", example.partition("\n## ")[0], re.DOTALL | re.MULTILINE
     )
-    samples = ROOT / "assets" / "samples" / "tickets"
-    names = ("train", "validation", "test")
-    rows = "".join((samples / f"{name}.jsonl").read_text() for name in names)
-    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "rows.jsonl").write_text("".join(list_rows(page)))
     (tmp_path / "plan.yaml").write_text(block)
-    with serve_double(page) as environment:
-        for name, value in environment.items():
+    with serve_double(page) as double:
+        for name, value in double.environment.items():
             monkeypatch.setenv(name, value)
         departure = launcher.preview(plan_file.load(tmp_path / "plan.yaml"))
     printed = example.splitlines()

@@ -17,6 +17,7 @@ from ftwizard.providers import account
 from tests.doubles import http_server
 from tests.doubles.openai_service import serve
 from tests.e2e.cli import run
+from tests.helpers.hosted_doubles import serve_double
 
 KEY = "sk-account-0123456789abcdef"
 MINI = "gpt-4.1-mini-2025-04-14"
@@ -126,3 +127,21 @@ def test_dated_models_of_foundry_are_those_of_the_catalog() -> None:
 
 def test_a_model_tuned_at_foundry_is_not_its_base() -> None:
     assert hosted_models.find_listed("gpt-4.1-mini-2025-04-14.ft-1-x", "foundry") is None
+
+
+def test_a_region_that_does_not_train_the_model_is_a_caution() -> None:
+    with serve_double("bedrock") as double:
+        environment = {**double.environment, "AWS_DEFAULT_REGION": "eu-west-1"}
+        report = account.inspect_account("bedrock", environment=environment)
+        lost = account.inspect_account(
+            "bedrock", environment={**environment, "AWS_SECRET_ACCESS_KEY": "x"}
+        )
+    assert report.ready and report.error is None, report
+    assert report.key is None and report.login is not None
+    assert (report.login.region, report.login.account) == ("eu-west-1", "123456789012")
+    cautions = " ".join(report.cautions)
+    assert "is trained in us-east-1, and your region is eu-west-1" in cautions
+    assert "Set bedrock.region in the plan" in cautions and "bedrock.bucket" in cautions
+    llama = next(model for model in report.models if "llama3-3" in model.id)
+    assert llama.tunable and llama.regions == ("us-west-2",)
+    assert (lost.cause, lost.login) == ("key", None) and double.key not in repr((report, lost))
