@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import socket
@@ -742,3 +743,42 @@ def test_the_service_as_a_process(tmp_path: Path) -> None:
         assert ":elsewhere:" in (job.fine_tuned_model or "")
         assert service.control.list_requests()[0].route == "GET /models"
         assert service.control.list_requests(LOOK) and service.control.list_violations() == []
+
+
+def test_the_address_of_bedrock_takes_no_more_than_it_documents(tmp_path: Path) -> None:
+    grader = {
+        "type": "lambda",
+        "lambda": {"function": "arn:aws:lambda:us-west-2:123456789012:function:f"},
+    }
+    method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    with serve(mantle=True) as service:
+        client = service.make_client(max_retries=0)
+        row = {"messages": [{"role": "user", "content": "?"}], "reference_answer": 1}
+        data = (json.dumps(row) + "\n").encode() * 100
+        file = client.files.create(file=("t.jsonl", data), purpose="fine-tune")
+        client.files.retrieve(file.id)
+        create = functools.partial(
+            client.fine_tuning.jobs.create, model="openai.gpt-oss-20b", training_file=file.id
+        )
+        refused: tuple[dict[str, Any], ...] = (
+            {"suffix": "s"}, {"seed": 1}, {"metadata": {"a": "b"}}, {"validation_file": file.id},
+        )  # fmt: skip
+        for more in refused:
+            with pytest.raises(openai.BadRequestError):
+                create(method=method, **more)
+        other: Any = {"type": "reinforcement", "reinforcement": {"grader": {"type": "python"}}}
+        with pytest.raises(openai.BadRequestError):
+            create(method=other)
+        with pytest.raises(openai.NotFoundError):
+            client.files.content(file.id)
+        with pytest.raises(openai.NotFoundError):
+            client.fine_tuning.alpha.graders.run(grader=other, model_sample="a")
+        job = create(method=method)
+        with pytest.raises(openai.NotFoundError):
+            client.fine_tuning.jobs.pause(job.id)
+        while client.fine_tuning.jobs.retrieve(job.id).status != "succeeded":
+            pass
+        kinds = [event.data for event in client.fine_tuning.jobs.list_events(job.id)]
+        service.control.take_violations()
+    assert any("critic_rewards_mean" in data for data in kinds if isinstance(data, dict))
+    assert len(file.id) == 36

@@ -144,8 +144,11 @@ class OpenAIDouble:
 
     def __init__(self, service: openai_service.RunningService) -> None:
         self.provider: HostedProvider = "foundry" if service.is_foundry else "openai"
+        self.settings: dict[str, Any] = {}
+        """Of a plan."""
         if service.is_mantle:
             self.provider = "mantle"
+            self.settings = {"grader": "arn:aws:lambda:us-west-2:123456789012:function:score"}
             self.calls = tuple(call for call in self.calls if call != "results")
         self.environment, self.key = service.environment, service.key
         self.control: Control = service.control
