@@ -18,6 +18,8 @@ SUPERVISED = ("learningRateWarmupSteps",)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _NAME = re.compile(r"[0-9a-zA-Z](?:[_-]?[0-9a-zA-Z])*\Z")
 _LAMBDA = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]+(?::[a-zA-Z0-9$_-]+)?\Z")  # fmt: skip
+_PREFIX = re.compile(r"[-!_*'().a-zA-Z0-9/]*\Z")
+_REINFORCED_BOUNDS = {"batchSize": (16, 512), "learningRate": (1e-7, 1e-3)}
 _RECIPE_NAMES = {
     "epochs": "epochCount", "batch_size": "batchSize", "learning_rate": "learningRate",
     "warmup": "learningRateWarmupSteps",
@@ -44,6 +46,8 @@ def _find_problems(settings: Bedrock) -> Iterator[Problem]:
     elif not _BUCKET.match(settings.bucket):
         hint = "Give its name alone, without s3:// and folder: prefix has the folder."
         yield "bucket", "is not the name of an S3 bucket.", hint
+    if not _PREFIX.match(settings.prefix):
+        yield "prefix", "has characters that no job takes.", "Use letters, digits, -, _, . and /."
     if not settings.role:
         hint = "Name an IAM role that Bedrock may assume and that may read and write the bucket."
         yield "role", "is missing: Bedrock reads the rows with it.", hint
@@ -79,6 +83,15 @@ def _find_mantle_problems(settings: Mantle) -> Iterator[Problem]:
 def _find_file_problems(plan: Plan, settings: Bedrock) -> Iterator[Problem]:
     yield from find_region_problems(plan, settings)
     if settings.customizationType == "REINFORCEMENT_FINE_TUNING":
+        for name, (low, high) in _REINFORCED_BOUNDS.items():
+            value = getattr(settings, name)
+            if isinstance(value, int | float) and not low <= value <= high:
+                bounds = f"{low:g} to {high:g}"
+                yield (
+                    name,
+                    f"is {value:g}, but reinforcement takes {bounds}.",
+                    f"Set it to {bounds}.",
+                )
         return
     yield from find_bound_problems(plan, settings)
     if plan.target == "bedrock-llama" and settings.learningRateWarmupSteps != "auto":

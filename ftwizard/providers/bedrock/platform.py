@@ -20,7 +20,6 @@ from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
     Location,
     build_request,
-    find_problems,
     get_folder,
 )
 from ftwizard.providers.fields import describe_clock
@@ -102,7 +101,7 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
         return [*cautions, *self._check_storage(plan, region), _STORAGE_CAUTION]
 
     def _check_method(self, plan: Plan) -> None:
-        """Raise ProviderError if the model has no such method, or not with these settings."""
+        """Raise ProviderError if the catalog has the model without the plan's method."""
         hosted = find_listed(plan.model.name, self.id)
         if hosted and self.get_method(plan) not in hosted.methods:
             raise ProviderError(
@@ -111,15 +110,6 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
                 f" {hosted.as_of}).",
                 "Set bedrock.customizationType to another, or choose another model.",
                 code="method",
-            )
-        problems = find_problems(plan)
-        if problems:
-            name = hosted.name if hosted else "this model"
-            raise ProviderError(
-                "rejected",
-                f"Bedrock does not train {name} with this plan: {'; '.join(problems)}.",
-                "Change it in the plan.",
-                code="outside_limits",
             )
 
     def _check_grader(self, plan: Plan, region: str) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ftwizard.catalog.hosted_models import find_listed
 from ftwizard.plan.platforms.bedrock import MAX_NAME
 from ftwizard.plan.schema import Bedrock, Plan
 from ftwizard.providers.base import ProviderError
@@ -30,9 +28,6 @@ _REINFORCED = (
     *_COMMON, "batchSize", "maxPromptLength", "trainingSamplePerPrompt", "inferenceMaxTokens",
     "reasoningEffort", "evalInterval",
 )  # fmt: skip
-_REINFORCED_BOUNDS: dict[str, tuple[float, float]] = {
-    "epochCount": (1, 50), "batchSize": (16, 512), "learningRate": (1e-7, 1e-3),
-}  # fmt: skip
 
 
 class Location(NamedTuple):
@@ -101,23 +96,6 @@ def get_folder(settings: Bedrock) -> str:
         )
     prefix = settings.prefix.strip("/")
     return f"s3://{bucket}/{prefix}/" if prefix else f"s3://{bucket}/"
-
-
-def find_problems(plan: Plan) -> list[str]:
-    """Return what the bounds of the plan's model do not allow."""
-    settings = plan.bedrock
-    bounds: Mapping[str, tuple[float, float]] = _REINFORCED_BOUNDS
-    names: tuple[str, ...] = _REINFORCED
-    if settings.customizationType != REINFORCEMENT:
-        hosted = find_listed(plan.model.name, "bedrock")
-        bounds = hosted.bounds if hosted else {}
-        names = tuple(bounds)
-    return [
-        f"bedrock.{name} is {_to_text(value)}, and must be {_to_text(low)} to {_to_text(high)}"
-        for name, value in _list_set(settings, names).items()
-        for low, high in [bounds.get(name, (value, value))]
-        if isinstance(value, int | float) and not low <= value <= high
-    ]
 
 
 def _list_set(settings: Bedrock, names: tuple[str, ...]) -> dict[str, Any]:

@@ -310,7 +310,7 @@ def _check_rights(
             return [
                 f"The rights of the role {name} were not checked: the account may not read them."
             ]
-        if denied and is_certain:
+        if denied and is_certain and not _has_own_policy(client, resource, needs):
             rights = _write(make_rights(needs, caller.partition))
             raise ProviderError(
                 "permission",

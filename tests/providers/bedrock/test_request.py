@@ -16,21 +16,13 @@ from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
     Location,
     build_request,
-    find_problems,
     get_folder,
     name_model,
 )
-from tests.providers.bedrock.plans import (
-    BUCKET,
-    GRADER,
-    ROLE,
-    SETTINGS,
-    TAG,
-    make_plan,
-    make_remote,
-)
+from tests.doubles.aws import BUCKET, ROLE_ARN
+from tests.providers.bedrock.plans import GRADER, SETTINGS, TAG, make_plan, make_remote
 
-LOCATION = Location("us-east-1", ROLE)
+LOCATION = Location("us-east-1", ROLE_ARN)
 
 
 def build(settings: Bedrock = SETTINGS, model: str = "nova-lite", **kwargs: Any) -> dict[str, Any]:
@@ -60,7 +52,7 @@ def test_a_supervised_request() -> None:
         "region": "us-east-1",
         "jobName": f"ftwizard-{TAG}",
         "customModelName": "tickets-0123456789ab",
-        "roleArn": ROLE,
+        "roleArn": ROLE_ARN,
         "clientRequestToken": TAG,
         "baseModelIdentifier": "amazon.nova-lite-v1:0:300k",
         "customizationType": "FINE_TUNING",
@@ -112,22 +104,6 @@ def test_rows_of_both_files_count_toward_the_minimum(rows: int, is_enough: bool)
         build(model="llama-3.3-70b", rows=rows)
     assert failure.value.kind == "rejected"
     build(rows=rows)  # Nova takes fewer
-
-
-@pytest.mark.parametrize(
-    ("changes", "model", "part"),
-    [({"epochCount": 6}, "nova-lite", "epochCount is 6, and must be 1 to 5"),
-     ({"epochCount": 6}, "llama-3.3-70b", ""),
-     ({"learningRate": 1e-3}, "nova-lite", "learningRate is 0.001, and must be 0.000001 to 0.0001"),
-     ({"batchSize": 8}, "llama-3.3-70b", "batchSize is 8, and must be 1 to 1"),
-     ({"batchSize": 8, "customizationType": REINFORCEMENT}, "nova-2-lite", "16 to 512"),
-     ({"epochCount": 50, "customizationType": REINFORCEMENT}, "nova-2-lite", ""),
-     ({"epochCount": 6}, "a-model-of-mine", "")],
-)  # fmt: skip
-def test_bounds_are_those_of_the_model(changes: dict[str, Any], model: str, part: str) -> None:
-    problems = find_problems(make_plan(msgspec.structs.replace(SETTINGS, **changes), model))
-    assert bool(problems) is bool(part)
-    assert part in "".join(problems)
 
 
 def test_the_folder_is_in_the_bucket_of_the_plan() -> None:
