@@ -322,7 +322,7 @@ def _check_rights(
         if denied:
             cautions.append(
                 f"The role {name} may lack {', '.join(denied)} on {make_visible(resource, 150)}:"
-                " conditions, or a policy of the bucket or function, decide that."
+                " a condition, or a policy of the bucket or function, decides that."
             )
     return [*cautions, *_check_caller(client, iam, arn, caller)]
 

@@ -71,7 +71,8 @@ def test_what_is_not_understood_is_not_decided() -> None:
     assert evaluate(make_statement(), make_statement(Effect="Deny")) is False
     assert evaluate(make_statement(), {**unknown, "Effect": "Deny"}) is None
     assert evaluate(condition(StringEquals={"aws:PrincipalOrgID": "o-1"})) is None
-    for document in (None, "no JSON", [], 7):
+    documents: tuple[Any, ...] = (None, "no JSON", [], 7)
+    for document in documents:
         assert role.evaluate_trust(document, ACCOUNT, SOURCE) is None
 
 
