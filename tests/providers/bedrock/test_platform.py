@@ -28,7 +28,7 @@ def test_the_terms_of_a_plan(world: World) -> None:
     platform = world.platform
     assert platform.get_target(make_plan()) == "bedrock-nova"
     assert platform.get_target(make_plan(model="llama-3.3-70b")) == "bedrock-llama"
-    reinforced = make_plan(Bedrock(customizationType=REINFORCEMENT), "nova-2-lite")
+    reinforced = make_plan(Bedrock(customizationType="REINFORCEMENT_FINE_TUNING"), "nova-2-lite")
     assert platform.get_target(reinforced) == "bedrock-rft"
     assert platform.get_method(reinforced) == "reinforcement"
     assert platform.get_method(make_plan()) == "supervised"
