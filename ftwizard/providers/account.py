@@ -20,8 +20,6 @@ from ftwizard.providers import platforms
 from ftwizard.providers.base import PLAN_SETTING, LiveModel, Platform, ProviderError
 from ftwizard.text import make_visible
 
-_PLAN_SETTINGS = (PLAN_SETTING, "no_bucket", "no_role")
-"""Codes where a plan lacks a setting that says nothing of the account."""
 _UNLISTED = "This account does not list it."
 _GRADER = {
     "type": "string_check", "name": "exact", "operation": "eq",
@@ -68,7 +66,7 @@ def _check_plan(platform: Platform, plan: Plan) -> list[str]:
     try:
         return platform.check_plan(plan)
     except ProviderError as error:
-        if error.code not in _PLAN_SETTINGS:
+        if error.code != PLAN_SETTING:
             raise
         return [f"A plan needs more settings. {error.hint}"]
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ftwizard.catalog.hosted_models import find_listed
+from ftwizard.catalog.hosted_models import HostedModel, find_listed
 from ftwizard.providers.base import Endpoint, ProviderError, tolerate
 from ftwizard.providers.bedrock import errors
 from ftwizard.providers.bedrock.client import BedrockClient
@@ -21,6 +21,7 @@ from ftwizard.providers.bedrock.models import (
     get_base,
     get_foundation,
     get_region,
+    list_quotas,
 )
 from ftwizard.providers.cost import get_rate
 from ftwizard.providers.fields import get_text, read_time
@@ -38,25 +39,47 @@ DELETE_POLL_S = 5.0
 DELETE_TIMEOUT_S = 900.0
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]+):\d*:([a-z-]+)/(.+)\Z")
 _MUTATING = re.compile(r"mutating state|being created|in use|refer", re.IGNORECASE)
+_RATE = re.compile(r"custom model deployment requests per minute", re.IGNORECASE)
 _GEOGRAPHIES = {"us": "us.", "eu": "eu.", "ap": "apac."}
 """Beginnings of inference profiles that stay in a part of the world, by that of its regions."""
 Item = Mapping[str, Any]
 
 
 def find_endpoint(client: BedrockClient, model: str, region: str) -> Endpoint | None:
-    """Return where a model can be asked; None for a tuned one that is not deployed.
-
-    ``region``: where a base model is asked; that of a tuned model is in its ARN.
-    """
-    own = get_region(model)
-    served = (
-        _find_profile(client, model, region)
-        if own is None
-        else _find_deployment(client, model, own)
-    )
+    """Return where a model of a region can be asked; None for a tuned one that is not deployed."""
+    is_tuned = get_region(model) is not None
+    find = _find_deployment if is_tuned else _find_profile
+    served = find(client, model, region)
     if served is None:
         return None
-    return Endpoint(address=f"{ADDRESS}{own or region}", served_name=served, key_variable="")
+    return Endpoint(
+        address=f"{ADDRESS}{region}", served_name=served, key_variable="",
+        requests_per_minute=_read_rate(client, model, region) if is_tuned else None,
+    )  # fmt: skip
+
+
+def _read_rate(client: BedrockClient, model: str, region: str) -> float | None:
+    """Return how many requests a minute a tuned model takes; None where that is not readable.
+
+    The quota that names the model counts, else the one that names none.
+    """
+    hosted = _find_hosted(model)
+    rates: dict[bool, float] = {}
+    try:
+        for name, value in list_quotas(client, region):
+            is_general = " for " not in name.lower()
+            if _RATE.search(name) and (is_general or (hosted and hosted.name in name)):
+                rates[is_general] = value
+    except ProviderError as error:
+        if error.kind == "key":
+            raise
+    return rates.get(False, rates.get(True))
+
+
+def _find_hosted(model: str) -> HostedModel | None:
+    """Return what the catalog has of the model that a tuned one was tuned from."""
+    match = _ARN.match(model)
+    return find_listed(match[3].rpartition("/")[0], "bedrock") if match else None
 
 
 def _find_profile(client: BedrockClient, model: str, region: str) -> str | None:
@@ -124,7 +147,7 @@ def _require_on_demand(model: str) -> str:
             "Base models answer without a deployment.",
             code="not_deployable",
         )
-    hosted = find_listed(match[3].rpartition("/")[0], "bedrock")
+    hosted = _find_hosted(model)
     if hosted is not None and not hosted.on_demand:
         raise ProviderError(
             "rejected",

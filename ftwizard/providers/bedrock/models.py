@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftwizard.catalog.hosted_models import (
@@ -19,6 +19,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import LiveModel, ProviderError
 from ftwizard.providers.bedrock.client import BedrockClient
 from ftwizard.providers.bedrock.request import REINFORCEMENT
+from ftwizard.providers.fields import read_number
 from ftwizard.text import format_count, make_visible
 
 NEAR_S = 180 * 86_400
@@ -262,28 +263,15 @@ def _check_access(client: BedrockClient, name: str, region: str) -> list[str]:
 
 def check_quota(client: BedrockClient, region: str) -> list[str]:
     """Return a caution if as many jobs run as the account may have; none where that is not readable."""
-    bedrock, quotas = client.connect("bedrock", region), client.connect("service-quotas", region)
+    bedrock = client.connect("bedrock", region)
+    running_jobs = functools.partial(
+        bedrock.list_model_customization_jobs, statusEquals="InProgress", maxResults=MAX_LISTED
+    )
     try:
         running = list(
-            client.iterate(
-                "list the jobs",
-                functools.partial(
-                    bedrock.list_model_customization_jobs, statusEquals="InProgress",
-                    maxResults=MAX_LISTED,
-                ),
-                "modelCustomizationJobSummaries",
-            )
-        )  # fmt: skip
-        limits = [
-            float(quota["Value"])
-            for quota in client.iterate(
-                "read the quotas",
-                functools.partial(quotas.list_service_quotas, ServiceCode="bedrock"),
-                "Quotas",
-                "NextToken",
-            )
-            if _JOBS_QUOTA.search(str(quota.get("QuotaName"))) and quota.get("Value") is not None
-        ]
+            client.iterate("list the jobs", running_jobs, "modelCustomizationJobSummaries")
+        )
+        limits = [value for name, value in list_quotas(client, region) if _JOBS_QUOTA.search(name)]
     except ProviderError as error:
         if error.kind == "key":
             raise
@@ -297,6 +285,16 @@ def check_quota(client: BedrockClient, region: str) -> list[str]:
         f" quota is {limit:.0f}. Another may be refused."
     )
     return [caution]
+
+
+def list_quotas(client: BedrockClient, region: str) -> Iterator[tuple[str, float]]:
+    """Yield the name and the value of each quota of Bedrock."""
+    quotas = client.connect("service-quotas", region)
+    request = functools.partial(quotas.list_service_quotas, ServiceCode="bedrock")
+    for quota in client.iterate("read the quotas", request, "Quotas", "NextToken"):
+        value = read_number(quota.get("Value"))
+        if value is not None:
+            yield str(quota.get("QuotaName")), value
 
 
 def hint_models(region: str) -> str:

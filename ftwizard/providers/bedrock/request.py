@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ftwizard.plan.platforms.bedrock import MAX_NAME
 from ftwizard.plan.schema import Bedrock, Plan
-from ftwizard.providers.base import ProviderError
+from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.runs.remote import RemoteFile, RemoteJob
 from ftwizard.text import format_count, make_visible
 
@@ -92,7 +92,7 @@ def get_folder(settings: Bedrock) -> str:
             "rejected",
             "The plan names no S3 bucket for the rows.",
             "Set bedrock.bucket to one in the region of the job.",
-            code="no_bucket",
+            code=PLAN_SETTING,
         )
     prefix = settings.prefix.strip("/")
     return f"s3://{bucket}/{prefix}/" if prefix else f"s3://{bucket}/"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ftwizard.providers.base import ProviderError, tolerate
+from ftwizard.providers.base import PLAN_SETTING, ProviderError, tolerate
 from ftwizard.providers.bedrock.client import BedrockClient, Caller
 from ftwizard.text import make_visible
 
@@ -98,7 +98,7 @@ def find_arn(role: str | None, caller: Caller) -> str:
             "rejected",
             "The plan names no role that Bedrock may read the rows with.",
             "Set bedrock.role to the name or ARN of an IAM role that trusts bedrock.amazonaws.com.",
-            code="no_role",
+            code=PLAN_SETTING,
         )
     if _NAME.match(role):
         return f"arn:{caller.partition}:iam::{caller.account}:role/{role}"

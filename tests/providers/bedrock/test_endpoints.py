@@ -45,6 +45,7 @@ def test_a_tuned_model_is_deployed_asked_for_and_deleted(world: World, tuned: st
     assert endpoint is not None
     assert (endpoint.address, endpoint.key_variable) == (f"bedrock://{EAST}", "")
     assert endpoint.served_name == created.id
+    assert endpoint.requests_per_minute == 4
     listed = {resource.kind: resource for resource in platform.list_billed()}
     assert listed["deployment"].id == created.id and listed["deployment"].price is not None
     model = listed["custom model"]

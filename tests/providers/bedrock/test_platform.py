@@ -7,7 +7,7 @@ import pytest
 
 from ftwizard.plan.schema import Bedrock
 from ftwizard.providers.account import inspect_account
-from ftwizard.providers.base import ProviderError
+from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.providers.bedrock.request import REINFORCEMENT
 from tests.doubles.aws import ACCOUNT, EAST, ROLE, WEST, WEST_BUCKET
 from tests.providers.bedrock.conftest import Serve, World
@@ -38,8 +38,8 @@ def test_the_terms_of_a_plan(world: World) -> None:
 @pytest.mark.parametrize(
     ("changes", "model", "code"),
     [({"region": WEST}, "nova-lite", "region"),
-     ({"bucket": None}, "nova-lite", "no_bucket"),
-     ({"role": None}, "nova-lite", "no_role"),
+     ({"bucket": None}, "nova-lite", PLAN_SETTING),
+     ({"role": None}, "nova-lite", PLAN_SETTING),
      ({"bucket": WEST_BUCKET}, "nova-lite", "bucket_region"),
      ({"prefix": "a b"}, "nova-lite", "address"),
      ({"role": "nobody"}, "nova-lite", "no_such_role"),

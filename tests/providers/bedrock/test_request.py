@@ -11,7 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from ftwizard.plan.schema import Bedrock
-from ftwizard.providers.base import ProviderError
+from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
     Location,
@@ -111,7 +111,7 @@ def test_the_folder_is_in_the_bucket_of_the_plan() -> None:
     assert get_folder(Bedrock(bucket="b", prefix="")) == "s3://b/"
     with pytest.raises(ProviderError, match="no S3 bucket") as failure:
         get_folder(Bedrock())
-    assert failure.value.code == "no_bucket" and "bedrock.bucket" in failure.value.hint
+    assert failure.value.code == PLAN_SETTING and "bedrock.bucket" in failure.value.hint
 
 
 def test_the_models_name_has_a_mark_of_the_run() -> None:

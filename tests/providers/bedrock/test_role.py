@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.providers.base import ProviderError
+from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.providers.bedrock import role
 from ftwizard.providers.bedrock.client import Caller
 from tests.doubles.aws import ACCOUNT, BUCKET, EAST, ROLE, ROLE_ARN, USER, WEST
@@ -87,7 +87,7 @@ def test_a_role_is_named_with_or_without_its_arn(name: str, arn: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [(None, "no_role"), ("  ", "no_role"), ("arn:aws:iam::999999999999:role/x", "role_account"),
+    [(None, PLAN_SETTING), ("  ", PLAN_SETTING), ("arn:aws:iam::999999999999:role/x", "role_account"),
      ("arn:aws:s3:::bucket", "role"), ("a role", "role")],
 )  # fmt: skip
 def test_what_is_not_a_role_of_the_account(name: str | None, code: str) -> None:
