@@ -208,6 +208,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _choice("--as", "FORMAT", "format of conversations, where the target accepts several (default: "
                 "the one that keeps the most): ",
                 ("openai-chat", "prompt-completion", "bedrock-converse"), dest="written_as"),
+        _value("--answer-field", "NAME", "for RFT: make prompts of conversations, with the last answer in "
+               "this field, such as reference_answer"),
         _switch("--skip-bad", "exit 0 even if rows were left out (usable rows are always written)"),
     )),
     ("grader", "write, try and pack a grader in Python, for reinforcement", "grader:grader", (

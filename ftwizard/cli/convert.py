@@ -26,6 +26,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """
     target = get_target(arguments.target)
     _require_choice(arguments.written_as, target)
+    _check_answer_field(arguments.answer_field, target)
     out = user_paths.expand(arguments.out)
     require_free(out)
     with progress.reporter() as say:
@@ -33,6 +34,7 @@ def convert(arguments: argparse.Namespace) -> int:
         say("reading", what=str(file))
         conversion = convert_file(
             file, out, target, format=arguments.format, written_as=arguments.written_as,
+            answer_field=arguments.answer_field,
             read=read_arguments.get_options(arguments), say=say,
         )  # fmt: skip
     output.print_report(arguments, conversion, _report_lines(conversion, target, source))
@@ -45,6 +47,22 @@ def _require_choice(format: Format | None, target: Target) -> None:
         accepted = " or ".join(choices) or "no format for conversations"
         raise FtwizardError(
             f"{target.words} accepts {accepted}, not {format}.", "Remove --as.", USAGE
+        )
+
+
+def _check_answer_field(name: str | None, target: Target) -> None:
+    """Raise FtwizardError unless answers can become a field of the rows."""
+    if name is None:
+        return
+    if target.method != "rft":
+        raise FtwizardError(
+            f"{target.words} trains on the answers: they cannot become a field of the rows.",
+            "Remove --answer-field, or use a target for RFT.",
+            USAGE,
+        )
+    if name in ("messages", "tools"):
+        raise FtwizardError(
+            f"--answer-field cannot be {name}.", "Use reference_answer, for example.", USAGE
         )
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import reader
-from ftwizard.data.example import Example, get_text
+from ftwizard.data.example import Example
+from ftwizard.data.export.convert import move_answer
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import CANNOT_TELL, FtwizardError
@@ -114,14 +115,8 @@ def read_items(
 
 def _make_item(example: Example) -> dict[str, Any] | None:
     """Return a row as it is uploaded for reinforcement; None if it has no prompt and answer."""
-    if example.kind == "prompt":
-        return {"messages": example.messages, **example.extra}
-    if example.kind != "chat" or not example.messages:
-        return None
-    *prompt, answer = example.messages
-    if answer["role"] != "assistant":
-        return None
-    return {"messages": prompt, **example.extra, REFERENCE: get_text(answer)}
+    example = move_answer(example, REFERENCE)
+    return {"messages": example.messages, **example.extra} if example.kind == "prompt" else None
 
 
 def try_grader(

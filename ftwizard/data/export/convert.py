@@ -13,7 +13,7 @@ import msgspec
 from ftwizard.data import formats, reader
 from ftwizard.data.checks import row_checker
 from ftwizard.data.documents import Conversion
-from ftwizard.data.example import Example, RowProblem
+from ftwizard.data.example import Example, RowProblem, get_text
 from ftwizard.data.export import choose_format, write
 from ftwizard.data.findings import Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice
@@ -42,6 +42,7 @@ def convert_file(
     *,
     format: FormatChoice = "auto",
     written_as: Format | None = None,
+    answer_field: str | None = None,
     read: ReadOptions = AS_IS,
     say: Callable[..., None] | None = None,
 ) -> Conversion:
@@ -49,7 +50,8 @@ def convert_file(
 
     The output is JSON Lines in UTF-8, with a byte-order mark if the target needs one. Rows that the
     target cannot represent, or that have an error for it, are left out and reported. ``written_as``
-    is one of ``export.list_formats(target)``. Raises FtwizardError if ``path`` cannot be read, ``out``
+    is one of ``export.list_formats(target)``; with ``answer_field``, conversations become prompts, as
+    ``move_answer`` does. Raises FtwizardError if ``path`` cannot be read, ``out``
     exists, the disk is full, or no row can be written. In the last case, its ``document`` is the
     conversion.
     """
@@ -64,6 +66,7 @@ def convert_file(
             try:
                 if isinstance(row, RowProblem):
                     raise row
+                row = move_answer(row, answer_field) if answer_field else row
                 line, notes, _ = convert_row(row, target, written_as)
             except RowProblem as problem:
                 left_out.add(number, RowFinding.from_problem(problem))
@@ -83,6 +86,20 @@ def convert_file(
         if not rows_out:
             raise _nothing_written(report, path)
     return report
+
+
+def move_answer(row: Example, field: str) -> Example:
+    """Return a conversation as a prompt, with its last answer as ``field``; any other row as it is.
+
+    A row that has the field keeps it.
+    """
+    if row.kind != "chat" or not row.messages:
+        return row
+    *prompt, answer = row.messages
+    if answer["role"] != "assistant" or answer.get("tool_calls"):
+        return row
+    extra = {field: get_text(answer), **row.extra}
+    return msgspec.structs.replace(row, kind="prompt", messages=prompt, extra=extra)
 
 
 def convert_row(row: Example, target: Target, written_as: Format | None = None) -> ConvertedRow:

@@ -244,3 +244,25 @@ def test_find_row_error_returns_the_first_error_of_a_check(example: Example) -> 
         findings = row_checker.check_row(example, target)
         errors = [error for error in findings if target.severity(error.code) == "error"]
         assert row_checker.find_row_error(example, target) == (errors[0] if errors else None)
+
+
+def test_answers_become_a_field_for_reinforcement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {**CHAT, "reference_answer": "own"}
+    call = {"role": "assistant", "content": None, "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]}  # fmt: skip
+    source = write(tmp_path / "rows.jsonl", CHAT, own, {"messages": [ASKED, call]})
+    out = tmp_path / "out.jsonl"
+    argv = ["convert", str(source), "--out", str(out), "--answer-field", "reference_answer"]
+
+    assert main([*argv, "--target", "openai-rft"]) == 1  # one row was left out
+
+    first, second = rows_of(out)
+    assert first == {"messages": [ASKED], "reference_answer": ANSWER["content"]}
+    assert second["reference_answer"] == "own"
+    assert "left out, wrong_kind: 1 row, at line 3" in capsys.readouterr().out
+    out.unlink()
+    assert main([*argv, "--target", "openai-sft"]) == 2
+    assert "trains on the answers" in capsys.readouterr().err
