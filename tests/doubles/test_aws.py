@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
+    EventStreamError,
     HTTPClientError,
     ReadTimeoutError,
 )
@@ -170,12 +171,12 @@ def test_a_job_runs_from_upload_to_a_better_model(service: RunningAws) -> None:
     valid = put(service, write_lines(make_rows(3, "other")), VALID)
     arn = create(service, validationDataConfig={"validators": [{"s3Uri": valid}]})
     bedrock = service.make_client("bedrock")
-    seen = []
+    statuses = []
     for _ in range(6):
         job = bedrock.get_model_customization_job(jobIdentifier=arn)
         details = {name: each["status"] for name, each in job["statusDetails"].items()}
-        seen.append((job["status"], details["validationDetails"], details["trainingDetails"]))
-    assert list(dict.fromkeys(seen)) == [
+        statuses.append((job["status"], details["validationDetails"], details["trainingDetails"]))
+    assert list(dict.fromkeys(statuses)) == [
         ("InProgress", "InProgress", "NotStarted"),
         ("InProgress", "Completed", "NotStarted"),
         ("InProgress", "Completed", "InProgress"),
@@ -229,8 +230,10 @@ def test_the_same_token_makes_one_job_and_a_name_is_taken_for_ever(service: Runn
         PaginationConfig={"PageSize": 1}
     )
     assert [len(page["modelCustomizationJobSummaries"]) for page in pages] == [1, 1]
-    found = bedrock.list_model_customization_jobs(statusEquals="InProgress", nameContains="two")
-    assert [each["jobName"] for each in found["modelCustomizationJobSummaries"]] == ["ftwizard-two"]
+    listed = bedrock.list_model_customization_jobs(statusEquals="InProgress", nameContains="two")
+    assert [each["jobName"] for each in listed["modelCustomizationJobSummaries"]] == [
+        "ftwizard-two"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -373,8 +376,8 @@ def test_models_are_deleted_after_their_deployments(service: RunningAws) -> None
     assert text == "Custom model deployment is in a mutating state"
     find = bedrock.list_custom_model_deployments
     for _ in range(2):
-        (found,) = find(modelArnEquals=model["modelArn"])["modelDeploymentSummaries"]
-    assert found["status"] == "Active" and found["customModelDeploymentName"] == "d-1"
+        (listed,) = find(modelArnEquals=model["modelArn"])["modelDeploymentSummaries"]
+    assert listed["status"] == "Active" and listed["customModelDeploymentName"] == "d-1"
     remove = bedrock.delete_custom_model
     refuse(lambda: remove(modelIdentifier=model["modelArn"]), "ConflictException")
     delete(customModelDeploymentIdentifier=arn)
@@ -439,6 +442,27 @@ def test_answers_know_the_files_of_the_scenario_in_any_form(tmp_path: Path) -> N
         refuse(lambda: ask(service, tuned, prompt, toolConfig=tools), "ValidationException")
         assert ask(service, tuned, prompt) == "None at all, and never was."
         refuse(lambda: ask(service, tuned, prompt), "ThrottlingException")
+
+
+def test_an_answer_comes_in_pieces_and_an_exception_within_them(tmp_path: Path) -> None:
+    rows = tmp_path / "test.jsonl"
+    rows.write_bytes(write_lines([{"prompt": "Name two.", "completion": "One, and another."}]))
+    with serve_aws(AwsScenario(answers=Answers(files=(str(rows),), base_share=1.0))) as service:
+        runtime = service.make_client("bedrock-runtime")
+        turn = {"role": "user", "content": [{"text": "Name two."}]}
+
+        def read() -> list[dict[str, Any]]:
+            answer = runtime.converse_stream(modelId="amazon.nova-lite-v1:0", messages=[turn])
+            return list(answer["stream"])
+
+        events = read()
+        deltas = [each["contentBlockDelta"] for each in events if "contentBlockDelta" in each]
+        assert "".join(each["delta"]["text"] for each in deltas) == "One, and another."
+        assert len(deltas) == 3 and events[-2] == {"messageStop": {"stopReason": "end_turn"}}
+        assert events[-1]["metadata"]["usage"]["totalTokens"] > 1
+        service.control.change(stream_error="throttlingException")
+        with pytest.raises(EventStreamError, match="throttlingException"):
+            read()
 
 
 def write_grader(folder: Path, handler: str = GRADER) -> str:

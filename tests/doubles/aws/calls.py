@@ -30,8 +30,10 @@ _BEDROCK = (
     ("list_profiles", "GET", "/inference-profiles$"),
     ("get_profile", "GET", "/inference-profiles/([^/]+)$"),
     ("list_provisioned", "GET", "/provisioned-model-throughputs$"),
+    ("delete_provisioned", "DELETE", "/provisioned-model-throughput/([^/]+)$"),
     ("list_tags", "POST", "/listTagsForResource$"),
     ("converse", "POST", "/model/([^/]+)/converse$"),
+    ("converse_stream", "POST", "/model/([^/]+)/converse-stream$"),
 )
 _LAMBDA = (
     ("invoke", "POST", "/2015-03-31/functions/([^/]+)/invocations$"),
@@ -67,8 +69,10 @@ ACTIONS = {
     "list_profiles": "bedrock:ListInferenceProfiles",
     "get_profile": "bedrock:GetInferenceProfile",
     "list_provisioned": "bedrock:ListProvisionedModelThroughputs",
+    "delete_provisioned": "bedrock:DeleteProvisionedModelThroughput",
     "list_tags": "bedrock:ListTagsForResource",
     "converse": "bedrock:InvokeModel",
+    "converse_stream": "bedrock:InvokeModelWithResponseStream",
     "invoke": "lambda:InvokeFunction",
     "get_function_configuration": "lambda:GetFunctionConfiguration",
     "list_multiparts": "s3:ListBucketMultipartUploads",
@@ -160,9 +164,9 @@ def _guess_service(path: str, headers: dict[str, str]) -> str:
 
 def _match(table: tuple[tuple[str, str, str], ...], method: str, path: str) -> tuple[str, str]:
     for name, verb, pattern in table:
-        found = re.match(pattern, path)
-        if verb == method and found:
-            return name, urllib.parse.unquote(found[1]) if found.groups() else ""
+        match = re.match(pattern, path)
+        if verb == method and match:
+            return name, urllib.parse.unquote(match[1]) if match.groups() else ""
     return "", ""
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
+import struct
 import time
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,78 @@ from tests.doubles.aws.state import AwsState, BedrockJob, CustomDeployment
 Answers = dict[str, list[dict[str, Any]]]
 CHARACTERS_PER_TOKEN = 4
 MINUTE_S = 60.0
+LATENCY_MS = 12
 
 
 def converse(state: AwsState, call: Call) -> Reply:
     """Answer Converse."""
+    content, reason, usage = _converse(state, call)
+    message = {"role": "assistant", "content": content}
+    return write_json(
+        {
+            "output": {"message": message}, "stopReason": reason, "usage": usage,
+            "metrics": {"latencyMs": LATENCY_MS},
+        }
+    )  # fmt: skip
+
+
+def stream(state: AwsState, call: Call) -> Reply:
+    """Answer ConverseStream: the same answer in pieces."""
+    content, reason, usage = _converse(state, call)
+    frames = [_write_frame("messageStart", {"role": "assistant"})]
+    for index, block in enumerate(content):
+        number = {"contentBlockIndex": index}
+        for delta in _cut_block(block):
+            if "start" in delta:
+                frames.append(_write_frame("contentBlockStart", {**delta, **number}))
+                continue
+            frames.append(_write_frame("contentBlockDelta", {"delta": delta, **number}))
+            if error := state.scenario.stream_error:
+                frames.append(_write_frame(error, {"message": "Try again."}, kind="exception"))
+                return _join(frames)
+        frames.append(_write_frame("contentBlockStop", number))
+    frames.append(_write_frame("messageStop", {"stopReason": reason}))
+    metadata = {"usage": usage, "metrics": {"latencyMs": LATENCY_MS}}
+    return _join([*frames, _write_frame("metadata", metadata)])
+
+
+def _cut_block(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a block in pieces: its start if it is a call of a tool, and its parts."""
+    if "toolUse" in block:
+        use = block["toolUse"]
+        start = {"toolUseId": use.get("toolUseId", "tooluse_1"), "name": use["name"]}
+        yield {"start": {"toolUse": start}}
+        yield {"toolUse": {"input": json.dumps(use.get("input"))}}
+        return
+    for word in re.findall(r"\S+\s*|\s+", block.get("text", "")):
+        yield {"text": word}
+
+
+def _write_frame(name: str, payload: dict[str, Any], kind: str = "event") -> bytes:
+    """Return a message of AWS's event stream: lengths, headers, payload, and their checksums."""
+    fields = {
+        f":{kind}-type": name, ":content-type": "application/json", ":message-type": kind,
+    }  # fmt: skip
+    headers = b"".join(
+        struct.pack("!B", len(key))
+        + key.encode()
+        + struct.pack("!BH", 7, len(value))
+        + value.encode()
+        for key, value in fields.items()
+    )
+    body = json.dumps(payload).encode()
+    prelude = struct.pack("!II", 16 + len(headers) + len(body), len(headers))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + body
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
+def _join(frames: list[bytes]) -> Reply:
+    headers = {"Content-Type": "application/vnd.amazon.eventstream"}
+    return Reply(200, b"".join(frames), headers)
+
+
+def _converse(state: AwsState, call: Call) -> tuple[list[dict[str, Any]], str, dict[str, int]]:
+    """Return the content of an answer, the reason of its end, and its tokens."""
     request: dict[str, Any] = call.body or {}
     base, deployment = _find_model(state, call)
     if base.id in state.scenario.no_access:
@@ -35,19 +107,11 @@ def converse(state: AwsState, call: Call) -> Reply:
     content = _answer(state, deployment.model.job if deployment else None, prompt)
     content, reason = _cut(content, request.get("inferenceConfig", {}))
     asked = max(1, len(prompt) // CHARACTERS_PER_TOKEN)
-    told_tokens = max(1, len(rows.get_text(content)) // CHARACTERS_PER_TOKEN)
-    return write_json(
-        {
-            "output": {"message": {"role": "assistant", "content": content}},
-            "stopReason": reason,
-            "usage": {
-                "inputTokens": asked,
-                "outputTokens": told_tokens,
-                "totalTokens": asked + told_tokens,
-            },
-            "metrics": {"latencyMs": 12},
-        }
-    )
+    answered = max(1, len(rows.get_text(content)) // CHARACTERS_PER_TOKEN)
+    usage = {
+        "inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered,
+    }  # fmt: skip
+    return content, reason, usage
 
 
 def _find_model(state: AwsState, call: Call) -> tuple[BedrockModel, CustomDeployment | None]:
@@ -99,11 +163,11 @@ def _check_request(request: dict[str, Any], base: BedrockModel, *, is_tuned: boo
             )
         if not message.get("content"):
             raise invalid(f"The content field in the Message object at messages.{number} is empty.")
-        for place, block in enumerate(message["content"]):
+        for position, block in enumerate(message["content"]):
             if "text" in block and not block["text"].strip():
                 raise invalid(
                     f"The text field in the ContentBlock object at messages.{number}.content."
-                    f"{place} is blank. Add text to the text field, and try again."
+                    f"{position} is blank. Add text to the text field, and try again."
                 )
     if any(not block.get("text", "").strip() for block in request.get("system", [])):
         raise invalid("The text field in the SystemContentBlock object is blank.")
@@ -173,4 +237,4 @@ def _cut(content: list[dict[str, Any]], config: dict[str, Any]) -> tuple[list[di
     return content, "end_turn"
 
 
-HANDLERS = {"converse": converse}
+HANDLERS = {"converse": converse, "converse_stream": stream}

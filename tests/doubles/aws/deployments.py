@@ -49,10 +49,10 @@ def _check_quota(state: AwsState) -> None:
 
 
 def _find(state: AwsState, call: Call) -> CustomDeployment:
-    found = state.find_deployment(call.target)
-    if found is None or found.model.job.region != call.region:
+    deployment = state.find_deployment(call.target)
+    if deployment is None or deployment.model.job.region != call.region:
         raise missing("Could not find the custom model deployment.")
-    return found
+    return deployment
 
 
 def look(state: AwsState, deployment: CustomDeployment) -> None:
@@ -74,15 +74,15 @@ def get(state: AwsState, call: Call) -> Reply:
 
 def list_(state: AwsState, call: Call) -> Reply:
     """Answer ListCustomModelDeployments, which is a look at each."""
-    found = [
+    deployments = [
         each
         for each in state.deployments.values()
         if each.model.job.region == call.region
         and call.query.get("modelArnEquals", each.model.arn) == each.model.arn
     ]
-    for each in found:
+    for each in deployments:
         look(state, each)
-    entries = [{**_write(each), "customModelDeploymentName": each.name} for each in found]
+    entries = [{**_write(each), "customModelDeploymentName": each.name} for each in deployments]
     page = lists.cut(call.query, entries, name="customModelDeploymentName", created="createdAt")
     return write_json(lists.write_page(page, "modelDeploymentSummaries"))
 

@@ -108,9 +108,9 @@ def _check_names(state: AwsState, region: str, request: dict[str, Any]) -> None:
 
 
 def _check_hyperparameters(
-    bounds: dict[str, tuple[float, float]], given_values: dict[str, Any], *, is_text: bool
+    bounds: dict[str, tuple[float, float]], settings: dict[str, Any], *, is_text: bool
 ) -> None:
-    for name, value in given_values.items():
+    for name, value in settings.items():
         if name == "reasoningEffort" and not is_text:
             if value not in ("low", "medium", "high"):
                 raise invalid(f"Invalid value for hyperparameter {name}: {value}")

@@ -23,27 +23,27 @@ def cut(
         name: the field that ``nameContains`` is searched in.
         created: the field of the time of creation.
     """
-    found = [each for each in entries if query.get("nameContains", "") in each[name]]
+    chosen = [each for each in entries if query.get("nameContains", "") in each[name]]
     if status := query.get("statusEquals"):
-        found = [each for each in found if each["status"] == status]
+        chosen = [each for each in chosen if each["status"] == status]
     for option in ("creationTimeAfter", "createdAfter"):
         if option in query:
-            found = [each for each in found if _read(each[created]) > _read(query[option])]
+            chosen = [each for each in chosen if _read(each[created]) > _read(query[option])]
     for option in ("creationTimeBefore", "createdBefore"):
         if option in query:
-            found = [each for each in found if _read(each[created]) < _read(query[option])]
+            chosen = [each for each in chosen if _read(each[created]) < _read(query[option])]
     if query.get("sortBy", "CreationTime") != "CreationTime":
         raise invalid(f"Invalid sort by field: {query['sortBy']}")
     # Newest first is the service's order where none is asked for.
     if query.get("sortOrder", "Descending") == "Descending":
-        found.reverse()
+        chosen.reverse()
     size = int(query.get("maxResults") or PAGE)
     if not 1 <= size <= 1000:
         raise invalid("1 validation error detected: Value at 'maxResults' is out of range")
     start = _read_token(query.get("nextToken"))
     end = start + size
-    token = base64.b64encode(str(end).encode()).decode() if end < len(found) else ""
-    return found[start:end], token
+    token = base64.b64encode(str(end).encode()).decode() if end < len(chosen) else ""
+    return chosen[start:end], token
 
 
 def write_page(page: tuple[list[Entry], str], name: str) -> dict[str, Any]:

@@ -145,6 +145,20 @@ def list_provisioned(state: AwsState, call: Call) -> Reply:
     return write_json({"provisionedModelSummaries": list(state.scenario.provisioned)})
 
 
+def delete_provisioned(state: AwsState, call: Call) -> Reply:
+    """Answer DeleteProvisionedModelThroughput."""
+    names = ("provisionedModelArn", "provisionedModelName")
+    kept = [
+        each
+        for each in state.scenario.provisioned
+        if call.target not in [each.get(name) for name in names]
+    ]
+    if len(kept) == len(state.scenario.provisioned):
+        raise missing("Could not find the provisioned throughput.")
+    state.scenario.provisioned = tuple(kept)
+    return write_json({})
+
+
 def _find_tuned(state: AwsState, call: Call) -> CustomModel:
     model = state.find_model(call.target)
     if model is None or model.job.region != call.region:
@@ -208,6 +222,7 @@ HANDLERS = {
     "list_profiles": list_profiles,
     "get_profile": get_profile,
     "list_provisioned": list_provisioned,
+    "delete_provisioned": delete_provisioned,
     "get_model": get_model,
     "list_models": list_models,
     "delete_model": delete_model,

@@ -59,9 +59,9 @@ def check_counts(job: BedrockJob, rows: int, validation_rows: int) -> None:
     low, high = (MIN_PROMPTS, MAX_PROMPTS) if job.is_reinforced else (base.min_rows, base.max_rows)
     count = rows + validation_rows if base.sums_rows and not job.is_reinforced else rows
     if not low <= count <= high:
-        what = "training and validation records" if base.sums_rows else "training records"
+        records = "training and validation records" if base.sums_rows else "training records"
         raise FileRejected(
-            f"The number of {what} is {count}, which is not between {low} and {high}."
+            f"The number of {records} is {count}, which is not between {low} and {high}."
         )
 
 

@@ -202,6 +202,8 @@ class AwsScenario(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_new_deployments: int = 2
     requests_per_minute: int | None = None
     """Of each deployment."""
+    stream_error: str | None = None
+    """An exception within each stream of an answer, as in ``throttlingException``."""
     provisioned: tuple[dict[str, Any], ...] = ()
     """Provisioned throughputs: summaries as the service lists them."""
     prices: dict[str, float] = {}

@@ -71,16 +71,16 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 def get_region(bucket: str) -> str | None:
     """Return the region of a bucket; None if there is none of that name."""
-    found = _get_s3().buckets.get(bucket)
-    return None if found is None else str(found.region_name)
+    item = _get_s3().buckets.get(bucket)
+    return None if item is None else str(item.region_name)
 
 
 def list_bucket_statements(bucket: str) -> list[dict[str, Any]]:
     """Return the statements of a bucket's own policy."""
-    found = _get_s3().buckets.get(bucket)
-    if found is None or not found.policy:
+    item = _get_s3().buckets.get(bucket)
+    if item is None or not item.policy:
         return []
-    return list(json.loads(found.policy)["Statement"])
+    return list(json.loads(item.policy)["Statement"])
 
 
 def read_object(uri: str) -> bytes | None:
@@ -88,8 +88,8 @@ def read_object(uri: str) -> bytes | None:
     bucket, key = split_uri(uri)
     if get_region(bucket) is None:
         return None
-    found = _get_s3().get_object(bucket, key)
-    return None if found is None else bytes(found.value)
+    item = _get_s3().get_object(bucket, key)
+    return None if item is None else bytes(item.value)
 
 
 def write_object(uri: str, data: bytes) -> None:
@@ -99,12 +99,12 @@ def write_object(uri: str, data: bytes) -> None:
 
 def list_objects() -> list[tuple[str, int, dict[str, str]]]:
     """Return address, size in bytes and metadata of all objects, oldest first."""
-    found = []
+    items = []
     for bucket in _get_s3().buckets.values():
         for key in bucket.keys.values():
-            found.append((key.last_modified, f"s3://{bucket.name}/{key.name}", key))
-    found.sort(key=lambda each: each[:2])
-    return [(uri, int(key.size), dict(key.metadata)) for _, uri, key in found]
+            items.append((key.last_modified, f"s3://{bucket.name}/{key.name}", key))
+    items.sort(key=lambda each: each[:2])
+    return [(uri, int(key.size), dict(key.metadata)) for _, uri, key in items]
 
 
 def find_role(arn: str) -> Any:
@@ -124,6 +124,6 @@ def list_statements(principal: Any) -> list[dict[str, Any]]:
     texts += [policy.document for policy in principal.managed_policies.values()]
     statements: list[dict[str, Any]] = []
     for text in texts:
-        found = json.loads(text)["Statement"]
-        statements += found if isinstance(found, list) else [found]
+        own = json.loads(text)["Statement"]
+        statements += own if isinstance(own, list) else [own]
     return statements
