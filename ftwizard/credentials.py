@@ -40,7 +40,10 @@ _SOURCES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "gcp": (
         ("GOOGLE_APPLICATION_CREDENTIALS",),
-        ("~/.config/gcloud/application_default_credentials.json",),
+        (
+            "$CLOUDSDK_CONFIG/application_default_credentials.json",
+            "~/.config/gcloud/application_default_credentials.json",
+        ),
     ),
     "azure": (
         ("AZURE_OPENAI_API_KEY", "AZURE_CLIENT_ID"),

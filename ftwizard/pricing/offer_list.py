@@ -266,6 +266,8 @@ def _notes(
         yield "hosting", f"Hosting is billed per hour until you stop it{note}."
     elif model.platform == "together":
         yield "hosting", "Served on a dedicated endpoint, billed per minute until you stop it."
+    elif model.platform == "vertex" and not model.closed:
+        yield "hosting", "Not served by the job: download the weights, or deploy them by the hour."
 
 
 def _describe_billing(model: HostedModel, edition: Edition) -> str:

@@ -12,6 +12,7 @@ import pytest
 import ftwizard
 from ftwizard.jobs.events import PROGRESS_FILE
 from ftwizard.screens import subprocesses
+from tests.helpers.hosted import make_ended, make_remote
 
 KEYS = ("OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL")
 DOWNLOAD = ("HF_TOKEN", "HF_TOKEN_PATH")
@@ -60,3 +61,20 @@ def test_progress_variable_is_spelled_in_one_module() -> None:
     files = [*package.rglob("*.py"), *(package / "screens").rglob("*.py")]
     modules = {path.name for path in files if '"FTWIZARD_PROGRESS"' in path.read_text()}
     assert modules == {"events.py"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [("bedrock", "AWS_SECRET_ACCESS_KEY"), ("vertex", "GOOGLE_APPLICATION_CREDENTIALS")],
+)
+def test_a_question_to_a_platform_without_a_key_gets_what_its_sdk_logs_in_with(
+    provider: str, variable: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_ended(home / "runs" / "one", make_remote(provider=provider))
+    for name in (variable, "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    asking = subprocesses.environment("eval", None, (str(folder.path),))
+    assert asking[variable] == "x" and asking["AWS_PROFILE"] == "work"
+    assert "OPENAI_API_KEY" not in asking
+    assert variable not in subprocesses.environment("check")
