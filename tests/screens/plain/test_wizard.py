@@ -20,7 +20,6 @@ from ftwizard.screens.plain import after_training, data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import (
     BACK,
-    CONTINUE,
     FORGET,
     OTHER,
     GoBack,
@@ -29,7 +28,6 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.plain.wizard import Item
 from tests.helpers.machines import make_machine
-from tests.helpers.rows import write_chats
 from tests.screens.draft.test_time_limit import make_draft as make_limited_draft
 from tests.screens.plain.scripted import Scripted
 
@@ -88,45 +86,18 @@ def test_changing_facts_require_confirmation() -> None:
     assert not ask.questions
 
 
-def test_unsupported_provider_quits_or_continues_on_this_machine(tmp_path: Path) -> None:
-    start = provider.choose_provider(Scripted(""), Draft(FACTS))
-    draft = provider.choose_provider(Scripted(OTHER, "cloud", "bedrock", CONTINUE), start)
-    assert (draft.chosen_provider, draft.service, draft.hosted) == ("cloud", "bedrock", None)
-    file = str(write_chats(tmp_path / "chats.jsonl"))
-    draft = data.ask_file(Scripted(file), draft)
-    assert draft.checked_for is None, "its format depends on the model"
-    with pytest.raises(UserQuit):
-        wizard.ask_elsewhere(Scripted("leave"), draft)
-    here = replace(wizard.ask_elsewhere(Scripted("here"), draft), chosen_platform=None)
-    direct = data.check_rows(Scripted(), start.with_check(schema.Files(train=file), None))
-    assert direct and here.checked_for == "trl-sft"
-    assert here == wizard.ask_elsewhere(Scripted(), direct), "nothing of Bedrock is kept"
-
-
-def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> None:
+def test_every_cloud_service_is_one_whose_jobs_start() -> None:
     follows = provider.choose_provider(Scripted(""), Draft(FACTS))
     assert (follows.provider, follows.chosen_provider) == ("local", None)
-    asker = Scripted("cloud", "bedrock", OTHER, "")
-    assert provider.choose_provider(asker, Draft(FACTS)) == follows
-    assert asker.questions == [
-        "Which provider?",
-        "Which cloud service?",
-        "Prepare rows for AWS Bedrock?",
-        "Which provider?",
-    ]
-
-
-def test_cloud_service_is_named_before_and_after_the_data(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asker = Scripted("cloud", "", CONTINUE)
-    draft = provider.choose_provider(asker, Draft(FACTS).with_answers({"cloud": "aws"}))
-    assert "Prepare rows for AWS Bedrock?" in asker.questions
-    draft = data.ask_file(Scripted(str(write_chats(tmp_path / "chats.jsonl"))), draft)
-    capsys.readouterr()
-    with pytest.raises(UserQuit):
-        wizard.ask_elsewhere(Scripted("leave"), draft)
-    assert capsys.readouterr().out.strip().startswith("AWS Bedrock")
+    for service in ("vertex", "bedrock", "mantle", "foundry", "together"):
+        asker = Scripted("cloud", service)
+        draft = provider.choose_provider(asker, Draft(FACTS))
+        assert (draft.chosen_provider, draft.service, draft.hosted) == ("cloud", service, service)
+        assert asker.questions == ["Which provider?", "Which cloud service?"]
+    on_aws = provider.choose_provider(
+        Scripted("cloud", ""), Draft(FACTS).with_answers({"cloud": "aws"})
+    )
+    assert on_aws.hosted == "bedrock" and on_aws.with_place().plan.provider == "bedrock"
 
 
 def test_questions_about_other_providers_are_asked_on_request() -> None:

@@ -6,25 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.catalog.account import AccountReport
 from ftwizard.credentials import Credential, Service
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu
 from ftwizard.plan.checks import check_plan
+from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.dialog import ErrorDialog
-from ftwizard.screens.dialogs.forms import SaveAsDialog
-from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog, TypedConfirm
+from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
+from ftwizard.screens.wizard.hosted.account import AccountPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.helpers.machines import make_machine
@@ -65,9 +68,21 @@ def test_changing_facts_require_confirmation() -> None:
     assert "● Provider" in drive(FtwizardApp(("new", "")), (80, 24), play)
 
 
-def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
-    recorded: list[str] = []
+def test_a_cloud_service_leads_to_its_login_before_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = AccountReport(
+        provider="vertex", name="Vertex AI", ready=False, key=None, cause="key",
+        error="No Google credentials were found on this machine.",
+        hint="Log in: gcloud auth application-default login",
+    )  # fmt: skip
     drafts: list[Draft] = []
+
+    async def run_command(*argv: str, **_: Any) -> Any:
+        assert argv == ("doctor", "--provider", "vertex")
+        return msgspec.to_builtins(report)
+
+    monkeypatch.setattr(subprocesses, "run_command", run_command)
 
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
@@ -75,45 +90,12 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
         await pilot.pause()
         pilot.app.screen.query_one("#service", Choice).value = "vertex"
         await pilot.press("enter")
-        await wait_for_text(pilot, "Prepare rows for Google Vertex AI?")
-        recorded.append(frame(pilot.app))
-        await pilot.press("escape", "enter")
-        await wait_for_text(pilot, "Prepare rows for Google Vertex AI?")
-        await pilot.press("enter")
-        await wait_for_page(pilot, DataPage)
-        await paste(pilot, rows)
-        await pilot.press("enter")
-        await wait_for_text(pilot, "rows, Alpaca")
-        recorded.append(frame(pilot.app))
-        for page in (ChooseDialog, SaveAsDialog, ResultDialog):  # the rows are converted first
-            await pilot.press("enter")
-            await wait_for_page(pilot, page)
-        await pilot.press("enter")
-        await wait_for_text(pilot, "→ Continue with")
-        await pilot.press("enter")
-        await wait_for_page(pilot, UnsupportedProviderPage)
-        recorded.append(frame(pilot.app))
-        await pilot.press("h")  # on other pages of the wizard, the hourly price
-        await pilot.pause()
-        assert isinstance(pilot.app.screen, UnsupportedProviderPage)
-        await pilot.press("q")
-        await wait_for_text(pilot, "Leave the wizard?")
-        await pilot.press("escape")
-        await wait_for_page(pilot, UnsupportedProviderPage)
-        await pilot.press("enter")
-        await wait_for_page(pilot, DataPage)
-        await wait_for_text(pilot, "→ Continue with")  # checked again, for this machine
-        await pilot.press("enter")
-        await wait_for_page(pilot, RecipePage)
-        drafts.append(pilot.app.screen._draft)
+        await wait_for_page(pilot, AccountPage)
+        await wait_for_text(pilot, "needs a login: gcloud auth application-default login")
+        drafts.append(pilot.app.screen._draft)  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "ftwizard cannot start Vertex AI jobs yet." in recorded[0], "before data is asked for"
-    assert "unusable as is: needs conversion" in " ".join(recorded[1].split())
-    assert "Google Vertex AI" in recorded[2]
-    assert "cannot start" in recorded[2]
-    assert (drafts[0].provider, drafts[0].checked_for) == ("local", "trl-sft")
-    assert drafts[0].plan.data.files.train == str(rows), "not the rows converted for Vertex"
+    assert (drafts[0].hosted, drafts[0].target) == ("vertex", "vertex-gemini")
 
 
 def test_enter_leads_to_training_here_whatever_keys_are_found(
