@@ -196,7 +196,9 @@ def test_evidence_from_the_rows_is_shown(tmp_path: Path) -> None:
     assert "✗ 30 rows of 30 (100%) contain facts that change" in facts_that_change
     verified = on_page(check_rows(tmp_path, FIELDS), (120, 40))
     assert "100% of 30 answers are JSON" in verified and "(RFT)" in verified
-    assert "Offered by AWS Bedrock and Microsoft Foundry." in " ".join(verified.split())
+    assert "Offered by AWS Bedrock, Bedrock open weights, Microsoft Foundry." in " ".join(
+        verified.split()
+    )
 
 
 def test_evidence_from_the_rows_overrides_an_answer(tmp_path: Path) -> None:
