@@ -33,7 +33,7 @@ from ftwizard.text import make_visible
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 MAX_STOPS = 5
 """Stop sequences that Gemini takes."""
-_ENDPOINT = re.compile(r"projects/[^/]+/locations/([^/]+)/endpoints/[^/]+")
+_ENDPOINT = re.compile(r"projects/[^/]+/locations/([a-z0-9-]+)/endpoints/[\w.-]+")
 _FILTERED = frozenset(
     (
         "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE",

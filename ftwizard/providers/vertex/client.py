@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.access import check_address, hide_secrets, make_client
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.vertex import errors
+from ftwizard.text import make_visible
 
 DEFAULT_ADDRESS = "https://aiplatform.googleapis.com"
 ADDRESS_VARIABLE = PLATFORMS["vertex"].address_variable
@@ -41,6 +43,8 @@ TRIES = 4
 FIRST_WAIT_S, MAX_WAIT_S = 1.0, 20.0
 """Wait before a request is tried again, doubled each time."""
 EXPIRED = "access_token_expired"
+_PROJECT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.:-]*")
+_LOCATION = re.compile(r"[a-z][a-z0-9-]*")
 _Answer = TypeVar("_Answer")
 
 
@@ -142,6 +146,7 @@ class VertexClient:
     def connect(self, project: str, location: str) -> genai.Client:
         """Return the SDK for a location. It repeats nothing: a second request to create would make a
         second paid job if only the reply was lost."""
+        require_place(project, location)
         place = (project, location)
         if place not in self._clients:
             credentials = self.login.credentials
@@ -207,16 +212,33 @@ class VertexClient:
             try:
                 return self.call(action, request)
             except ProviderError as error:
+                wait_s = error.retry_after_s or FIRST_WAIT_S * 2.0**attempt
+                if attempt == TRIES - 1 or wait_s > MAX_WAIT_S:
+                    raise
                 if error.code == EXPIRED and not is_renewed:
                     is_renewed = True
                     self._renew()
                     continue
-                wait_s = error.retry_after_s or FIRST_WAIT_S * 2.0**attempt
-                is_last = attempt == TRIES - 1 or wait_s > MAX_WAIT_S
-                if error.kind != "unreachable" or is_last:
+                if error.kind != "unreachable":
                     raise
                 time.sleep(wait_s)
         raise AssertionError("unreachable")
+
+
+def require_place(project: str, location: str) -> None:
+    """Raise ProviderError for a project or a location that is not one.
+
+    The location is part of the host that gets the token: a plan or a record from somebody else must
+    not choose that host.
+    """
+    for name, value, pattern in (
+        ("project", project, _PROJECT), ("location", location, _LOCATION),
+    ):  # fmt: skip
+        if not pattern.fullmatch(value):
+            raise ProviderError(
+                "rejected", f"{make_visible(value, 60)} is not a {name} of Google Cloud.",
+                f"Correct vertex.{name} in the plan, or the id of the job.", code=name,
+            )  # fmt: skip
 
 
 def make_address(project: str, location: str) -> str:

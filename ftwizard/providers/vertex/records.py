@@ -27,9 +27,9 @@ DEPLOY_S = 900.0
 FINAL = "postprocess/node-0/checkpoints/final"
 """Folder of an open model's weights, in the output of its job."""
 _NAME = re.compile(
-    r"projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/tuningJobs/(?P<id>[^/]+)"
+    r"projects/(?P<project>[\w.:-]+)/locations/(?P<location>[a-z0-9-]+)/tuningJobs/(?P<id>[\w.-]+)"
 )
-_ENDPOINT = re.compile(r"projects/([^/]+)/locations/([^/]+)/endpoints/[^/]+")
+_ENDPOINT = re.compile(r"projects/([\w.:-]+)/locations/([a-z0-9-]+)/endpoints/[\w.-]+")
 _STATES: dict[str, JobState] = {
     "UNSPECIFIED": "pending", "QUEUED": "pending", "PENDING": "pending", "RUNNING": "running",
     "UPDATING": "running", "CANCELLING": "running", "PAUSED": "paused", "SUCCEEDED": "succeeded",

@@ -206,3 +206,21 @@ def test_the_models_are_those_of_the_catalog(world: World) -> None:
     assert models[OPEN_ID].tunable
     assert models["gemini-2.5-flash"].shutdown == "2026-10-20"
     assert not models["gemini-2.5-flash"].tunable
+
+
+@pytest.mark.parametrize("location", ["evil.example/", "evil.example#", "a@evil.example", "US", ""])
+def test_nobody_else_chooses_the_host_that_gets_the_token(world: World, location: str) -> None:
+    remote, _ = world.create()
+    request = {**(remote.request or {}), "location": location}
+    with refused("rejected", "not a location", code="location"):
+        world.platform.create_job(request)
+    with refused("rejected"):
+        world.platform.find_job(msgspec.structs.replace(remote, request=request))
+    with refused("rejected", "not the name of a tuning job"):
+        world.platform.get_job(f"projects/1/locations/{location}/tuningJobs/1")
+    with refused("missing"):
+        world.platform.get_endpoint(
+            f"projects/1/locations/{location}/endpoints/1", world.make_plan()
+        )
+    with refused("rejected"):
+        world.platform.check_plan(world.make_plan("gemini-9", location=location or "?"))
