@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from ftwizard.catalog.hosted_models import get_weights
+from ftwizard.catalog.hosted_models import find_variant, get_weights
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
@@ -22,7 +22,7 @@ from ftwizard.quantity import Figure
 from ftwizard.runs.evaluation_plan import MAX_ITEMS_ENDPOINT, PackagedSet, count_packaged
 from ftwizard.runs.hosted import name_platform
 from ftwizard.runs.remote import RemoteJob
-from ftwizard.text import format_bytes, format_count, make_visible
+from ftwizard.text import format_bytes, format_count, format_duration, make_visible
 
 WIDTH = 80
 _LABEL_WIDTH = 12
@@ -135,11 +135,25 @@ def describe_asking(plan: Plan, record: RemoteJob, test_rows: int, candidates: i
     cost = predict_asking_cost(plan, record, total, candidates)
     price = f": {format_price(cost)}" if cost else ", at a price that is unknown"
     own = "; your own sets as well" if plan.evaluate.sets else ""
+    pace = _describe_pace(record, total, candidates)
     models = format_count(candidates, "tuned model")
     return (
         f"{name_platform(record.provider)} bills the tokens of what is not answered yet: {prompts}, by the "
-        f"base model and {models}{price}{own}."
+        f"base model and {models}{price}{own}.{pace}"
     )
+
+
+def _describe_pace(record: RemoteJob, prompts: int, candidates: int) -> str:
+    """Describe how long the tuned models take, where they answer only a few requests a minute."""
+    rate = record.tuned_endpoint.requests_per_minute if record.tuned_endpoint else None
+    for provider in PLATFORMS:
+        if rate is None and provider == record.provider:
+            model = find_variant(record.model, provider)
+            rate = model.requests_per_minute if model else None
+    if rate is None:
+        return ""
+    duration = format_duration(60 * prompts * candidates / rate)
+    return f" A tuned model answers about {rate:.0f} requests a minute there: up to {duration}."
 
 
 def _count_prompts(plan: Plan, test_rows: int) -> tuple[str, int]:

@@ -75,6 +75,7 @@ def _find(
             address=platform.chat_address,
             served_name=name or (recorded.served_name if recorded else ""),
             key_variable=PLATFORMS[platform.id].key_variable,
+            requests_per_minute=recorded.requests_per_minute if recorded and not name else None,
         )
     return platform.get_endpoint(model, plan, checkpoint=checkpoint)
 

@@ -38,7 +38,7 @@ from tests.doubles.aws import (
 from tests.helpers.followed_jobs import create_run, run_follower
 from tests.helpers.hosted import make_ended, make_remote
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -199,6 +199,19 @@ def test_a_machine_without_a_login_lists_the_others(
     assert run_json(capsys, "teardown")["items"] == []
     assert main(["teardown", "--provider", "bedrock"]) != 0
     assert "aws login" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_evaluation_has_the_credentials_of_its_platform(
+    run: JobFolder, service: RunningAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job that asks has only the secrets that it needs."""
+    assert main(["deploy", run.id]) == 0
+    document = run_json(capsys, "eval", run.id)
+    assert document["sets"]["target"]["arms"]["tuned"]["n"] > 0
+    asked = {request.target for request in service.control.list_requests("converse")}
+    assert read(run).billed[0].id in asked and "us.amazon.nova-lite-v1:0" in asked
 
 
 def make_bedrock(model: str) -> RemoteJob:

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.evaluate import endpoint
-from ftwizard.evaluate.run import hosted
+from ftwizard.evaluate import endpoint, runner
+from ftwizard.evaluate.run import asking, hosted
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
-from ftwizard.plan.schema import Evaluate, Files, Foundry, Plan
+from ftwizard.plan.schema import Evaluate, Files, Foundry, Model, Plan
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import evaluation_files, evaluation_plan, remote
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, error, serve_chat
@@ -212,6 +212,27 @@ def test_job_without_readable_rows_is_evaluated_without_a_test_set(
     evaluation, _ = evaluate(folder, plan, server)
     assert list(evaluation.sets) == ["safety"]
     assert find(folder, "rows_unreadable")["severity"] == "warning"
+
+
+def test_the_progress_names_the_pace_of_a_slow_platform(tmp_path: Path) -> None:
+    folder, _ = make_run(tmp_path)
+    with own_signals():
+        report = asking._make_reporter(Worker(folder))
+        report(runner.Progress("tuned", 3, 30, 3, 60, None, 3.8))
+    phase = events(folder, "phase")[-1]
+    assert phase["what"] == "tuned model, at about 4 requests a minute that its platform allows"
+    assert (phase["done"], phase["total"]) == (3, 30)
+
+
+def test_the_rate_of_a_tuned_model_is_that_of_the_catalog() -> None:
+    model = Model(name="meta.llama3-3-70b-instruct-v1:0:128k")
+    plan = msgspec.structs.replace(make_plan(), provider="bedrock", model=model)
+    served = Endpoint(address="bedrock://us-west-2", served_name="x", key_variable="")
+    assert hosted.make_arm("tuned", served, plan).requests_per_minute == 4
+    assert hosted.make_arm("base", served, plan).requests_per_minute is None
+    live = msgspec.structs.replace(served, requests_per_minute=9)
+    arm = hosted.make_arm("tuned", live, plan)
+    assert (arm.requests_per_minute, arm.key_variable) == (9, None)
 
 
 def test_base_is_asked_before_the_job_costs_anything(tmp_path: Path, server: ChatEndpoint) -> None:

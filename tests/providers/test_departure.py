@@ -13,9 +13,10 @@ from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Finish, Plan
 from ftwizard.providers.base import Platform
 from ftwizard.providers.cost import predict_cost
-from ftwizard.providers.departure import WIDTH, describe_departure
+from ftwizard.providers.departure import WIDTH, describe_asking, describe_departure
 from ftwizard.providers.upload import SensitiveRows, UploadReport
 from ftwizard.quantity import Figure
+from tests.helpers.hosted import make_remote
 from tests.providers.test_cost import make_plan, make_reinforcement, make_report
 
 NAMES: dict[HostedProvider, str] = {
@@ -123,3 +124,16 @@ def test_unknown_cost_is_never_a_number() -> None:
 def test_hostile_names_cannot_steer_the_terminal() -> None:
     text = describe(make("openai", model="a\x1b[31mb", host="h\u202ehost"))
     assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_asking_a_slow_model_says_how_long() -> None:
+    plan = make_plan("bedrock")
+    name = "meta.llama3-3-70b-instruct-v1:0:128k"
+    record = make_remote(provider="bedrock", model=name)
+    plan = msgspec.structs.replace(
+        plan, evaluate=msgspec.structs.replace(plan.evaluate, general=False, safety=False)
+    )
+    text = describe_asking(plan, record, 40, 1)
+    assert text.endswith("A tuned model answers about 4 requests a minute there: up to 10 min.")
+    record = msgspec.structs.replace(record, model="amazon.nova-lite-v1:0:300k")
+    assert "a minute" not in describe_asking(plan, record, 40, 1)
