@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 Code = Literal[
     "exception", "not_a_number", "nan", "timeout", "crashed", "all_zero", "all_equal",
-    "wrong_as_high", "slow", "network", "missing_field",
+    "wrong_as_high", "slow", "network",
 ]  # fmt: skip
 
 
