@@ -105,7 +105,8 @@ def test_a_follower_that_was_killed_continues(
     with monkeypatch.context() as patch:
         patch.setattr(submit, name, die)
         with pytest.raises(KeyboardInterrupt):
-            run_follower(folder)
+            end = run_follower(folder)
+            raise AssertionError(f"The follower was not killed: {end!r}")
     monkeypatch.setenv("AWS_DEFAULT_REGION", WEST)
     add_attempt(folder)
     record = remote.read(folder)
