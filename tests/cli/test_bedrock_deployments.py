@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 import pytest
@@ -200,20 +199,6 @@ def test_a_machine_without_a_login_lists_the_others(
     assert run_json(capsys, "teardown")["items"] == []
     assert main(["teardown", "--provider", "bedrock"]) != 0
     assert "aws login" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_an_evaluation_has_the_credentials_of_its_platform(
-    run: JobFolder, service: RunningAws, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The job that asks has only the secrets that it needs."""
-    assert main(["deploy", run.id]) == 0
-    document = run_json(capsys, "eval", run.id)
-    assert document["sets"]["target"]["arms"]["tuned"]["n"] > 0
-    paths = [unquote(request.path) for request in service.control.list_requests("converse")]
-    for model in (read(run).billed[0].id, "us.amazon.nova-lite-v1:0"):
-        assert any(model in path for path in paths)
 
 
 def make_bedrock(model: str) -> RemoteJob:
