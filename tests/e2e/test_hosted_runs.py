@@ -48,6 +48,15 @@ KILLS: dict[str, tuple[tuple[str, str], ...]] = {
         ("upload", "hold"), ("store", "hold_reply"), ("preprocess", "hold"), ("price", "hold"),
         ("create", "hold_reply"), ("look up", "hold"), ("metrics", "hold"), ("checkpoints", "hold"),
     ),
+    "bedrock": (
+        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold"), ("create", "hold_reply"),
+        ("look up", "hold"), ("results", "hold"),
+    ),
+    "mantle": (("upload", "hold"), ("create", "hold_reply"), ("events", "hold")),
+    "vertex": (
+        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold"), ("create", "hold_reply"),
+        ("look up", "hold"), ("ask", "hold_reply"),
+    ),
 }  # fmt: skip
 """Calls in which a follower is killed, one after the other."""
 STARTS = 1 + len(RESTART_POLLS)

@@ -18,8 +18,41 @@ from ftwizard.providers.follow import follow
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import RunResult
 from tests.doubles.aws import SETTINGS as AWS_SETTINGS
+from tests.doubles.vertex_service import BUCKET as VERTEX_BUCKET
 from tests.helpers.training import own_signals
 from tests.paths import TICKETS
+
+MODELS = {
+    "openai": "gpt-4.1-mini-2025-04-14",
+    "foundry": "gpt-4.1-mini-2025-04-14",
+    "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
+    "bedrock": "nova-lite",
+    "mantle": "gpt-oss-20b",
+    "vertex": "gemini-3.5-flash",
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bedrock": {"bedrock": AWS_SETTINGS},
+    "mantle": {
+        "mantle": {
+            "grader": "arn:aws:lambda:us-west-2:123456789012:function:score",
+            "n_epochs": 1,
+            "batch_size": 10,
+        }
+    },
+    "vertex": {"vertex": {"bucket": VERTEX_BUCKET}},
+}
+"""Groups of a plan that a platform needs."""
+
+
+def write_sums(count: int) -> list[dict[str, Any]]:
+    """Write prompts whose answers a grader can check by a reference."""
+    return [
+        {
+            "messages": [{"role": "user", "content": f"What is {n} + {n}?"}],
+            "reference_answer": 2 * n,
+        }
+        for n in range(count)
+    ]
 
 
 def write_plan(
@@ -27,14 +60,15 @@ def write_plan(
 ) -> Path:
     """Write a plan for a platform with the packaged tickets; ``more`` are its groups of settings."""
     lines = (TICKETS / "train.jsonl").read_text().splitlines()[:rows]
+    if provider == "mantle":
+        lines = [json.dumps(row) for row in write_sums(max(rows, 130))]
     (root / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    models = {"together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", "bedrock": "nova-lite"}
     body = {
         "provider": provider,
         "data": {"files": {"train": "rows.jsonl"}},
-        "model": {"name": model or models.get(provider, "gpt-4.1-mini-2025-04-14")},
+        "model": {"name": model or MODELS[provider]},
         "finish": {"compare": False},
-        **({"bedrock": AWS_SETTINGS} if provider == "bedrock" else {}),
+        **SETTINGS.get(provider, {}),
         **more,
     }
     path = root / "plan.yaml"

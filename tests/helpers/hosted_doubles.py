@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from ftwizard.hosted_platforms import HostedProvider
 from tests.doubles import aws, openai_service, together_service, vertex_service
@@ -16,7 +16,7 @@ Trouble = Literal[
     "drop_request", "drop_reply", "error", "error_after", "rate_limit", "hold", "hold_reply"
 ]
 """``error``: 500 and nothing is done; ``error_after``: it is done, then 500."""
-PLATFORMS: tuple[HostedProvider, ...] = ("openai", "foundry", "together")
+PLATFORMS: tuple[HostedProvider, ...] = get_args(HostedProvider)
 _OPENAI = {
     "find file": "GET /files",
     "upload": "POST /files",

@@ -28,10 +28,12 @@ from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
 from tests.helpers.hosted import dollars
 from tests.helpers.hosted_doubles import (
     PLATFORMS,
+    AwsDouble,
     HostedDouble,
     OpenAIDouble,
     TogetherDouble,
     Trouble,
+    VertexDouble,
     serve_double,
 )
 from tests.helpers.jobs import events
@@ -42,6 +44,8 @@ TROUBLES: tuple[Trouble, ...] = (
 )  # fmt: skip
 CALLS = {
     "openai": OpenAIDouble.calls, "foundry": OpenAIDouble.calls, "together": TogetherDouble.calls,
+    "bedrock": AwsDouble.calls, "vertex": VertexDouble.calls,
+    "mantle": tuple(call for call in OpenAIDouble.calls if call != "results"),
 }  # fmt: skip
 
 
