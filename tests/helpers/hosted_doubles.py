@@ -104,6 +104,10 @@ class HostedDouble(Protocol):
     key: str
     calls: tuple[str, ...]
     """What a follower asks for, by our names, whatever is lost."""
+    writes_losses: bool
+    """A run has values of its training steps: losses, or rewards."""
+    keeps_checkpoints: bool
+    """A job that succeeded has checkpoints."""
 
     def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
         """Let something go wrong with the next calls."""
@@ -141,6 +145,8 @@ class OpenAIDouble:
         "find file", "upload", "check file", "create", "list jobs", "look up", "events",
         "checkpoints", "results",
     )  # fmt: skip
+    writes_losses = True
+    keeps_checkpoints = True
 
     def __init__(self, service: openai_service.RunningService) -> None:
         self.provider: HostedProvider = "foundry" if service.is_foundry else "openai"
@@ -207,6 +213,8 @@ class TogetherDouble:
         "find file", "upload", "store", "preprocess", "check file", "price", "limits", "create",
         "list jobs", "look up", "events", "metrics", "checkpoints",
     )  # fmt: skip
+    writes_losses = True
+    keeps_checkpoints = True
 
     def __init__(self, address: str) -> None:
         self.environment = {"TOGETHER_API_KEY": self.key, "TOGETHER_BASE_URL": address}
@@ -272,6 +280,8 @@ class AwsDouble:
         "find file", "upload", "check file", "create", "list jobs", "look up", "list results",
         "results",
     )  # fmt: skip
+    writes_losses = True
+    keeps_checkpoints = False
 
     def __init__(self, service: aws.RunningAws) -> None:
         self.environment, self.key = service.environment, service.scenario.key
@@ -337,6 +347,8 @@ class VertexDouble:
 
     provider: HostedProvider = "vertex"
     calls: tuple[str, ...] = ("find file", "upload", "create", "list jobs", "look up")
+    writes_losses = False
+    keeps_checkpoints = True
 
     def __init__(self, service: vertex_service.RunningVertex) -> None:
         self.service = service
