@@ -85,6 +85,8 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """Requests a minute that a tuned one answers, where that is few and known."""
     adapter_sizes: tuple[int, ...] = ()
     """LoRA ranks that it can be tuned with; empty if unknown, or if it is tuned in full only."""
+    max_tokens: int | None = None
+    """Tokens of a row, where the model takes fewer than its data rules say."""
     full: bool = False
     """Whether all of its weights can be tuned (Vertex)."""
     bounds: Mapping[str, tuple[float, float]] = {}
@@ -124,7 +126,10 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
 
         Raises KeyError for an unsupported method.
         """
-        return get_target(self.targets[method])
+        target = get_target(self.targets[method])
+        if self.max_tokens is None:
+            return target
+        return msgspec.structs.replace(target, max_tokens=self.max_tokens)
 
     def weights(self) -> Weights:
         """Return whether the tuned weights can be downloaded."""

@@ -61,6 +61,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     max_bytes: int | None = None
     min_rows: int = 1
     max_rows: int | None = None
+    counts_together: bool = False
+    """``min_rows`` and ``max_rows`` are those of training and validation file together."""
     max_validation_rows: int | None = None
     max_validation_share: float | None = None
     """Maximum size of the validation file relative to the training file, 0-1."""

@@ -320,7 +320,12 @@ def _check(
     plan: Plan, target: Target, folder: Path, written: Mapping[PartName, _WrittenPart], say: Say
 ) -> DataReport:
     """Check the written files by the platform's rules; raise FtwizardError for an error."""
-    options = data_check.CheckOptions(target=target.name, near=False, model=plan.model.name)
+    assert plan.provider != "local"
+    model = find_variant(plan.model.name, plan.provider)
+    options = data_check.CheckOptions(
+        target=target.name, near=False, model=plan.model.name,
+        max_hosted_length=model.max_tokens if model else None,
+    )  # fmt: skip
     validation = folder / "validation.jsonl" if "validation" in written else None
     report = data_check.check_files(folder / "train.jsonl", options, validation=validation, say=say)
     errors = [

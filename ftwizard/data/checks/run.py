@@ -59,6 +59,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Default: the target that fits the format."""
     max_length: int | None = None
     """Maximum tokens per row in local training."""
+    max_hosted_length: int | None = None
+    """Maximum tokens per row of a hosted model. Default: that of the target."""
     count: Literal["exact", "estimate", "no"] | None = None
     """Count tokens of every row, of a sample, or not; default: every row up to ``COUNTED_BYTES``."""
     near: bool = True
@@ -75,9 +77,14 @@ class CheckedFile:
     scan: FileScan
     """Set by ``check``."""
 
-    def __init__(self, path: Path, options: CheckOptions, part: str = "train") -> None:
-        """Inspect a file and guess its format; ``part`` is train or validation."""
-        self.path, self.part = path, part
+    def __init__(
+        self, path: Path, options: CheckOptions, part: str = "train", *, has_other: bool = False
+    ) -> None:
+        """Inspect a file and guess its format; ``part`` is train or validation.
+
+        ``has_other``: the other part is checked, too, and both are compared.
+        """
+        self.path, self.part, self._has_other = path, part, has_other
         self._options = options
         self._explicit = None if options.format == "auto" else options.format
         self.container = records.open_file(path, options.read)
@@ -206,7 +213,8 @@ class CheckedFile:
 
     @property
     def _count_arguments(self) -> tuple[Path, Container, Format, Target, int | None]:
-        limit = None if self.target.hosted else self._options.max_length
+        options, is_hosted = self._options, self.target.hosted
+        limit = options.max_hosted_length if is_hosted else options.max_length
         return self.path, self.container, self.format, self.target, limit
 
     def _guess_encoding(self) -> LikelyEncoding | None:
@@ -231,7 +239,10 @@ class CheckedFile:
                 + " or ".join(FORMAT_NAMES[accepted] for accepted in target.formats),
                 f"convert them: ftwizard convert DATA --target {target.name} --out FILE",
             ).for_rows(rows)
-        for finding in _check_size(self.container.size, target, rows, self.part):
+        if not (target.counts_together and self._has_other):
+            for finding in _check_rows(target, rows, self.part):
+                yield finding.for_rows(rows)
+        if finding := _check_bytes(target, self.container.size):
             yield finding.for_rows(rows)
         yield from exact_duplicates.find_repeats(self.scan.hashes)
         for check in self.scan.file_checks:
@@ -292,7 +303,7 @@ def check_files(
     ``say`` receives progress, ``show`` an early report on samples of a large file. Raises
     FileProblem for a file that cannot be used at all.
     """
-    train = CheckedFile(path, options)
+    train = CheckedFile(path, options, has_other=validation is not None)
     if show and train.container.size > FIRST_LOOK_BYTES:
         for blocks in (QUICK_BLOCKS, counting.QUICK_BLOCKS):
             show(train.report_sample(blocks))
@@ -300,7 +311,7 @@ def check_files(
     val: CheckedFile | None = None
     if validation:
         options = msgspec.structs.replace(options, target=train.target.name)
-        val = CheckedFile(validation, options, "validation")
+        val = CheckedFile(validation, options, "validation", has_other=True)
         val.check(say)
         _compare(train, val)
     if options.near:
@@ -314,11 +325,16 @@ def check_files(
 
 
 def _compare(train: CheckedFile, val: CheckedFile) -> None:
-    """Add the findings on equal rows to ``train``, and one on its relative size to ``val``."""
+    """Add the findings on equal rows and on the number of both to ``train``, and one on its relative
+    size to ``val``."""
     from ftwizard.data.dedup import exact_duplicates
 
     leaks = exact_duplicates.find_leakage(train.scan.hashes, val.scan.hashes)
     train.scan.findings.add_file(leaks)
+    if train.target.counts_together:
+        rows = train.scan.rows + val.scan.rows
+        counts = _check_rows(train.target, rows, "train")
+        train.scan.findings.add_file([finding.for_rows(rows) for finding in counts])
     if finding := _check_share(train.target, val.container.size, train.container.size):
         val.scan.findings.add_file([finding.for_rows(val.scan.rows)])
 
@@ -360,28 +376,34 @@ def _choose(decision: formats.FormatDecision, name: TargetName | None) -> Format
     return decision.format
 
 
-def _check_size(size: int, target: Target, rows: int, part: str) -> Iterator[RowFinding]:
-    """Yield violations of a target's row and byte limits; ``part`` is train or validation."""
+def _check_rows(target: Target, rows: int, part: str) -> Iterator[RowFinding]:
+    """Yield violations of a target's limits on rows; ``part`` is train or validation."""
     max_rows = target.max_validation_rows if part == "validation" else target.max_rows
+    both = " for training and validation together" if target.counts_together else ""
     if rows < target.min_rows and part == "train":
         yield RowFinding(
             "too_few",
-            f"{format_count(rows, 'row')}; {target.words} needs at least {target.min_rows}",
+            f"{format_count(rows, 'row')}; {target.words} needs at least {target.min_rows}{both}",
             "add rows; improvements usually show from about 100 good rows",
         )
     if max_rows is not None and rows > max_rows:
         yield RowFinding(
             "too_many",
             f"{format_count(rows, 'row')}; {target.words} accepts at most {max_rows:,}"
-            + (" for validation" if part == "validation" else ""),
+            + (" for validation" if part == "validation" else both),
             "keep the best rows",
         )
-    if target.max_bytes is not None and size > target.max_bytes:
-        yield RowFinding(
-            "too_large",
-            f"{format_bytes(size)}; {target.words} accepts files up to {format_bytes(target.max_bytes)}",
-            "keep the best rows",
-        )
+
+
+def _check_bytes(target: Target, size: int) -> RowFinding | None:
+    """Return a finding if a file is larger than a target accepts."""
+    if target.max_bytes is None or size <= target.max_bytes:
+        return None
+    return RowFinding(
+        "too_large",
+        f"{format_bytes(size)}; {target.words} accepts files up to {format_bytes(target.max_bytes)}",
+        "keep the best rows",
+    )
 
 
 def _check_share(target: Target, validation: int, training: int) -> RowFinding | None:

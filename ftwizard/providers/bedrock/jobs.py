@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -171,9 +172,9 @@ def create_job(client: BedrockClient, request: Mapping[str, Any]) -> JobStatus:
     arn = answer.get("jobArn")
     if not isinstance(arn, str) or not arn:
         raise errors.unreadable(client.account, action, creates=True)
-    with tolerate("missing", "permission", "unreachable", "rejected"):
+    # It exists, whatever keeps it from being read now, such as credentials that have just expired.
+    with contextlib.suppress(ProviderError):
         return convert_job(client, _describe(client, name, region))
-    # It exists, whatever keeps it from being read now.
     client.job_regions[name] = region
     job = {"jobName": name, "jobArn": arn, "status": "InProgress", "statusDetails": {
         "trainingDetails": {"status": "NotStarted"}}}  # fmt: skip

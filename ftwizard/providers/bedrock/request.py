@@ -9,14 +9,11 @@ from ftwizard.plan.platforms.bedrock import MAX_NAME
 from ftwizard.plan.schema import Bedrock, Plan
 from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.runs.remote import RemoteFile, RemoteJob
-from ftwizard.text import format_count, make_visible
 
 REINFORCEMENT = "REINFORCEMENT_FINE_TUNING"
 JOB_PREFIX = "ftwizard-"
 TAG_NAME = "ftwizard_run"
 """Key of the run's tag among the tags of job and model."""
-MIN_ROWS = {"bedrock-llama": 100}
-"""Rows that a job needs in training and validation file together, by data rules."""
 _MARK_DIGITS = 12
 _COMMON = ("epochCount", "learningRate")
 _SUPERVISED: dict[str, tuple[str, ...]] = {
@@ -41,10 +38,9 @@ class Location(NamedTuple):
 def build_request(plan: Plan, remote: RemoteJob, location: Location) -> dict[str, Any]:
     """Return the parameters of ``create_model_customization_job``, and ``region``, as plain JSON.
 
-    Raises ProviderError for too few rows, and without a bucket.
+    Raises ProviderError without a bucket.
     """
     settings = plan.bedrock
-    _require_rows(plan, remote.files)
     tags = [{"key": TAG_NAME, "value": remote.tag}]
     request: dict[str, Any] = {
         "region": location.region,
@@ -121,18 +117,3 @@ def _to_text(value: Any) -> str:
 
 def _get_address(file: RemoteFile) -> str:
     return file.id or file.name
-
-
-def _require_rows(plan: Plan, files: dict[str, RemoteFile]) -> None:
-    """Raise ProviderError if there are fewer rows than the model needs."""
-    rows = sum(files[part].rows for part in ("train", "validation") if part in files)
-    minimum = MIN_ROWS.get(plan.target, 0)
-    if rows < minimum:
-        raise ProviderError(
-            "rejected",
-            f"Bedrock tunes {make_visible(plan.model.name, 60)} with at least"
-            f" {format_count(minimum, 'row')}, in training and validation file together; these have"
-            f" {rows:,}.",
-            "Add rows, or choose a Nova model, which needs 8.",
-            code="too_few_rows",
-        )

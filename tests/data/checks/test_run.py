@@ -126,6 +126,37 @@ def test_target_restrictions_are_reported_for_all_rows(
     assert index_by_code(findings)[code].count == count
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "code"),
+    [(90, 9, "too_few"), (90, 10, ""), (9_000, 1_000, ""), (9_000, 1_001, "too_many")],
+)
+def test_rows_of_both_files_count_where_the_target_counts_them_together(
+    tmp_path: Path, train: int, validation: int, code: str
+) -> None:
+    paths = [
+        write(tmp_path / f"{part}.jsonl", rows(count, seed=seed))
+        for seed, (part, count) in enumerate((("train", train), ("validation", validation)))
+    ]
+    options = CheckOptions(target="bedrock-llama", near=False, count="no")
+    report = run.check_files(paths[0], options, validation=paths[1])
+    findings = index_by_code(report)
+    assert {"too_few", "too_many"} & set(findings) == ({code} if code else set())
+    if code:
+        assert findings[code].count == train + validation
+        assert "for training and validation together" in findings[code].message
+    assert report.validation
+    assert not {"too_few", "too_many"} & {each.code for each in report.validation.findings}
+
+
+def test_the_limit_of_a_hosted_model_may_be_lower_than_that_of_its_target(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", rows(12))
+    options = CheckOptions(target="vertex-open", near=False, max_hosted_length=3)
+    finding = index_by_code(run.check_files(file, options))["too_long"]
+    assert finding.count == 12 and "more than 3 tokens" in finding.message
+    ours = CheckOptions(target="vertex-open", near=False, max_length=3)
+    assert "too_long" not in index_by_code(run.check_files(file, ours))
+
+
 def test_file_with_too_few_rows_to_split_is_warned_about(tmp_path: Path) -> None:
     three, four = (write(tmp_path / f"{count}.jsonl", rows(count)) for count in (3, 4))
     finding = index_by_code(run.check_files(three, CheckOptions(near=False)))["too_few"]

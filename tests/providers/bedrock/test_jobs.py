@@ -110,8 +110,14 @@ def test_a_name_that_is_taken_means_that_the_job_exists(world: World, tmp_path: 
     assert failure.value.may_have_acted
 
 
-def test_a_created_job_that_cannot_be_read_is_still_one(world: World, tmp_path: Path) -> None:
-    world.service.control.add_fault(AwsFault(on="get_job", status=500))
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(500, ""), (403, "ExpiredTokenException"), (400, "ServiceQuotaExceededException")],
+)
+def test_a_created_job_that_cannot_be_read_is_still_one(
+    world: World, tmp_path: Path, status: int, code: str
+) -> None:
+    world.service.control.add_fault(AwsFault(on="get_job", status=status, code=code))
     _, job_id = submit(world.platform, tmp_path)
     assert job_id == NAME and len(world.service.control.list_jobs()) == 1
     assert world.platform.get_job(job_id).state in ("pending", "running")

@@ -95,17 +95,6 @@ def test_a_reinforcement_request_has_numbers_and_its_grader() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "is_enough"), [(49, False), (50, True)])
-def test_rows_of_both_files_count_toward_the_minimum(rows: int, is_enough: bool) -> None:
-    if is_enough:
-        build(model="llama-3.3-70b", rows=rows)
-        return
-    with pytest.raises(ProviderError, match=r"at least 100 rows.*these have 98") as failure:
-        build(model="llama-3.3-70b", rows=rows)
-    assert failure.value.kind == "rejected"
-    build(rows=rows)  # Nova takes fewer
-
-
 def test_the_folder_is_in_the_bucket_of_the_plan() -> None:
     assert get_folder(Bedrock(bucket="s3://b/", prefix="/a/b/")) == "s3://b/a/b/"
     assert get_folder(Bedrock(bucket="b", prefix="")) == "s3://b/"
