@@ -26,7 +26,7 @@ from ftwizard.runs.remote import (
 from ftwizard.text import format_dollars, make_visible
 
 if TYPE_CHECKING:
-    from ftwizard.providers.base import Endpoint, OwnDeploymentPlatform, Platform, ProviderError
+    from ftwizard.providers.base import Endpoint, OwnDeploymentPlatform, Platform
 
 CONFIRMATION = "deploy"
 """The word that a person types before something that is billed by the hour is made."""
@@ -307,20 +307,13 @@ def _list_items(
             continue  # an account that was never set up here
         try:
             items += deployments.list_of_account(platform)
-        except ProviderError as error:
-            if provider or not _is_not_set_up(name, error):
+        except ProviderError:
+            # Where there is no key, credentials may be for another use of the cloud.
+            if provider or PLATFORMS[name].key_variable or deployments.has_records(name):
                 raise
         if PLATFORMS[name].serving == "own_deployment":
             commands += _get_own_platform(name).describe_teardown()
     return items, commands
-
-
-def _is_not_set_up(provider: HostedProvider, error: ProviderError) -> bool:
-    """Return whether a platform without a key has no login here, and nothing that a run made."""
-    from ftwizard.providers import deployments
-
-    has_login = PLATFORMS[provider].key_variable or error.kind != "key"
-    return not has_login and not deployments.has_records(provider)
 
 
 def _list_commands(record: RemoteJob, plan: Plan) -> list[str]:

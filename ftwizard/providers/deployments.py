@@ -143,8 +143,8 @@ def list_of_account(platform: Platform) -> list[BilledItem]:
 
 
 def has_records(provider: str) -> bool:
-    """Return whether a run here deployed something at a platform that was not deleted yet."""
-    return any(record.billed for _, record in _list_records(provider))
+    """Return whether a run here made something at a platform that may be billed."""
+    return any(record.billed or record.tuned_model for _, record in _list_records(provider))
 
 
 def remove(platform: Platform, resource: BilledResource, folder: JobFolder | None) -> None:

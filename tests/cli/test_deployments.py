@@ -23,6 +23,7 @@ from ftwizard.runs import hosted, next_steps, remote, store
 from ftwizard.runs.remote import RemoteCheckpoint, RemoteEndpoint, RemoteJob
 from ftwizard.runs.summary import read_progress
 from ftwizard.screens.run_state import describe_state
+from tests.doubles.aws import AwsScenario, serve_aws
 from tests.doubles.together_service import KEY, Fault, Scenario, TogetherService, serve_together
 from tests.helpers.followed_jobs import create_run, run_follower
 from tests.helpers.hosted import make_ended, make_plan, make_remote
@@ -202,6 +203,21 @@ def test_an_endpoint_that_stopped_by_itself_is_not_billed_and_starts_again(
     assert len(deployments.get_deployer("together").list_billed()) == len(read(run).billed) == 1
     assert main(["teardown", run.id, "--yes"]) == 0
     assert service.registry.endpoints == {}
+
+
+def test_an_account_of_aws_that_is_not_for_bedrock_hides_nothing_of_others(
+    service: TogetherService,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with serve_aws(AwsScenario(denied=("bedrock:ListProvisionedModelThroughputs",))) as aws:
+        for name, value in aws.environment.items():
+            monkeypatch.setenv(name, value)
+        assert run_json(capsys, "teardown")["items"] == []
+        assert main(["teardown", "--provider", "bedrock"]) == FAILED
+        make_ended(home / "runs" / "one", make_remote(provider="bedrock"))
+        assert main(["teardown"]) == FAILED, "the model of the run may be billed"
 
 
 def test_what_others_made_is_never_deleted_without_a_question(
