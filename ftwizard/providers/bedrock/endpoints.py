@@ -172,7 +172,11 @@ def _price_deployment() -> Figure:
 
 
 def create_endpoint(client: BedrockClient, model: str) -> BilledResource:
-    """Deploy a tuned model on demand, unless that was done; nothing is sent twice."""
+    """Deploy a tuned model on demand, unless that was done; nothing is sent twice.
+
+    AWS takes a name once. A token of ours would also keep it from being deployed again after a
+    deletion: AWS ignores a request whose token it had before.
+    """
     region = _require_on_demand(model)
     name = name_deployment(model)
     for item in _list_deployments(client, region, modelArnEquals=model):
@@ -184,11 +188,10 @@ def create_endpoint(client: BedrockClient, model: str) -> BilledResource:
     answer = client.call(
         action,
         functools.partial(
-            bedrock.create_custom_model_deployment, modelDeploymentName=name, modelArn=model,
-            clientRequestToken=name,
+            bedrock.create_custom_model_deployment, modelDeploymentName=name, modelArn=model
         ),
         creates=True,
-    )  # fmt: skip
+    )
     arn = get_text(answer, "customModelDeploymentArn")
     if arn is None:
         raise errors.unreadable(client.account, action, creates=True)

@@ -14,10 +14,9 @@ from tests.doubles.aws.state import AwsState, CustomDeployment
 def create(state: AwsState, call: Call) -> Reply:
     """Answer CreateCustomModelDeployment; a repeated token makes nothing new."""
     request = call.body or {}
-    token = request.get("clientRequestToken", "")
-    for each in state.deployments.values():
-        if token and each.token == token and each.model.job.region == call.region:
-            return write_json({"customModelDeploymentArn": each.arn}, 202)
+    token = (call.region, request["clientRequestToken"])
+    if arn := state.deployment_tokens.get(token):
+        return write_json({"customModelDeploymentArn": arn}, 202)
     name = str(request.get("modelDeploymentName"))
     if len(name) > 63 or not re.fullmatch(jobs.MODEL_NAME, name):
         raise invalid(
@@ -32,8 +31,9 @@ def create(state: AwsState, call: Call) -> Reply:
     if any(each.name == name for each in state.deployments.values()):
         raise invalid("The provided model deployment name is currently in use.")
     _check_quota(state)
-    deployment = CustomDeployment(name, state.make_id(), model, token, state.now())
+    deployment = CustomDeployment(name, state.make_id(), model, state.now())
     state.deployments[deployment.id] = deployment
+    state.deployment_tokens[token] = deployment.arn
     state.tags[deployment.arn] = request.get("tags", [])
     return write_json({"customModelDeploymentArn": deployment.arn}, 202)
 

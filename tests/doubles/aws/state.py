@@ -108,7 +108,6 @@ class CustomDeployment:
     name: str
     id: str
     model: CustomModel
-    token: str
     created: datetime
     status: str = "Creating"
     looks: int = 0
@@ -134,6 +133,8 @@ class AwsState:
         """By name."""
         self.deployments: dict[str, CustomDeployment] = {}
         """By id."""
+        self.deployment_tokens: dict[tuple[str, str], str] = {}
+        """ARNs of deployments, also of deleted ones, by region and token."""
         self.written: set[str] = set()
         """Addresses of the objects that jobs have written."""
         self.tags: dict[str, list[dict[str, str]]] = {}

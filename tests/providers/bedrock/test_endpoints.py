@@ -71,6 +71,8 @@ def test_a_deployment_that_is_being_made_is_deleted_once_it_is(world: World, tun
     world.platform.delete_billed(created)
     assert world.service.control.list_deployments() == []
     assert len(world.service.control.list_requests("delete_deployment")) == 3
+    again = world.platform.create_endpoint(tuned)
+    assert again.id != created.id and len(world.service.control.list_deployments()) == 1
 
 
 def test_a_lost_answer_makes_no_second_deployment(world: World, tuned: str) -> None:
