@@ -19,7 +19,7 @@ from ftwizard.text import make_visible
 
 PAGE_ITEMS = 100
 MAX_JOBS = 1_000
-"""Jobs that are looked through for one of a run. Google documents no order of its list."""
+"""Jobs of a list that are read. Google documents no order."""
 
 
 def list_jobs(
@@ -42,13 +42,22 @@ def list_jobs(
 
 
 def find_job(client: VertexClient, remote: RemoteJob) -> JobStatus | None:
-    """Return the job of a run, by its label, its name or its rows; None if there is none."""
+    """Return the job of a run, by its label, its name or its rows; None if there is none.
+
+    Raises ProviderError where there are too many to tell: another job would be paid.
+    """
     if remote.request is None:
         return None  # without a request, none was ever created
     project, location = str(remote.request["project"]), str(remote.request["location"])
     jobs, _ = list_jobs(client, project, location)
-    own = match_jobs(jobs, remote)
-    return records.convert_job(own[0]) if own else None
+    if own := match_jobs(jobs, remote):
+        return records.convert_job(own[0])
+    if len(jobs) >= MAX_JOBS:
+        raise ProviderError(
+            "rejected", f"The job was not among {MAX_JOBS:,} that were read, and there are more.",
+            "Look for it in the console, or delete old jobs.", code="too_many_jobs",
+        )  # fmt: skip
+    return None
 
 
 def match_jobs(jobs: list[Any], remote: RemoteJob) -> list[Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from ftwizard.plan import hosted_checks
 from ftwizard.providers import launcher
+from ftwizard.providers.vertex import jobs
 from tests.doubles.vertex_service import (
     BUCKET,
     NO_ENDPOINT,
@@ -112,6 +113,18 @@ def test_another_run_is_not_taken_for_this_one(world: World) -> None:
     job = world.platform.find_job(remote)
     assert job is not None
     assert job.id == first.id != second.id
+
+
+def test_a_job_that_more_may_hide_is_not_taken_for_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote, _ = world.create()
+    world.create(tag=TAG[::-1])
+    monkeypatch.setattr(jobs, "MAX_JOBS", 2)
+    assert world.platform.find_job(remote) is not None
+    other = msgspec.structs.replace(remote, tag="0" * 32, files={})
+    with refused("rejected", "more", code="too_many_jobs"):
+        world.platform.find_job(other)
 
 
 def test_a_job_from_elsewhere_makes_a_plan_without_problems(world: World) -> None:
