@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from ftwizard.catalog.hosted_models import find_variant, get_weights
+from ftwizard.graders.grader_file import is_python
+from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
@@ -75,6 +77,10 @@ def _list_facts(
     """Yield the label and the text of each fact."""
     name, provider = platform.name, report.provider
     yield from _list_places(plan, provider, platform)
+    grader = getattr(plan.platform_settings, "grader", None)
+    if is_python(grader):
+        runs = f"runs on this machine first, on {TRIAL_ROWS} rows, without your keys"
+        yield "grader", f"{make_visible(str(grader), 200)}: {runs}"
     yield "training", _describe_part(report.train)
     if report.validation:
         yield "validation", _describe_part(report.validation)

@@ -137,3 +137,13 @@ def test_asking_a_slow_model_says_how_long() -> None:
     assert text.endswith("A tuned model answers about 4 requests a minute there: up to 10 min.")
     record = msgspec.structs.replace(record, model="amazon.nova-lite-v1:0:300k")
     assert "a minute" not in describe_asking(plan, record, 40, 1)
+
+
+def test_a_grader_that_runs_here_is_named() -> None:
+    plan = make_plan("openai", "o4-mini", method="reinforcement", grader="/plans/grade.py")
+    platform = cast(Platform, SimpleNamespace(name="OpenAI", endpoint="https://api.openai.test"))
+    report = make_report(plan, 240_000, 800, 30_000)
+    text = " ".join(" ".join(describe_departure(plan, report, None, platform)).split())
+    assert (
+        "grader /plans/grade.py: runs on this machine first, on 10 rows, without your keys" in text
+    )

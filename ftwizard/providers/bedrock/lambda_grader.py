@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.graders.grader_file import find_reference
-from ftwizard.graders.trial import pick_wrong
+from ftwizard.graders.trial import TRIAL_ROWS, pick_wrong
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock.client import TIMEOUT_S, BedrockClient
 from ftwizard.providers.fields import read_number
-from ftwizard.providers.openai.graders import (
-    TRIAL_ROWS,
-    GraderTrial,
-    read_first_rows,
-)
+from ftwizard.providers.openai.graders import GraderTrial, read_first_rows
 from ftwizard.text import format_count, format_duration, make_visible
 
 DEFAULT_TIMEOUT_S = 3

@@ -22,7 +22,7 @@ from ftwizard.graders.grader_file import (
     parse_grader,
     read_grader,
 )
-from ftwizard.graders.trial import GradedItem, Trial, try_grader
+from ftwizard.graders.trial import TRIAL_ROWS, GradedItem, Trial, try_grader
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import OpenAI
 from ftwizard.providers.base import ProviderError
@@ -31,7 +31,6 @@ from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.jobs import dump_fields
 from ftwizard.text import format_count, make_visible
 
-TRIAL_ROWS = 10
 _REFERENCE = re.compile(r"\{\{\s*item\.([A-Za-z_]\w*)")
 
 
