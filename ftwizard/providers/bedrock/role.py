@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -168,15 +169,16 @@ def _explain_missing(name: str, caller: Caller, needs: Needs) -> ProviderError:
     return ProviderError(
         "missing",
         f"Account {caller.account} has no role {shown}.",
-        f"Create it: aws iam create-role --role-name {shown} --assume-role-policy-document '{trust}'"
+        f"Create it: aws iam create-role --role-name {shown} --assume-role-policy-document {trust}"
         f" && aws iam put-role-policy --role-name {shown} --policy-name ftwizard --policy-document"
-        f" '{rights}'",
+        f" {rights}",
         code="no_such_role",
     )
 
 
 def _write(document: Document) -> str:
-    return json.dumps(document, separators=(",", ":"))
+    """Return a policy as a word of a shell."""
+    return shlex.quote(json.dumps(document, separators=(",", ":")))
 
 
 def _check_trust(document: Any, arn: str, caller: Caller, needs: Needs) -> list[str]:
@@ -195,7 +197,7 @@ def _check_trust(document: Any, arn: str, caller: Caller, needs: Needs) -> list[
         "permission",
         f"The role {name} does not trust the jobs of Bedrock in {needs.region}.",
         f"Set its trust policy: aws iam update-assume-role-policy --role-name {name}"
-        f" --policy-document '{trust}'",
+        f" --policy-document {trust}",
         code="role_trust",
     )
 
@@ -316,7 +318,7 @@ def _check_rights(
                 "permission",
                 f"The role {name} may not {', '.join(denied)} on {make_visible(resource, 150)}.",
                 f"Give it the rights: aws iam put-role-policy --role-name {name} --policy-name ftwizard"
-                f" --policy-document '{rights}'",
+                f" --policy-document {rights}",
                 code="role_rights",
             )
         if denied:

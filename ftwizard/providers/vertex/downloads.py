@@ -21,7 +21,6 @@ from ftwizard.text import format_bytes, make_visible
 
 CHECKPOINTS = FINAL.rpartition("/")[0]
 TIMEOUT_S, RETRY_S = 60.0, 300.0
-MAX_FILES = 1_000
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,6})")
 
 
