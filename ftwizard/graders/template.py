@@ -73,11 +73,11 @@ def find_number(text):
 
 def grade_json(answer, reference) -> float:
     """Return the share of the reference's fields that the answer has with the same value."""
-    found, wanted = read_json(answer), read_json(reference)
-    if not isinstance(wanted, dict) or not isinstance(found, dict):
-        return float(found == wanted and wanted is not None)
-    names = wanted.keys() | found.keys()  # a field too many is wrong, too
-    right = sum(name in found and name in wanted and found[name] == wanted[name] for name in names)
+    value, wanted = read_json(answer), read_json(reference)
+    if not isinstance(wanted, dict) or not isinstance(value, dict):
+        return float(value == wanted and wanted is not None)
+    names = wanted.keys() | value.keys()  # a field too many is wrong, too
+    right = sum(name in value and name in wanted and value[name] == wanted[name] for name in names)
     return right / len(names) if names else 1.0
 
 

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
@@ -24,14 +24,6 @@ _IN_THREAD = TransferConfig(
 """The caller writes the progress of an upload to its run, which one thread does."""
 
 
-class Bucket(NamedTuple):
-    """A bucket that a job can use."""
-
-    name: str
-    kms_key: str
-    """ARN or id of the key that it encrypts with; empty for S3's own."""
-
-
 def parse_address(address: str) -> tuple[str, str]:
     """Return bucket and key of ``s3://BUCKET/KEY``; raise ProviderError for another address."""
     match = _URI.match(address)
@@ -46,8 +38,11 @@ def parse_address(address: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def check_bucket(client: BedrockClient, name: str, region: str) -> Bucket:
-    """Return the bucket of a plan; raise ProviderError if a job in ``region`` cannot use it."""
+def check_bucket(client: BedrockClient, name: str, region: str) -> str:
+    """Check that a job in ``region`` can use a bucket; raise ProviderError if it cannot.
+
+    Return the ARN or id of the KMS key that it encrypts with; empty for S3's own.
+    """
     s3, owner = client.connect("s3", region), client.identify().account
     shown = make_visible(name, 80)
     action = f"look at the bucket {shown}"
@@ -71,7 +66,7 @@ def check_bucket(client: BedrockClient, name: str, region: str) -> Bucket:
             f"Use a bucket in {region}: aws s3 mb s3://NAME --region {region}",
             code="bucket_region",
         )
-    return Bucket(name, _read_kms_key(client, s3, name, owner))
+    return _read_kms_key(client, s3, name, owner)
 
 
 def _explain_denied(

@@ -18,9 +18,8 @@ from ftwizard.providers.fields import read_number
 from ftwizard.providers.openai.graders import GraderTrial, read_first_rows
 from ftwizard.text import format_count, format_duration, make_visible
 
-DEFAULT_TIMEOUT_S = 3
-"""Lambda's own, which is too short for a call with many answers."""
 MIN_TIMEOUT_S = 60
+"""Lambda's own default of 3 s is too short for a call with many answers."""
 MAX_TIMEOUT_S = 900
 MAX_BYTES = 5 * 2**20
 """A call takes 6 MB."""

@@ -18,7 +18,6 @@ from ftwizard.providers.bedrock import endpoints, files, jobs, lambda_grader, mo
 from ftwizard.providers.bedrock.client import BedrockClient, list_regions
 from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
-    Location,
     build_request,
     get_folder,
 )
@@ -125,12 +124,12 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
     def _check_storage(self, plan: Plan, region: str) -> list[str]:
         """Check bucket and role; return cautions."""
         needs = self._find_needs(plan, region)
-        bucket = files.check_bucket(self, needs.bucket, region)
-        needs = needs._replace(kms_key=bucket.kms_key)
+        key = files.check_bucket(self, needs.bucket, region)
+        needs = needs._replace(kms_key=key)
         cautions = []
-        if bucket.kms_key:
+        if key:
             cautions.append(
-                f"The bucket {bucket.name} encrypts with the KMS key {bucket.kms_key}: the role needs"
+                f"The bucket {needs.bucket} encrypts with the KMS key {key}: the role needs"
                 " kms:Decrypt and kms:GenerateDataKey for it."
             )
         report = role.check_role(self, plan.bedrock.role, needs)
@@ -155,7 +154,7 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         region = self.get_region(plan)
         arn = role.resolve_arn(self, plan.bedrock.role, region)
-        return build_request(plan, remote, Location(region, arn))
+        return build_request(plan, remote, region, arn)
 
     def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:
         """Return none: Bedrock keeps only the tuned model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from ftwizard.plan.platforms.bedrock import MAX_NAME
 from ftwizard.plan.schema import Bedrock, Plan
@@ -27,26 +27,18 @@ _REINFORCED = (
 )  # fmt: skip
 
 
-class Location(NamedTuple):
-    """Where a job runs, with its role."""
-
-    region: str
-    role: str
-    """ARN."""
-
-
-def build_request(plan: Plan, remote: RemoteJob, location: Location) -> dict[str, Any]:
+def build_request(plan: Plan, remote: RemoteJob, region: str, role: str) -> dict[str, Any]:
     """Return the parameters of ``create_model_customization_job``, and ``region``, as plain JSON.
 
-    Raises ProviderError without a bucket.
+    ``role``: its ARN. Raises ProviderError without a bucket.
     """
     settings = plan.bedrock
     tags = [{"key": TAG_NAME, "value": remote.tag}]
     request: dict[str, Any] = {
-        "region": location.region,
+        "region": region,
         "jobName": name_job(remote.tag),
         "customModelName": name_model(settings.suffix, remote.tag),
-        "roleArn": location.role,
+        "roleArn": role,
         "clientRequestToken": remote.tag,
         "baseModelIdentifier": remote.model,
         "customizationType": settings.customizationType,

@@ -14,7 +14,6 @@ from ftwizard.plan.schema import Bedrock
 from ftwizard.providers.base import PLAN_SETTING, ProviderError
 from ftwizard.providers.bedrock.request import (
     REINFORCEMENT,
-    Location,
     build_request,
     get_folder,
     name_model,
@@ -22,11 +21,9 @@ from ftwizard.providers.bedrock.request import (
 from tests.doubles.aws import BUCKET, ROLE_ARN
 from tests.providers.bedrock.plans import GRADER, SETTINGS, TAG, make_plan, make_remote
 
-LOCATION = Location("us-east-1", ROLE_ARN)
-
 
 def build(settings: Bedrock = SETTINGS, model: str = "nova-lite", **kwargs: Any) -> dict[str, Any]:
-    return build_request(make_plan(settings, model), make_remote(**kwargs), LOCATION)
+    return build_request(make_plan(settings, model), make_remote(**kwargs), "us-east-1", ROLE_ARN)
 
 
 def validate(request: dict[str, Any]) -> None:
