@@ -238,9 +238,9 @@ def _list_pages(draft: Draft) -> tuple[type[DraftPage], ...]:
     """Return the pages of the wizard, which depend on where it trains."""
     from ftwizard.screens.wizard.after_training import AfterTrainingPage
     from ftwizard.screens.wizard.data.page import DataPage
-    from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
+    from ftwizard.screens.wizard.provider.page import ProviderPage
 
-    if draft.provider == "local":
+    if draft.hosted is None:
         from ftwizard.screens.wizard.estimate.page import EstimatePage
         from ftwizard.screens.wizard.recipe.page import RecipePage
         from ftwizard.screens.wizard.review import ReviewPage
@@ -248,8 +248,6 @@ def _list_pages(draft: Draft) -> tuple[type[DraftPage], ...]:
         return (
             ProviderPage, DataPage, RecipePage, AfterTrainingPage, EstimatePage, ReviewPage
         )  # fmt: skip
-    if draft.hosted is None:
-        return ProviderPage, DataPage, UnsupportedProviderPage
     from ftwizard.screens.wizard.hosted.account import AccountPage
     from ftwizard.screens.wizard.hosted.review import HostedReviewPage
     from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage

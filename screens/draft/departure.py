@@ -10,7 +10,7 @@ from rich.text import Text
 from ftwizard.catalog.account import AccountReport
 from ftwizard.quantity import Figure
 from ftwizard.screens import layout, palette
-from ftwizard.text import format_bytes, format_dollars, make_visible
+from ftwizard.text import format_bytes, format_dollar_range, make_visible
 
 CONFIRMATION = "upload"
 """What is typed before rows leave the machine, as on the command line."""
@@ -78,8 +78,7 @@ def format_summary(departure: Departure) -> Text:
 def _format_cost(departure: Departure) -> str:
     if departure.cost is None:
         return ""
-    low, high = format_dollars(departure.cost.lowest), format_dollars(departure.cost.highest)
-    return low if low == high else f"{low} – {high}"
+    return format_dollar_range(departure.cost.lowest, departure.cost.highest)
 
 
 def format_departure(departure: Departure, account: AccountReport | None, width: int) -> Text:

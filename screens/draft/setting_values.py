@@ -188,7 +188,8 @@ def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe the value that a setting has if the person chooses nothing."""
     if advised:
         return f"advised: {describe_value(setting, advised.value, details=False)}"
-    return f"default: {describe_value(setting, get_default(setting))}"
+    default = describe_value(setting, get_default(setting))
+    return "needed" if default == "needed" else f"default: {default}"
 
 
 def get_value(plan: Plan, setting: Setting) -> Any:

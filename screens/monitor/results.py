@@ -163,8 +163,15 @@ class ResultsPage(Page[str]):
         self._show()
 
     def _poll(self) -> None:
-        """Follow an evaluation that is running; read the folder again when it ends."""
+        """Follow an evaluation that is running; read the folder again when it ends.
+
+        A deployment is made in a terminal, so the record of a hosted job is read again, too.
+        """
         if self._followed is None or not self._judging:
+            if self._hosted and hosted.read_hosted(self._folder) != self._hosted:
+                self._read_folder()
+                self._show()
+                self.refresh_bindings()
             return
         self._progress.feed(self._followed.read())
         self._judging = self._judging[0], observe(self._judging[0])

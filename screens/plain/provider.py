@@ -67,8 +67,7 @@ def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
                 chosen_draft = hosted.choose_service(prompter, chosen_draft)
             except GoBack:
                 continue
-        if _confirm_preparation(prompter, chosen_draft):
-            return chosen_draft.with_place().without_other_conversion()
+        return chosen_draft.with_place().without_other_conversion()
 
 
 def _ask_provider(
@@ -104,15 +103,6 @@ def _ask_questions(prompter: Prompter, draft: Draft) -> Draft:
         for question in drafts.list_questions(draft)[1:]:
             draft = ask_question(question, prompter, draft)
     return draft
-
-
-def _confirm_preparation(prompter: Prompter, draft: Draft) -> bool:
-    """Confirm a provider whose jobs cannot start, before its data is asked for."""
-    words = text.describe_preparation(draft.provider, draft.service)
-    if words is None:
-        return True
-    options = [(CONTINUE, "yes, prepare the rows"), (OTHER, "no, choose another provider")]
-    return prompter.choose(words[0], options) == CONTINUE
 
 
 def _print_recommendation(

@@ -53,7 +53,6 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.terminal import glyphs
 from ftwizard.screens.wizard import open_points
-from ftwizard.screens.wizard.provider import text
 
 NOTHING = "Nothing was started or written."
 MAX_EXIT_S = 0.9
@@ -223,7 +222,7 @@ def list_items(draft: Draft) -> list[Item]:
     recipe_questions = map(hosted.only_local, recipe.list_questions())
     asks_by_step: list[tuple[AskFunction, ...]] = [
         (fit, provider.confirm_tool, provider.choose_provider, *at_platform),
-        (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere),
+        (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, note_reason),
         (model, hosted_model, *recipe_questions, hosted.only_hosted(hosted.ask_settings),
          after_training.ask),
         (hosted.only_local(count_tokens), hosted.only_local(show_estimate),
@@ -240,22 +239,9 @@ def list_items(draft: Draft) -> list[Item]:
     ]
 
 
-def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
-    """Explain that other providers end here; offer this machine."""
-    if draft.provider == "local" or draft.hosted:
-        return draft.with_provider_reason()
-    prompter.print(text.format_elsewhere(draft.provider, draft.service, draft.checked), hang=2)
-    options = [
-        ("here", "train on this machine instead, with the same data"),
-        ("costs", "compare the costs of all providers"),
-        ("leave", "quit"),
-    ]
-    while (chosen := prompter.choose("What now?", options)) == "costs":
-        draft = costs.browse_costs(prompter, draft, datetime.date.today())
-    if chosen == "leave":
-        raise UserQuit
-    here = draft.with_provider("local").with_place().without_other_conversion()
-    return data.check_again(prompter, here).with_provider_reason()
+def note_reason(_prompter: Prompter, draft: Draft) -> Draft:
+    """Note in the plan why it is trained there; asks nothing."""
+    return draft.with_provider_reason()
 
 
 def count_tokens(prompter: Prompter, draft: Draft) -> Draft:

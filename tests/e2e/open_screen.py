@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from textual.app import App
 from textual.screen import Screen
 
+from ftwizard.catalog.account import AccountModel, AccountReport, Login
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.plan import schema
@@ -26,7 +28,7 @@ from ftwizard.screens.draft.suggestions import MAX_CHARACTERS
 from ftwizard.screens.monitor.results import ResultsPage
 from ftwizard.screens.session import Session
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.page import UnsupportedProviderPage
+from ftwizard.screens.wizard.hosted.account import AccountPage
 from ftwizard.screens.wizard.review import ReviewPage
 from ftwizard.text import make_visible
 from tests.helpers.estimates import make_report
@@ -70,6 +72,19 @@ def draft(text: str) -> Draft:
     return Draft(facts, plan, estimate=estimate, checked=checked, chosen_provider="cloud")
 
 
+def account(text: str) -> Draft:
+    """Return a draft whose account at Bedrock was looked up, with ``text`` as all that it reported."""
+    login = Login(source=text, caller=text, account=text, region=text)
+    model = AccountModel(id=text, name=text, tunable=True, methods=("supervised",), regions=(text,))
+    refused = AccountModel(id=text, name=text, tunable=False, methods=(), note=text)
+    report = AccountReport(
+        provider="bedrock", name="Amazon Bedrock", ready=True, key=None, login=login,
+        models=(model, refused), cautions=(text,),
+    )  # fmt: skip
+    chosen = draft(text).with_platform("bedrock").with_place()
+    return replace(chosen, account=report)
+
+
 def screen(name: str, run: str, text: str) -> Screen[Any]:
     """Return the screen, with ``text`` wherever it shows untrusted text."""
     if name == "working":
@@ -82,9 +97,9 @@ def screen(name: str, run: str, text: str) -> Screen[Any]:
         return TypedConfirm("Many epochs.", "You can confirm that you want more.", "many epochs")
     if name == "costs":
         return CostsPage(draft(text))
-    page = {"estimate": EstimatePage, "review": ReviewPage, "elsewhere": UnsupportedProviderPage}[
-        name
-    ]
+    if name == "account":
+        return AccountPage(account(text))
+    page = {"estimate": EstimatePage, "review": ReviewPage}[name]
     return page(draft(text))
 
 

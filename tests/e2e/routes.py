@@ -134,11 +134,7 @@ ROUTES: Mapping[str, Route] = {
         _press_keys("current prices", ("v", "Requests per month")),
     ),
     "review": (HELPER, ("review", RUN, "rows"), _press_keys("same as")),
-    "elsewhere": (
-        HELPER,
-        ("elsewhere", RUN, "rows"),
-        _press_keys("Enter to train on this machine"),
-    ),
+    "account": (HELPER, ("account", RUN, "rows"), _press_keys("accepts the login")),
     "working": (HELPER, ("working", RUN, "rows"), _press_keys("esc cancel")),
     "problem": (HELPER, ("problem", RUN, "rows"), _press_keys("It cannot be read")),
     "typed": (HELPER, ("typed", RUN, "rows"), _press_keys("To continue anyway, type")),

@@ -22,7 +22,7 @@ LIVE = "from ftwizard.runs import store; from ftwizard.cli import watch; watch.f
 
 
 @both_texts
-@pytest.mark.parametrize("screen_name", ["problem", "estimate", "review", "elsewhere", "finish"])
+@pytest.mark.parametrize("screen_name", ["problem", "estimate", "review", "account", "finish"])
 def test_screens_escape_hostile_text(screen_name: str, name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
     output = {"expected": text, "base": text, "tuned": text, "line": 1}

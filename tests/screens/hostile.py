@@ -44,7 +44,7 @@ KINDS = {
 """Texts by the kind of their danger. A page that survives one text of a kind takes another of that
 kind on the same path, so each page shows some of each kind, and another page shows the others."""
 PAGES = (
-    "problem", "estimate", "review", "elsewhere", "results", "comparison", "ended run",
+    "problem", "estimate", "review", "account", "results", "comparison", "ended run",
     "live run", "doctor", "data", "prices", "costs",
 )  # fmt: skip
 """Pages that show hostile text."""

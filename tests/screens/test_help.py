@@ -44,7 +44,7 @@ from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.row_editor import RowEditorPage
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.models import ModelsPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
@@ -63,7 +63,6 @@ ROW = RowText(path="/data/rows.jsonl", line=1, text="{}", is_json=True)
 SCREENS: dict[str, Callable[[], BaseScreen[Any]]] = {
     "demo": DemoPage,
     "provider": lambda: ProviderPage(DRAFT),
-    "elsewhere": lambda: UnsupportedProviderPage(DRAFT),
     "data": lambda: DataPage(DRAFT),
     "recipe": lambda: RecipePage(DRAFT),
     "after training": lambda: AfterTrainingPage(DRAFT),

@@ -76,7 +76,7 @@ def test_wizard_screens_show_hostile_text_safely(home: Path) -> None:
     make_run(home, "one")
 
     async def play(pilot: Pilot[Any]) -> None:
-        for page in ("problem", "estimate", "review", "elsewhere"):
+        for page in ("problem", "estimate", "review", "account"):
             for text in choose_texts(page).values():
                 await visit(pilot, open_screen.screen(page, "one", text))
 

@@ -43,6 +43,8 @@ class AccountPage(WizardPage):
     NAME = "Account"
     STEP = 0
     PANE = "#account-text"
+    AUTO_FOCUS = ""
+    """Nothing by itself: it would be the method, which is hidden until it can be chosen."""
     NOTES = (
         "Only the key is sent, to ask what this account may train.",
         "A typed key stays in this session, unless you keep it.",

@@ -30,7 +30,7 @@ from ftwizard.screens.draft.drafts import (
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.screens.wizard.page import DraftPage, WizardPage
+from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
 from ftwizard.screens.wizard.provider.text import DataFindings
@@ -39,7 +39,6 @@ DEFAULT_SERVICE: HostedProvider = "together"
 """The cloud service that needs no account at a cloud, where none is recommended."""
 ROOMY = 110
 """Window width from which questions are shown in full."""
-LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
 
 
 class ProviderPage(WizardPage):
@@ -149,10 +148,6 @@ class ProviderPage(WizardPage):
             ConfirmDialog(texts.FACTS_QUESTION, recommendation.fit or "", "continue anyway", "back")
         ):
             return
-        if words := text.describe_preparation(draft.provider, draft.service):
-            dialog = ConfirmDialog(*words, "prepare the rows", "choose another")
-            if not await self.app.push_screen_wait(dialog):
-                return
         self.dismiss(Step(draft, 1))
 
     def get_draft(self) -> Draft:
@@ -230,39 +225,3 @@ class ProviderPage(WizardPage):
     async def _compute_costs(self, draft: Draft, size: Size) -> None:
         self._priced[size] = await run_in_thread(costs.price_offers, draft, self._today)
         self._update_recommendation(from_the_top=False)
-
-
-class UnsupportedProviderPage(DraftPage):
-    """Last page for a provider whose jobs ftwizard cannot start; Enter switches to local training.
-
-    Nothing of the other provider is kept: the rows are then checked for this machine.
-    """
-
-    NAME = "Elsewhere"
-    STEP = 1
-    NOTES = ("Your rows are checked. ftwizard cannot start jobs there.",)
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "here",
-            "train here instead",
-            key_display="enter",
-            tooltip="train on this machine, with the same rows",
-        ),
-        Binding("c", "costs", "costs", tooltip="costs of every offer"),
-        Binding("q", "home", "home", tooltip="leave the wizard"),
-    ]
-
-    def body(self) -> ComposeResult:
-        with ScrollPane(classes="lead"):
-            elsewhere = text.format_elsewhere(
-                self._draft.provider, self._draft.service, self._draft.checked
-            )
-            yield Static(elsewhere.append(LOCAL_HINT, "dim"), markup=False)
-
-    def action_here(self) -> None:
-        self._draft = self._draft.with_provider("local")
-        self.leave(1)
-
-    def action_home(self) -> None:
-        self.leave_wizard(None)

@@ -16,10 +16,8 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import ProviderFacts, ProviderId, catalog
-from ftwizard.data.documents import DataReport
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.screens import layout, palette
-from ftwizard.text import format_count, make_visible
 
 INDENT = 4
 _NAME_WIDTH = 20
@@ -32,7 +30,6 @@ _LABEL_WIDTH = 20
 NOT_READ = "No data is read yet. Once it is, its costs appear here."
 NO_ROWS = "No row is usable, so these are general prices."
 COUNTING = "Computing the costs of your data …"
-PREPARES = "ftwizard only checks, prices and converts your rows for it."
 LEFT_OUT = "Your own prices are ignored: their file has an error."
 
 
@@ -169,11 +166,8 @@ def format_instead(
     """
     chosen, loss = catalog().provider(provider), recommendation.costs_of[provider]
     text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
-    unavailable = chosen.explain_unavailable(platform)
-    problem = f"{unavailable} {PREPARES}" if unavailable else ""
-    if not unavailable and platform in (None, recommendation.cloud):
-        problem = recommendation.start_problems.get(provider, "")
-    if problem:
+    is_asked = platform in (None, recommendation.cloud)
+    if is_asked and (problem := recommendation.start_problems.get(provider, "")):
         text.append("  ! ", f"bold {palette.WARNING}").append(f"{problem}\n")
     cost_of = {cost.provider: cost for cost in costs}
     if costs:
@@ -182,23 +176,6 @@ def format_instead(
         _append_list(text, "·", [money] if money else [])
     _append_list(text, "·", [loss])
     return text
-
-
-def describe_preparation(
-    provider: ProviderId, platform: HostedProvider | None
-) -> tuple[str, str] | None:
-    """Return the question whether to prepare rows for a provider whose jobs ftwizard cannot start, and
-    details; None if it can. ``platform``: the cloud service."""
-    problem = catalog().provider(provider).explain_unavailable(platform)
-    if not problem:
-        return None
-    return f"Prepare rows for {_name_service(provider, platform)}?", f"{problem} {PREPARES}"
-
-
-def _name_service(provider: ProviderId, platform: HostedProvider | None) -> str:
-    """Return the name of the cloud service, else that of the provider."""
-    on_cloud = provider == "cloud" and platform
-    return catalog().platform(on_cloud).name if on_cloud else catalog().provider(provider).name
 
 
 def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
@@ -230,28 +207,6 @@ def format_flips(recommendation: Recommendation) -> Text:
 def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
     for line in lines:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
-
-
-def format_elsewhere(
-    provider: ProviderId, platform: HostedProvider | None, checked: DataReport | None
-) -> Text:
-    """Format the checked rows, why the wizard ends here, and upcoming end dates.
-
-    ``platform``: the cloud service, if the provider is the cloud.
-    """
-    chosen = catalog().provider(provider)
-    text = Text.assemble((f"{_name_service(provider, platform)}\n\n", "bold"))
-    if checked:
-        rows = format_count(checked.usable, "usable row")
-        text.append("✓ ", palette.GOOD)
-        text.append(f"{rows} in {make_visible(checked.path)} ({checked.format}).\n")
-    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.explain_unavailable(platform)}\n")
-    today = datetime.date.today()
-    for end in catalog().lifecycles:
-        is_here = end.provider == provider and end.platform in (None, platform)
-        if is_here and end.date > today:
-            text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
-    return text
 
 
 def format_costs(

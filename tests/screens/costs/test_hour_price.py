@@ -22,7 +22,7 @@ from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.plain import costs, wizard
 from ftwizard.screens.plain.prompts import BACK
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_input, wait_for_text
@@ -176,20 +176,6 @@ def test_price_from_the_cost_page_reaches_the_provider_page(home: Any) -> None:
         await until(pilot, lambda: bool(left))
 
     (step,) = play_on_page(lambda: ProviderPage(checked(), TODAY), play, (160, 50))
-    assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
-
-
-def test_price_from_the_cost_page_reaches_the_unsupported_provider_page(home: Any) -> None:
-    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await set_price_on_the_cost_page(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, UnsupportedProviderPage))
-        await pilot.press("enter")
-        await until(pilot, lambda: bool(left))
-
-    (step,) = play_on_page(
-        lambda: UnsupportedProviderPage(checked().with_provider("cloud").with_platform("vertex")),
-        play,
-    )
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 

@@ -31,7 +31,6 @@ from ftwizard.screens.costs.table import Order
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
-from ftwizard.screens.wizard.provider.page import UnsupportedProviderPage
 from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import (
     COLUMN_IDS,
@@ -379,19 +378,6 @@ def test_command_palette_lists_the_key_actions() -> None:
         assert {"Sort", "Reverse", "Edition", "Volume", "Discount", "Plot", "Back"} <= offered
 
     on_page(counted(), (80, 24), play)
-
-
-def test_c_opens_the_cost_page_from_an_unsupported_provider() -> None:
-    async def play(pilot: Pilot[Any]) -> None:
-        page = UnsupportedProviderPage(counted().with_provider("cloud").with_platform("vertex"))
-        pilot.app.push_screen(page)
-        await wait_for_text(pilot, "Press Enter to train on this machine")
-        await pilot.press("c")
-        await wait_for_text(pilot, "current prices")
-        await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is page)
-
-    drive(FtwizardApp(), (80, 24), play)
 
 
 def test_recomputing_the_offers_takes_under_half_a_second() -> None:

@@ -9,11 +9,12 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.helpers.hosted import TUNED, make_ended, make_remote
-from tests.screens.frames import drive, until
+from tests.screens.frames import drive, until, wait_for_text
 from tests.screens.monitor.test_evaluated_results import Calls, calls, evaluate
 
 __all__ = ["calls"]
@@ -100,3 +101,16 @@ def test_enter_names_the_command_that_deploys(run: JobFolder, calls: Calls) -> N
 
     drive(FtwizardApp(("run", "one")), SIZE, play)
     assert not calls, "a price is confirmed in a terminal"
+
+
+def test_a_deployment_made_in_a_terminal_changes_the_next_step(run: JobFolder) -> None:
+    remote.write(run, make_remote(provider="bedrock"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await wait_for_text(pilot, "ftwizard deploy one")
+        endpoint = Endpoint(address="bedrock://us-east-1", served_name="deployed", key_variable="")
+        remote.write(run, make_remote(provider="bedrock", tuned_endpoint=endpoint))
+        await wait_for_text(pilot, "ftwizard eval one")
+
+    drive(FtwizardApp(("run", "one")), SIZE, play)

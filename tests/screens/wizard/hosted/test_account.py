@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from dataclasses import replace
@@ -230,6 +231,26 @@ def script_reports(monkeypatch: pytest.MonkeyPatch, *reports: AccountReport) -> 
 
     monkeypatch.setattr(subprocesses, "run_command", run_command)
     return calls
+
+
+def test_no_hidden_field_has_the_focus_while_the_account_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_done = asyncio.Event()
+
+    async def run_command(*_argv: str, **_: Any) -> Any:
+        await is_done.wait()
+        return msgspec.to_builtins(AWS_REPORT)
+
+    monkeypatch.setattr(subprocesses, "run_command", run_command)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "asking what this account may train")
+        assert pilot.app.screen.focused is None and "choose" not in frame(pilot.app)
+        is_done.set()
+        await wait_for_text(pilot, "choose")
+
+    on_page(AccountPage, BEDROCK, (80, 24), play)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
