@@ -190,11 +190,12 @@ def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> J
     A job that a run here follows already is not adopted again.
     """
     platform = _get_platform(provider)
-    for folder in store.list_runs():
-        record = remote.read(folder)
-        if record and record.provider == provider and record.job_id == job_id:
-            return folder
+    if folder := _find_follower(job_id, provider):
+        return folder
     status = platform.get_job(job_id)
+    # A job may have a second name: at Vertex AI its number alone, at Bedrock its ARN.
+    if folder := _find_follower(status.id, provider):
+        return folder
     plan = _make_adopted_plan(provider, status)
     record = RemoteJob(
         provider=provider, tag=status.tag or "", endpoint=platform.endpoint, model=status.model,
@@ -205,6 +206,15 @@ def adopt(job_id: str, provider: HostedProvider, run_id: str | None = None) -> J
     folder = _write(path, plan, record, {})
     _start(folder, plan)
     return folder
+
+
+def _find_follower(job_id: str, provider: HostedProvider) -> JobFolder | None:
+    """Return the run that follows a job already."""
+    for folder in store.list_runs():
+        record = remote.read(folder)
+        if record and record.provider == provider and record.job_id == job_id:
+            return folder
+    return None
 
 
 def _make_adopted_plan(provider: HostedProvider, status: JobStatus) -> Plan:

@@ -11,6 +11,7 @@ from ftwizard.providers.vertex import jobs
 from tests.doubles.vertex_service import (
     BUCKET,
     NO_ENDPOINT,
+    PROJECT,
     PROJECT_NUMBER,
     Bucket,
     VertexFailure,
@@ -138,6 +139,20 @@ def test_a_job_from_elsewhere_makes_a_plan_without_problems(world: World) -> Non
         assert plan.vertex.adapter_size == 8
         assert plan.vertex.bucket == BUCKET
         assert plan.vertex.location == "us-central1"
+
+
+def test_a_job_is_followed_once_under_all_its_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launcher, "_start", lambda folder, plan: None)
+    _, status = world.create()
+    number = status.id.rpartition("/")[2]
+    folder = launcher.adopt(number, "vertex")
+    by_id = status.id.replace(PROJECT_NUMBER, PROJECT)
+    for other in (number, status.id, by_id):
+        assert launcher.adopt(other, "vertex").path == folder.path
 
 
 def test_a_job_waits_for_quota(make_world: MakeWorld) -> None:
