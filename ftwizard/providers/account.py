@@ -68,7 +68,7 @@ def _check_plan(platform: Platform, plan: Plan) -> list[str]:
     except ProviderError as error:
         if error.code != PLAN_SETTING:
             raise
-        return [f"A plan needs more settings. {error.hint}"]
+        return [*error.cautions, f"A plan needs more settings. {error.hint}"]
 
 
 def list_closing(provider: HostedProvider) -> Iterator[Ending]:

@@ -45,13 +45,16 @@ class ProviderError(FtwizardError):
         code: str = "",
         may_have_acted: bool = False,
         retry_after_s: float | None = None,
+        cautions: tuple[str, ...] = (),
     ) -> None:
-        """``may_have_acted``: the request may have taken effect, as where the reply was lost."""
+        """``may_have_acted``: the request may have taken effect, as where the reply was lost.
+        ``cautions``: what was found before, where a check of a plan could not be finished."""
         super().__init__(message, hint)
         self.kind = kind
         self.code = code
         self.may_have_acted = may_have_acted
         self.retry_after_s = retry_after_s
+        self.cautions = cautions
 
 
 @contextlib.contextmanager

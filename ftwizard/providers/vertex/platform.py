@@ -102,7 +102,11 @@ class VertexPlatform(VertexClient, Platform):
                 "The login has no quota project, so requests may be refused. Set one: gcloud auth"
                 f" application-default set-quota-project {make_visible(project, 60)}"
             )
-        cautions += files.check_bucket(self, plan, location)
+        try:
+            cautions += files.check_bucket(self, plan, location)
+        except ProviderError as error:
+            error.cautions = tuple(cautions)
+            raise
         return cautions + self._describe_rights(plan, running)
 
     def _describe_rights(self, plan: Plan, running: list[Any]) -> list[str]:

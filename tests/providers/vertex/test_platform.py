@@ -8,12 +8,21 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
+from ftwizard.providers import account
 from ftwizard.providers.platforms import get_platform
 from ftwizard.providers.vertex import downloads
 from ftwizard.providers.vertex.platform import VertexPlatform
 from ftwizard.providers.vertex.records import FINAL
-from tests.doubles.vertex_service import PROJECT, PROJECT_NUMBER
-from tests.providers.vertex.world import GEMINI, OPEN, OPEN_ID, World, ignore, refused
+from tests.doubles.vertex_service import PROJECT, PROJECT_NUMBER, VertexPace
+from tests.providers.vertex.world import (
+    GEMINI,
+    OPEN,
+    OPEN_ID,
+    MakeWorld,
+    World,
+    ignore,
+    refused,
+)
 
 
 def test_it_is_found_by_its_name(world: World) -> None:
@@ -41,6 +50,15 @@ def test_a_plan_is_checked_without_creating_anything(world: World) -> None:
     ]
     requests = world.control.list_requests()
     assert {request.method for request in requests if request.call != "token"} == {"GET"}
+
+
+def test_an_account_without_a_bucket_keeps_its_other_cautions(make_world: MakeWorld) -> None:
+    world = make_world(pace=VertexPace(clock="manual"))
+    world.create()
+    report = account.inspect_account("vertex", environment=world.environment)
+    assert report.ready, report.error
+    assert any("runs here already" in caution for caution in report.cautions)
+    assert any("Set vertex.bucket" in caution for caution in report.cautions)
 
 
 def test_an_open_model_names_the_account_that_reads_the_bucket(world: World) -> None:
