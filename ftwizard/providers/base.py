@@ -116,6 +116,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     planned: Mapping[str, Any] = {}
     """What the job tells of the settings of a plan, under the names of the plan."""
     total_steps: int | None = None
+    done_steps: int | None = None
+    """Steps that are done, where no event has them."""
     price: Figure | None = None
     """US dollars that the platform itself names for the job."""
 

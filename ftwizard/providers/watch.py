@@ -42,6 +42,8 @@ class Watcher:
         self._last_step = {"log": 0, "eval": 0}
         self._total: int | None = None
         self._epochs: float | None = None
+        self._done_steps = 0
+        """Steps that the status of the job says are done."""
         self._started = False
         """Whether the phase of training was written in this attempt."""
         self._is_paused = False
@@ -131,8 +133,11 @@ class Watcher:
                 self._report_pause()
             session.phase("paused", word)
             self._started = False
-        elif status.state == "running" and (not self._started or session.is_silent):
-            self._start_training()
+        elif status.state == "running":
+            has_advanced = (status.done_steps or 0) > self._done_steps
+            self._done_steps = max(self._done_steps, status.done_steps or 0)
+            if has_advanced or not self._started or session.is_silent:
+                self._start_training()
 
     def _report_pause(self) -> None:
         """Report a pause, which a platform may make itself, as at a limit of cost."""
@@ -156,7 +161,7 @@ class Watcher:
 
     def _start_training(self) -> None:
         """Write the phase of training, which carries the steps so far and in total."""
-        step = max(self._last_step.values())
+        step = max(self._done_steps, *self._last_step.values())
         if self._began is None:
             # Where nobody saw it begin, it may have run since it was created.
             created = None if self._has_waited else self.session.record.created

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from ftwizard.cli import work
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
@@ -28,7 +29,7 @@ MODELS = {
     "together": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
     "bedrock": "nova-lite",
     "mantle": "gpt-oss-20b",
-    "vertex": "gemini-3.5-flash",
+    "vertex": "gemini-3.1-flash-lite",
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "bedrock": {"bedrock": AWS_SETTINGS},
@@ -39,9 +40,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "batch_size": 10,
         }
     },
-    "vertex": {"vertex": {"bucket": VERTEX_BUCKET}},
+    "vertex": {"vertex": {"bucket": VERTEX_BUCKET, "export_last_checkpoint_only": False}},
 }
 """Groups of a plan that a platform needs."""
+
+
+def make_settings(provider: str, **more: Any) -> dict[str, Any]:
+    """Return the settings of a platform that its plans need, with more of them."""
+    return {**SETTINGS.get(provider, {}).get(provider, {}), **more}
 
 
 def write_sums(count: int) -> list[dict[str, Any]]:
@@ -82,6 +88,15 @@ def create_run(root: Path, provider: str = "openai", **more: Any) -> JobFolder:
     folder, departure = launcher.create(plan, f"{provider}-run", lambda departure: True)
     add_attempt(folder, departure.plan)
     return folder
+
+
+def quick_vertex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Google's SDKs repeat requests without a pause."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    monkeypatch.setattr("ftwizard.providers.vertex.client.FIRST_WAIT_S", 0.001)
+    retry = DEFAULT_RETRY.with_delay(initial=0.001, maximum=0.01)
+    monkeypatch.setattr("ftwizard.providers.vertex.files.DEFAULT_RETRY", retry)
 
 
 def add_attempt(folder: JobFolder, plan: Plan | None = None) -> None:

@@ -83,6 +83,7 @@ _VERTEX = {
     "create": "create_job",
     "list jobs": "list_jobs",
     "look up": "get_job",
+    "events": "get_job",
     "cancel": "cancel_job",
     "weights": "list_objects",
     "download": "download",

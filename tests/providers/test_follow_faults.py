@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import openai._base_client
@@ -24,7 +25,13 @@ from ftwizard.providers.base import ProviderError
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.summary import read_progress
-from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
+from tests.helpers.followed_jobs import (
+    add_attempt,
+    create_run,
+    make_settings,
+    quick_vertex,
+    run_follower,
+)
 from tests.helpers.hosted import dollars
 from tests.helpers.hosted_doubles import (
     PLATFORMS,
@@ -48,6 +55,34 @@ CALLS = {
     "mantle": tuple(call for call in OpenAIDouble.calls if call != "results"),
 }  # fmt: skip
 
+THREE_EPOCHS: dict[str, dict[str, Any]] = {
+    "openai": {"n_epochs": 3, "batch_size": 4},
+    "foundry": {"n_epochs": 3, "batch_size": 4},
+    "mantle": {"n_epochs": 3, "batch_size": 4},
+    "together": {},
+    "bedrock": {"epochCount": 3},
+    "vertex": {"epoch_count": 3},
+}
+SLOW: dict[str, dict[str, Any]] = {
+    "openai": {"pace": {"clock": "polls", "steps": 1}},
+    "foundry": {"pace": {"clock": "polls", "steps": 1}},
+    "mantle": {"pace": {"clock": "polls", "steps": 1}},
+    "together": {"running_states": 20},
+    "bedrock": {"running_looks": 20},
+    "vertex": {"pace": {"clock": "polls", "epochs": 1}},
+}
+"""Changes of a double whose jobs then take more looks than the budget allows."""
+OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "openai": {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7},
+    "foundry": {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7},
+    "mantle": {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7},
+    "together": {"n_epochs": 2, "learning_rate": 2e-5, "lora_r": 8, "random_seed": 7},
+    "bedrock": {"epochCount": 3},
+    "vertex": {"epoch_count": 2, "adapter_size": 8, "location": "us-central1"},
+}
+"""Settings that are read from a job that was created elsewhere."""
+UNKNOWN_JOBS = {"vertex": "123"}
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +93,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.session.LOOK_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.together.client.FIRST_WAIT_S", 0.001)
+    quick_vertex(monkeypatch)
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
             monkeypatch.setattr(sdk, name, 0.001)
@@ -235,6 +271,9 @@ def test_what_a_service_never_answers_does_not_keep_a_job_from_its_end(
         assert ("events_unavailable" in codes) == (call == "events")
 
 
+@pytest.mark.parametrize(
+    "double", ["openai", "foundry", "together", "mantle"], indirect=True
+)  # elsewhere, jobs check the rows
 def test_a_file_that_the_service_refuses_ends_the_run_without_a_job(
     double: HostedDouble, tmp_path: Path
 ) -> None:
@@ -250,17 +289,14 @@ def test_a_file_that_the_service_refuses_ends_the_run_without_a_job(
 def test_a_job_that_costs_more_than_the_budget_is_canceled(
     double: HostedDouble, tmp_path: Path
 ) -> None:
-    settings = {} if double.provider == "together" else {"n_epochs": 3, "batch_size": 4}
+    settings = make_settings(double.provider, **THREE_EPOCHS[double.provider])
     folder = create_run(tmp_path, double.provider, **{double.provider: settings})
     record, plan = remote.read(folder), plan_file.read_run(folder)
     assert record
     remote.write(folder, msgspec.structs.replace(record, predicted_cost=dollars(6.0, 4.0, 12.0)))
     plan = msgspec.structs.replace(plan, budget=Budget(usd=4.0))
     add_attempt(folder, plan)
-    if double.provider == "together":
-        double.change(running_states=20)
-    else:
-        double.change(pace={"clock": "polls", "steps": 1})
+    double.change(**SLOW[double.provider])
     end = run_follower(folder)
     if double.provider == "together":  # its own price is known before, and lower
         assert isinstance(end, RemoteJob)
@@ -314,10 +350,9 @@ def wait_for_state(folder: JobFolder, state: str) -> None:
 def test_a_job_from_elsewhere_is_followed(
     double: HostedDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: dict[str, object] = {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7}
-    if double.provider == "together":
-        settings = {"n_epochs": 2, "learning_rate": 2e-5, "lora_r": 8, "random_seed": 7}
-    first = create_run(tmp_path, double.provider, **{double.provider: settings})
+    settings = OWN_SETTINGS[double.provider]
+    own = make_settings(double.provider, **settings)
+    first = create_run(tmp_path, double.provider, **{double.provider: own})
     double.take_longer()
     stopper = threading.Thread(target=lambda: stop_when_running(first))
     stopper.start()
@@ -329,14 +364,15 @@ def test_a_job_from_elsewhere_is_followed(
     monkeypatch.setattr(launcher, "_start", lambda folder, plan: add_attempt(folder, plan))
     folder = launcher.adopt(job["id"], double.provider)
     plan, original = plan_file.read_run(folder), plan_file.read_run(first)
-    assert plan.model == original.model and plan.data.files.train.startswith("file-")
+    train = remote.read(first).files["train"].id  # type: ignore[union-attr]
+    assert plan.model == original.model and plan.data.files.train == train
     assert {name: getattr(plan.platform_settings, name) for name in settings} == settings
     assert plan_file.parse(folder.plan.read_text()) == plan
     assert launcher.adopt(job["id"], double.provider).path == folder.path
     record = require_one_job(double, folder, run_follower(folder))
     assert record.adopted and len(double.list_files()) == 2
     with pytest.raises(ProviderError) as error:
-        launcher.adopt("ft-none", double.provider)
+        launcher.adopt(UNKNOWN_JOBS.get(double.provider, "ft-none"), double.provider)
     assert error.value.kind == "missing"
 
 

@@ -187,6 +187,7 @@ def convert_job(job: Any) -> JobStatus:
         settings=read_settings(job),
         planned=_read_planned(job),
         total_steps=_get_count(get_stats(job), "tuning_step_count"),
+        done_steps=count_steps(job),
     )
 
 
@@ -224,6 +225,17 @@ def count_tokens(job: Any) -> int | None:
     tokens = _get_count(get_stats(job), "total_billable_token_count")
     epochs = read_settings(job).get("epoch_count")
     return tokens * int(epochs) if tokens and epochs else None
+
+
+def count_steps(job: Any) -> int | None:
+    """Return the steps that are done. Google counts epochs; steps only where answers are graded."""
+    metadata = getattr(job, "tuning_job_metadata", None)
+    if steps := _get_count(metadata, "completed_step_count"):
+        return steps
+    done = _get_count(metadata, "completed_epoch_count")
+    steps = _get_count(get_stats(job), "tuning_step_count")
+    epochs = read_settings(job).get("epoch_count")
+    return min(steps, steps * done // int(epochs)) if done and steps and epochs else None
 
 
 def read_settings(job: Any) -> dict[str, Any]:
