@@ -10,22 +10,27 @@ import openai._base_client
 import pytest
 import together._base_client
 
+from ftwizard import hosted_platforms
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.providers import account
 from ftwizard.providers.base import ProviderError
 from tests.doubles.openai_service import REASONING_MODEL
-from tests.helpers.followed_jobs import create_run, run_follower
+from tests.doubles.vertex_service import BUCKET, Bucket
+from tests.helpers.followed_jobs import create_run, make_settings, quick_vertex, run_follower
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double
 
 pytestmark = pytest.mark.timeout(60)
 KEYS = {
-    "openai": "OPENAI_API_KEY", "foundry": "AZURE_OPENAI_API_KEY", "together": "TOGETHER_API_KEY",
-}  # fmt: skip
+    provider: platform.key_variable
+    for provider, platform in hosted_platforms.PLATFORMS.items()
+    if platform.key_variable
+}
+"""Without the platforms whose SDK finds a login by itself."""
 ADDRESSES = {
-    "openai": "OPENAI_BASE_URL", "foundry": "AZURE_OPENAI_ENDPOINT", "together": "TOGETHER_BASE_URL",
-}  # fmt: skip
+    provider: platform.address_variable for provider, platform in hosted_platforms.PLATFORMS.items()
+}
 Refuse = Callable[..., FtwizardError]
 
 
@@ -34,6 +39,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
     monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.01))
     monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", ())
+    quick_vertex(monkeypatch)
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
             monkeypatch.setattr(sdk, name, 0.001)
@@ -70,6 +76,7 @@ def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     return start
 
 
+@pytest.mark.parametrize("provider", KEYS, indirect=True)
 @pytest.mark.parametrize(
     ("key", "words"),
     [
@@ -87,6 +94,28 @@ def test_a_key_that_cannot_be_used(
     assert error.exit_code == FAILED
     assert KEYS[provider] in error.message and words in error.message
     assert not key or key not in error.text
+
+
+@pytest.mark.parametrize(
+    ("scenario", "path", "words", "step"),
+    [
+        ({}, "none.json", "was not found", "gcloud auth application-default login"),
+        ({"login": "revoked"}, None, "expired or revoked", "gcloud auth application-default login"),
+        ({"login": "no key"}, None, "Invalid JWT Signature", "Create a new key file"),
+    ],
+)
+def test_a_login_at_google_that_cannot_be_used(
+    refuse: Refuse,
+    tmp_path: Path,
+    scenario: dict[str, Any],
+    path: str | None,
+    words: str,
+    step: str,
+) -> None:
+    environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / path)} if path else {}
+    error = refuse("vertex", environment, scenario)
+    assert isinstance(error, ProviderError) and error.kind == "key"
+    assert words in error.message and step in error.hint
 
 
 def test_an_address_where_nobody_answers(refuse: Refuse, provider: HostedProvider) -> None:
@@ -125,6 +154,30 @@ def test_a_polling_interval_that_is_no_number(
 def test_a_plan_that_openai_would_refuse(refuse: Refuse, plan: dict[str, Any], words: str) -> None:
     error = refuse("openai", **plan)
     assert words in error.message and error.exit_code == FAILED
+
+
+@pytest.mark.parametrize(
+    ("plan", "scenario", "words"),
+    [
+        ({"vertex": {}}, {}, "vertex.bucket is missing"),
+        ({"vertex": {"bucket": "gs://mine/rows"}}, {}, "vertex.bucket is not the name"),
+        ({"vertex": make_settings("vertex", epoch_count=999)}, {}, "vertex.epoch_count is 999"),
+        ({"vertex": make_settings("vertex", adapter_size=32)}, {}, "vertex.adapter_size is 32"),
+        ({"vertex": make_settings("vertex", location="global")}, {}, "global"),
+        ({"model": "qwen3-8b", "vertex": make_settings("vertex", learning_rate_multiplier=2.0)}, {},
+         "vertex.learning_rate_multiplier is set"),
+        ({"model": "gemini-2.5-pro"}, {}, "does not offer gemini-2.5-pro any more"),
+        ({}, {"buckets": {}}, "There is no bucket"),
+        ({}, {"buckets": {BUCKET: Bucket(permissions=())}}, "may not write and read objects"),
+        ({}, {"is_enabled": False}, "Vertex AI API has not been used"),
+        ({}, {"has_billing": False}, "requires billing"),
+        ({}, {"denied": ("aiplatform.tuningJobs.list",)}, "may not list the jobs"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_vertex_would_refuse(
+    refuse: Refuse, plan: dict[str, Any], scenario: dict[str, Any], words: str
+) -> None:
+    assert words in refuse("vertex", scenario=scenario, **plan).message
 
 
 def test_too_many_epochs(refuse: Refuse) -> None:
@@ -175,6 +228,22 @@ def test_a_creation_that_together_refuses_creates_no_job(
     with serve_double("together") as double:
         end = create_and_follow(double, tmp_path, monkeypatch, status, code)
         assert "Too bad" in end.message and end.message.endswith("No job was created.")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (429, "", "because of a quota"),
+        (403, "iam_permission_denied", "may not"),
+        (400, "", "rejected"),
+    ],
+)
+def test_a_creation_that_vertex_refuses_creates_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, words: str
+) -> None:
+    with serve_double("vertex") as double:
+        end = create_and_follow(double, tmp_path, monkeypatch, status, code)
+        assert words in end.message and end.message.endswith("No job was created.") and end.hint
 
 
 def create_and_follow(
