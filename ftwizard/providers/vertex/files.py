@@ -20,6 +20,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import PLAN_SETTING, FileStatus, ProviderError, tolerate
 from ftwizard.providers.vertex.client import VertexClient
+from ftwizard.providers.vertex.models import get_model_id, is_gemini
 from ftwizard.text import make_visible
 
 SCHEME = "gs://"
@@ -38,6 +39,7 @@ _ADDRESS = re.compile(r"gs://(?P<bucket>[^/]+)/(?P<name>.+)")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _AREAS = {"US": "us-", "EU": "europe-", "ASIA": "asia-"}
 """Multi-regions of Cloud Storage, with how the regions in them begin."""
+_NUMBER = re.compile(r"service-(\d+)@")
 _AGENT = "service-{number}@gcp-sa-{name}.iam.gserviceaccount.com"
 
 
@@ -82,10 +84,28 @@ def name_file(client: VertexClient, plan: Plan, tag: str, name: str) -> str:
     return f"{SCHEME}{require_bucket(plan)}/{'/'.join(filter(None, folders))}"
 
 
-def check_bucket(client: VertexClient, plan: Plan, location: str) -> list[str]:
-    """Check that the bucket exists, that the caller may use it, and where it is; return cautions.
+def find_project_number(client: VertexClient, project: str) -> str:
+    """Return the number of a project, which the name of its account for storage has; empty if that
+    cannot be looked up."""
+    if project.isdecimal():
+        return project
+    with tolerate("permission", "missing", "rejected", "quota", "unreachable"):
+        account = client.call(
+            "look up the project",
+            lambda: client.storage.get_service_account_email(
+                project=project, timeout=TIMEOUT_S, retry=None
+            ),
+        )
+        match = _NUMBER.match(str(account))
+        return match[1] if match else ""
+    return ""
 
-    Raises ProviderError where the upload would fail.
+
+def check_bucket(client: VertexClient, plan: Plan, location: str, number: str = "") -> list[str]:
+    """Check that the bucket exists, that the caller may use it, where and whose it is; return cautions.
+
+    ``number``: that of the job's project; empty if unknown. Raises ProviderError
+    where the upload would fail.
     """
     bucket = client.storage.bucket(require_bucket(plan))
     action = f"look up the bucket {bucket.name}"
@@ -105,7 +125,15 @@ def check_bucket(client: VertexClient, plan: Plan, location: str) -> list[str]:
             f" should be in {location}."
         )
         return [*cautions, unseen]
-    return [*cautions, *_describe_bucket(bucket, location)]
+    cautions += _describe_bucket(bucket, location)
+    owner = make_visible(str(bucket.project_number or ""), 40)
+    if number and owner and owner != number:
+        agents = describe_agents(bucket.name, number, is_gemini=is_gemini(get_model_id(plan)))
+        cautions.append(
+            f"The bucket {bucket.name} is of another project ({owner}), where Google's accounts of this"
+            f" one have no rights. {agents}"
+        )
+    return cautions
 
 
 def _missing_bucket(name: str, location: str) -> ProviderError:

@@ -103,18 +103,23 @@ class VertexPlatform(VertexClient, Platform):
                 f" application-default set-quota-project {make_visible(project, 60)}"
             )
         try:
-            cautions += files.check_bucket(self, plan, location)
+            number = self._find_number(project, running)
+            cautions += files.check_bucket(self, plan, location, number)
         except ProviderError as error:
             error.cautions = tuple(cautions)
             raise
-        return cautions + self._describe_rights(plan, running)
+        return cautions + self._describe_rights(plan, number or NUMBER)
 
-    def _describe_rights(self, plan: Plan, running: list[Any]) -> list[str]:
+    def _find_number(self, project: str, jobs_there: list[Any]) -> str:
+        """Return the number of a project, which the names of its jobs have; empty if unknown."""
+        names = (records.parse_name(str(getattr(job, "name", ""))) for job in jobs_there)
+        numbers = (name.project for name in names if name and name.project.isdecimal())
+        return next(numbers, "") or files.find_project_number(self, project)
+
+    def _describe_rights(self, plan: Plan, number: str) -> list[str]:
         """Say who reads the bucket of an open model: only the job itself shows whether that works."""
         if models.is_gemini(models.get_model_id(plan)):
             return []
-        names = (records.parse_name(str(getattr(job, "name", ""))) for job in running)
-        number = next((name.project for name in names if name), NUMBER)
         agents = files.describe_agents(files.require_bucket(plan), number, is_gemini=False)
         return [f"Google's own account reads the rows and writes the weights. {agents}"]
 

@@ -31,6 +31,7 @@ _JSON = {"Content-Type": "application/json; charset=UTF-8"}
 _STORAGE = (
     ("GET", r"/storage/v1/b", "list_buckets"),
     ("POST", r"/storage/v1/b", "create_bucket"),
+    ("GET", r"/storage/v1/projects/()[^/]+/serviceAccount", "get_service_account"),
     ("GET", r"/storage/v1/b/([^/]+)/iam/testPermissions", "test_permissions"),
     ("GET", r"/storage/v1/b/([^/]+)/o", "list_objects"),
     ("GET", r"/download/storage/v1/b/([^/]+)/o/[^/]+", "download"),
@@ -186,6 +187,9 @@ class ServiceHandler(SilentHandler):
                 check_permission(name, bucket_name, bucket)
         except ServiceError as error:
             return write_error(StorageError(error.code, error.message))
+        if name == "get_service_account":
+            account = f"service-{state.scenario.project_number}@gs-project-accounts.iam.gserviceaccount.com"
+            return write_document({"kind": "storage#serviceAccount", "email_address": account})
         if name == "test_permissions":
             if not state.storage.has_bucket(f"gs://{bucket_name}"):
                 return write_error(StorageError(404, "The specified bucket does not exist."))

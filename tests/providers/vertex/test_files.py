@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftwizard.providers.vertex.files import CHUNK_BYTES, compute_crc32c, covers
-from tests.doubles.vertex_service import BUCKET, Bucket
+from tests.doubles.vertex_service import BUCKET, PROJECT_NUMBER, Bucket
 from tests.providers.vertex.world import TAG, MakeWorld, World, ignore, refused
 
 
@@ -102,6 +102,7 @@ def test_where_a_bucket_serves(
 @pytest.mark.parametrize(
     ("bucket", "word"),
     [
+        ({"project_number": "99"}, f"Grant service-{PROJECT_NUMBER}@gcp-sa-aiplatform"),
         ({"location": "ASIA-EAST1"}, "is in ASIA-EAST1, the job in us-central1"),
         ({"permissions": ("storage.objects.create", "storage.objects.get", "storage.objects.list",
                           "storage.objects.delete")}, "was not checked"),

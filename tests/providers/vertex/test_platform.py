@@ -62,7 +62,6 @@ def test_an_account_without_a_bucket_keeps_its_other_cautions(make_world: MakeWo
 
 
 def test_an_open_model_names_the_account_that_reads_the_bucket(world: World) -> None:
-    world.create()
     cautions = world.platform.check_plan(world.make_plan(OPEN))
     agent = f"service-{PROJECT_NUMBER}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
     assert any(agent in caution for caution in cautions)
