@@ -45,16 +45,15 @@ class ProviderError(FtwizardError):
         code: str = "",
         may_have_acted: bool = False,
         retry_after_s: float | None = None,
-        cautions: tuple[str, ...] = (),
     ) -> None:
-        """``may_have_acted``: the request may have taken effect, as where the reply was lost.
-        ``cautions``: what was found before, where a check of a plan could not be finished."""
+        """``may_have_acted``: the request may have taken effect, as where the reply was lost."""
         super().__init__(message, hint)
         self.kind = kind
         self.code = code
         self.may_have_acted = may_have_acted
         self.retry_after_s = retry_after_s
-        self.cautions = cautions
+        self.cautions: tuple[str, ...] = ()
+        """What the checks of a plan noted before this one ended them."""
 
 
 @contextlib.contextmanager
@@ -65,6 +64,16 @@ def tolerate(*kinds: ErrorKind) -> Iterator[None]:
     except ProviderError as error:
         if error.kind not in kinds:
             raise
+
+
+@contextlib.contextmanager
+def keep_cautions(cautions: list[str]) -> Iterator[None]:
+    """Let a ProviderError of the block have the cautions of the checks before it."""
+    try:
+        yield
+    except ProviderError as error:
+        error.cautions = (*cautions, *error.cautions)
+        raise
 
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from ftwizard.catalog.hosted_models import Tuning, find_model
 from ftwizard.data.format_names import TargetName
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
-from ftwizard.providers.base import Endpoint, Platform, ProviderError
+from ftwizard.providers.base import Endpoint, Platform, ProviderError, keep_cautions
 from ftwizard.providers.fields import describe_clock
 from ftwizard.providers.vertex import downloads, files, jobs, models, records
 from ftwizard.providers.vertex.client import (
@@ -102,12 +102,9 @@ class VertexPlatform(VertexClient, Platform):
                 "The login has no quota project, so requests may be refused. Set one: gcloud auth"
                 f" application-default set-quota-project {make_visible(project, 60)}"
             )
-        try:
+        with keep_cautions(cautions):
             number = self._find_number(project, running)
             cautions += files.check_bucket(self, plan, location, number)
-        except ProviderError as error:
-            error.cautions = tuple(cautions)
-            raise
         return cautions + self._describe_rights(plan, number or NUMBER)
 
     def _find_number(self, project: str, jobs_there: list[Any]) -> str:
