@@ -67,7 +67,7 @@ def has_released_weights(record: RemoteJob) -> bool:
     from ftwizard.catalog.hosted_models import get_weights  # the app begins without the catalog
 
     names = (name for name in PLATFORMS if name == record.provider)
-    return any(get_weights(record.model, name) != "no" for name in names)
+    return any(get_weights(record.model, name) == "yes" for name in names)
 
 
 def describe_unserved(run_id: str, record: RemoteJob) -> tuple[str, str]:

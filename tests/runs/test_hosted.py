@@ -10,6 +10,7 @@ import pytest
 
 from ftwizard.__main__ import main
 from ftwizard.errors import FAILED, FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.quantity import Figure
@@ -163,6 +164,20 @@ def test_weights_that_were_only_downloaded_are_named(run: JobFolder) -> None:
     with pytest.raises(FtwizardError, match="without its base model") as raised:
         hosted.require_local(run, "exported")
     assert raised.value.hint.endswith("ftwizard merge one")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "hint"),
+    [("together", "Qwen/Qwen3-8B", "ftwizard download one"),
+     ("foundry", "gpt-oss-20b", "ftwizard eval one")],
+)  # fmt: skip
+def test_only_weights_that_a_platform_offers_are_to_be_downloaded(
+    home: Path, provider: HostedProvider, model: str, hint: str
+) -> None:
+    folder = make_ended(home / "runs" / "one", make_remote(provider=provider, model=model))
+    with pytest.raises(FtwizardError) as raised:
+        hosted.require_local(folder, "exported")
+    assert hint in raised.value.hint
 
 
 def test_downloaded_adapter_is_used_as_a_local_one(run: JobFolder) -> None:
