@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import signal
@@ -308,8 +309,14 @@ def wait_until_running(folder: JobFolder) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("double", ["openai", "together"], indirect=True)
-@pytest.mark.parametrize("killed", ["", "follower", "both"])
+@pytest.mark.parametrize(
+    ("double", "killed"),
+    [
+        *itertools.product(("openai", "together"), ("", "follower", "both")),
+        *itertools.product(("bedrock", "vertex"), ("",)),
+    ],
+    indirect=["double"],
+)
 def test_stop_asks_whether_the_job_or_only_its_follower_ends(
     double: HostedDouble, tmp_path: Path, home: Path, killed: str
 ) -> None:
