@@ -34,6 +34,7 @@ ADDRESS_VARIABLE = PLATFORMS["vertex"].address_variable
 EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 PROJECT_VARIABLES = ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")
 LOCATION_VARIABLE = "GOOGLE_CLOUD_LOCATION"
+QUOTA_VARIABLE = "GOOGLE_CLOUD_QUOTA_PROJECT"
 CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 API_VERSION = "v1beta1"
@@ -93,7 +94,9 @@ class VertexClient:
         path = self.get_variable(CREDENTIALS_VARIABLE)
         with self.guard("find the credentials"):
             if path:
-                credentials, project = google.auth.load_credentials_from_file(path, SCOPES)  # type: ignore[no-untyped-call]
+                credentials, project = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+                    path, SCOPES, quota_project_id=self.get_variable(QUOTA_VARIABLE) or None
+                )
             else:
                 credentials, project = google.auth.default(scopes=SCOPES)
         return DefaultLogin(credentials, project)

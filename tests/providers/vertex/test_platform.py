@@ -43,6 +43,12 @@ def test_the_login_is_described(world: World) -> None:
     assert login.region == "us-central1"
 
 
+def test_requests_are_counted_in_the_quota_project_of_the_environment(world: World) -> None:
+    platform = VertexPlatform({**world.environment, "GOOGLE_CLOUD_QUOTA_PROJECT": "counted"})
+    assert platform.login.credentials.quota_project_id == "counted"
+    assert world.platform.login.credentials.quota_project_id is None
+
+
 def test_a_plan_is_checked_without_creating_anything(world: World) -> None:
     cautions = world.platform.check_plan(world.make_plan())
     assert cautions == [
