@@ -54,7 +54,5 @@ def _explain_rest(session: Session, error: ProviderError) -> str:
     if session.record.job_id is None:
         return error.hint
     run_id = session.worker.folder.id
-    return (
-        f"{error.hint} The job {session.record.job_id} keeps running. Follow it again: ftwizard resume "
-        f"{run_id}".lstrip()
-    )
+    hint = f"{error.hint.rstrip('. ')}. " if error.hint else ""
+    return f"{hint}The job {session.record.job_id} keeps running. Follow it again: ftwizard resume {run_id}"

@@ -14,6 +14,7 @@ import openai._base_client
 import pytest
 import together._base_client
 
+from ftwizard import hosted_platforms
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
@@ -200,7 +201,9 @@ def test_a_key_that_is_revoked_leaves_the_job_to_resume(
     assert double.key not in end.message + end.hint
     record = remote.read(folder)
     assert record and record.job_id and record.job_id == double.list_jobs()[0]["id"]
-    assert record.job_id in end.hint and "ftwizard resume" in end.hint
+    assert f". The job {record.job_id} keeps running." in end.hint
+    assert hosted_platforms.PLATFORMS[double.provider].login in end.hint
+    assert "ftwizard resume" in end.hint
     double.calm()
     double.go_on()
     add_attempt(folder)
