@@ -86,7 +86,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     adapter_sizes: tuple[int, ...] = ()
     """LoRA ranks that it can be tuned with; empty if unknown, or if it is tuned in full only."""
     max_tokens: int | None = None
-    """Tokens of a row, where the model takes fewer than its data rules say."""
+    """Most tokens of a row, where that is not what its data rules say."""
     full: bool = False
     """Whether all of its weights can be tuned (Vertex)."""
     bounds: Mapping[str, tuple[float, float]] = {}
