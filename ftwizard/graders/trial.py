@@ -18,7 +18,7 @@ from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import CANNOT_TELL, FtwizardError
 from ftwizard.graders.grader_file import REFERENCE, GraderFile, find_reference
 from ftwizard.graders.process import TIME_LIMIT_S, Grade, GraderProcess
-from ftwizard.text import format_count, format_duration, make_visible
+from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
 
 TRIAL_ROWS = 10
 POOL_ROWS = 200
@@ -155,7 +155,7 @@ def try_grader(
         else ("warning" if findings else "ok"),
         rows=tuple(rows),
         findings=tuple(findings),
-        printed=make_visible(printed.strip()),
+        printed=make_lines_visible(printed.strip()),
     )
 
 

@@ -53,7 +53,7 @@ def test_a_grader_that_tells_right_from_wrong_passes(tmp_path: Path) -> None:
         ("return float(item['answer'] > '1') + 1", ["wrong_as_high"], "10 rows"),
         ("return float('nan')", ["nan"], "NaN"),
         ("return item['none']", ["exception"], "KeyError: 'none' (grader.py, line 2)"),
-        ("print('hello')", ["not_a_number"], "grade returned None"),
+        ("print('hello\x1b')", ["not_a_number"], "grade returned None"),
     ],
 )
 def test_what_is_wrong_with_a_grader_is_named(
@@ -64,7 +64,7 @@ def test_what_is_wrong_with_a_grader_is_named(
     assert (trial.verdict, [finding.code for finding in trial.findings]) == ("error", codes)
     assert says in trial.findings[0].message
     assert trial.findings[0].fix
-    assert trial.printed.startswith("hello") == ("print" in body)
+    assert trial.printed.startswith("hello␛\nhello") == ("print" in body)
 
 
 def test_a_grader_that_fails_on_wrong_answers_only_is_named(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def _read_answer(error: Any, account: Account) -> tuple[str, int, Mapping[str, s
     status, headers = metadata.get("HTTPStatusCode"), metadata.get("HTTPHeaders")
     text = details.get("Message") or details.get("message") or response.get("message") or ""
     return (
-        str(details.get("Code") or ""),
+        make_visible(str(details.get("Code") or ""), 60),
         status if isinstance(status, int) else 0,
         headers if isinstance(headers, Mapping) else {},
         account.redact(str(text)),

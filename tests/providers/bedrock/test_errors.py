@@ -144,6 +144,11 @@ def test_an_encoded_message_and_keys_are_not_shown() -> None:
     assert SECRET not in repr(errors.Account(make_environment()))
 
 
+def test_a_code_cannot_steer_the_terminal() -> None:
+    error = translate(answer("\x1b]0;x", 500))
+    assert "\x1b" not in error.text and "\x1b" not in error.code
+
+
 def test_the_wait_that_is_asked_for_is_kept() -> None:
     error = translate(answer("ThrottlingException", 429, **{"retry-after": "7"}))
     assert error.retry_after_s == 7
