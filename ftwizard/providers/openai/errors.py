@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import ssl
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from ftwizard.catalog.hosted_models import PLATFORM_NAMES, check_deprecation, li
 from ftwizard.catalog.providers import catalog
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers.base import ErrorKind, ProviderError
+from ftwizard.providers.connection_errors import describe_certificate, iterate_causes
 from ftwizard.providers.fields import read_retry_after
 from ftwizard.text import make_visible
 
@@ -46,8 +45,6 @@ _NO_RIGHT = re.compile(r"missing scopes|insufficient permissions", re.IGNORECASE
 _TOO_MANY_JOBS = re.compile(
     r"\b(?:active|concurrent|running|queued)\b.*\bjobs?\b|\bjobs? limit\b", re.IGNORECASE
 )
-_EARLY, _EXPIRED = 9, 10
-"""OpenSSL's codes for a certificate that is not valid yet, and for one that has expired."""
 
 
 class Account:
@@ -267,7 +264,7 @@ def format_alternatives(model: str, provider: HostedProvider) -> str:
 def _translate_connection(
     error: openai.APIConnectionError, account: Account, action: str, creates: bool
 ) -> ProviderError:
-    causes = list(_iterate_causes(error))
+    causes = list(iterate_causes(error))
     names = {type(cause).__name__ for cause in causes}
     unsent = bool(names & _UNSENT)
     message, hint, code = _describe_connection(error, causes, account, action)
@@ -285,43 +282,14 @@ def _describe_connection(
 ) -> tuple[str, str, str]:
     """Return the message, the next step and a code."""
     check = f"Check the network, any proxy, and {account.access.address_variable}."
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _describe_certificate(cause, account)
+    if certificate := describe_certificate(causes, account.host, account.redact):
+        return certificate
     if isinstance(error, openai.APITimeoutError):
         return f"{account.host} did not answer a request to {action} in time.", check, "timeout"
     reasons = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     reason = reasons[-1] if reasons else str(causes[-1]) if causes else ""
     because = f": {account.redact(reason)}" if reason else ""
     return f"{account.host} could not be reached{because}.".replace("..", "."), check, "connection"
-
-
-def _describe_certificate(
-    error: ssl.SSLCertVerificationError, account: Account
-) -> tuple[str, str, str]:
-    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    if error.verify_code in (_EARLY, _EXPIRED):
-        state = "is not valid yet" if error.verify_code == _EARLY else "has expired"
-        return (
-            f"The certificate of {account.host} {state}, by this machine's clock ({now}).",
-            "Check the date. If it is wrong, set the clock: timedatectl set-ntp true",
-            "clock",
-        )
-    reason = account.redact(error.verify_message or "unknown reason")
-    return (
-        f"The certificate of {account.host} could not be verified: {reason}.",
-        "Behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate.",
-        "certificate",
-    )
-
-
-def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__cause__ or error.__context__
-    for _ in range(20):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _read_code(error: openai.APIStatusError) -> str:

@@ -5,11 +5,9 @@ Google's texts vary, so the kind follows from the status and the reason, not fro
 
 from __future__ import annotations
 
-import datetime
 import importlib
 import re
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from google.genai.errors import APIError
 
 from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.providers.base import ErrorKind, ProviderError
+from ftwizard.providers.connection_errors import describe_certificate, iterate_causes
 from ftwizard.providers.fields import read_retry_after
 from ftwizard.text import make_visible
 
@@ -37,8 +36,6 @@ _FIELD_ERROR = re.compile(r"Message:\s*(.*?)\s*(?=\d+\.\s*Field:|$)", re.DOTALL)
 _CLOCK = re.compile(r"\biat\b|reasonable timeframe", re.IGNORECASE)
 _SIGNATURE = re.compile(r"invalid jwt signature", re.IGNORECASE)
 _COUNTRY = re.compile(r"user location is not supported", re.IGNORECASE)
-_EARLY, _EXPIRED = 9, 10
-"""OpenSSL's codes for a certificate that is not valid yet, and for one that has expired."""
 _UNSENT = {
     "ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol",
     "LocalProtocolError", "InvalidURL", "InvalidSchema", "MissingSchema", "InvalidProxyURL",
@@ -349,7 +346,7 @@ def _hint_rejected(answer: Answer) -> str:
 def _translate_connection(
     error: BaseException, account: Account, action: str, creates: bool
 ) -> ProviderError:
-    causes = [error, *_iterate_causes(error)]
+    causes = [error, *iterate_causes(error)]
     unsent = any(type(cause).__name__ in _UNSENT for cause in causes)
     is_storage = isinstance(error, requests.exceptions.RequestException)
     host = account.storage_host if is_storage else account.host
@@ -364,38 +361,11 @@ def _describe_connection(
     error: BaseException, causes: list[BaseException], host: str, action: str
 ) -> tuple[str, str, str]:
     """Return the message, the next step and a code."""
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _describe_certificate(cause, host)
+    if certificate := describe_certificate(causes, host, redact):
+        return certificate
     check = f"Check the network, any proxy, and {ACCESS.address_variable}."
     if "Timeout" in type(error).__name__:
         return f"{host} did not answer a request to {action} in time.", check, "timeout"
     reasons = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     reason = redact(reasons[-1] if reasons else str(causes[-1])).rstrip(". ")
     return f"{host} could not be reached{f': {reason}' if reason else ''}.", check, "connection"
-
-
-def _describe_certificate(error: ssl.SSLCertVerificationError, host: str) -> tuple[str, str, str]:
-    if error.verify_code in (_EARLY, _EXPIRED):
-        state = "is not valid yet" if error.verify_code == _EARLY else "has expired"
-        now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        return (
-            f"The certificate of {host} {state}, by this machine's clock ({now}).",
-            "Check the date. If it is wrong, set the clock: timedatectl set-ntp true",
-            "clock",
-        )
-    reason = redact(error.verify_message or "unknown reason")
-    return (
-        f"The certificate of {host} could not be verified: {reason}.",
-        "Behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate.",
-        "certificate",
-    )
-
-
-def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__cause__ or error.__context__
-    for _ in range(20):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
