@@ -205,6 +205,16 @@ def find_variant(name: str, platform: HostedProvider) -> HostedModel | None:
     return max(variants, key=lambda model: len(model.id), default=None)
 
 
+def find_rate(provider: str, name: str) -> float | None:
+    """Return how many requests a minute a tuned model answers, where that is few and known.
+
+    ``name``: of its base model.
+    """
+    names = (platform for platform in PLATFORMS if platform == provider)
+    models = (find_variant(name, platform) for platform in names)
+    return next((model.requests_per_minute for model in models if model), None)
+
+
 def find_listed(name: str, platform: HostedProvider) -> HostedModel | None:
     """Look up a model by an id that its platform lists; None if it is unknown.
 

@@ -85,7 +85,10 @@ def deploy(arguments: argparse.Namespace) -> int:
     if serving == "own_deployment":
         return _explain_commands(arguments, folder, record, step)
     if serving == "never":
-        raise FtwizardError(*hosted.describe_unserved(folder.id, record), USAGE)
+        raise FtwizardError(
+            *hosted.describe_unserved(folder.id, record, is_downloaded=folder.adapter.is_dir()),
+            USAGE,
+        )
     return _deploy(arguments, folder, record)
 
 

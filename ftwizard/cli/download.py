@@ -82,7 +82,9 @@ def _download(folder: JobFolder, record: RemoteJob, step: int | None) -> Path:
     if not is_there:
         raise FtwizardError(
             f"{name} offers no weights of run {folder.id} for download.",
-            f"Use the model there: ftwizard chat {folder.id}",
+            f"Use the model there: ftwizard chat {folder.id}"
+            if hosted.can_be_asked(record)
+            else hosted.describe_deploying(folder.id, record),
         )
     if step is None and (path / "adapter_config.json").exists():
         path = path.rename(folder.adapter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ftwizard.models.hub import ModelSource
     from ftwizard.plan.schema import Plan
     from ftwizard.providers.base import Endpoint, Platform
+    from ftwizard.providers.session import Session
     from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.remote import RemoteJob
     from ftwizard.runs.result import BaseComparison, MergedModel
@@ -27,6 +28,7 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     from ftwizard.providers.cost import compute_actual_cost
     from ftwizard.providers.endpoints import record_endpoint
     from ftwizard.providers.follow import follow
+    from ftwizard.providers.session import Session
     from ftwizard.runs import hosted, remote
     from ftwizard.runs.result import RunResult, read_trained
 
@@ -35,12 +37,15 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     platform = platforms.get_platform(plan.provider)
     _require_headroom(worker, plan, platform)
     record = follow(worker, plan, platform)
-    base = _find_endpoint(platform, plan, record.model)
-    tuned = _find_endpoint(platform, plan, record.tuned_model)
+    session = Session(worker, plan, platform, record)
+    base = _find_endpoint(session, record.model)
+    tuned = _find_endpoint(session, record.tuned_model)
+    if tuned.endpoint is None and plan.finish.compare:
+        tuned = _deploy(session) or tuned
     record = msgspec.structs.replace(
-        record,
-        base_endpoint=record_endpoint(base) if base else None,
-        tuned_endpoint=record_endpoint(tuned) if tuned else None,
+        remote.read(worker.folder) or record,
+        base_endpoint=record_endpoint(base.endpoint) if base.endpoint else None,
+        tuned_endpoint=record_endpoint(tuned.endpoint) if tuned.endpoint else None,
         actual_cost=compute_actual_cost(record, plan, record.actual_cost),
     )
     remote.write(worker.folder, record)
@@ -68,26 +73,64 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
 def _require_headroom(worker: Worker, plan: Plan, platform: Platform) -> None:
     """Ask the base model before anything is paid for, where the plan requires headroom."""
     from ftwizard.evaluate.run import hosted
+    from ftwizard.providers.session import Session
     from ftwizard.runs import remote
 
     record = remote.read(worker.folder)
     if not plan.evaluate.requires_headroom or record is None or record.requested:
         return
-    endpoint = _find_endpoint(platform, plan, record.model)
+    endpoint = _find_endpoint(Session(worker, plan, platform, record), record.model).endpoint
     if endpoint is not None:
         hosted.evaluate_hosted_base(worker, plan, hosted.make_arm("base", endpoint, plan))
 
 
-def _find_endpoint(platform: Platform, plan: Plan, model: str | None) -> Endpoint | None:
-    """Return where a model can be asked; None if it cannot, which the evaluation reports."""
+class _Served(NamedTuple):
+    endpoint: Endpoint | None
+    """Where a model can be asked; None if it cannot."""
+    reason: str = ""
+    """Why it cannot, where its platform says so."""
+
+
+def _find_endpoint(session: Session, model: str | None) -> _Served:
+    """Return where a model can be asked, or why it cannot, which the evaluation reports."""
     from ftwizard.providers.base import ProviderError
 
     if model is None:
-        return None
+        return _Served(None)
     try:
-        return platform.get_endpoint(model, plan)
-    except ProviderError:
+        return _Served(session.read_briefly(session.platform.get_endpoint, model, session.plan))
+    except ProviderError as error:
+        return _Served(None, error.text)
+
+
+def _deploy(session: Session) -> _Served | None:
+    """Deploy the tuned model where that costs nothing, as the evaluation asks it; None elsewhere.
+
+    What fails is the reason that the evaluation reports. What was deployed is in the record, and stays
+    for chats and later evaluations.
+    """
+    from ftwizard.providers import deployments
+    from ftwizard.providers.base import ProviderError
+    from ftwizard.runs import hosted
+
+    record, folder = session.record, session.worker.folder
+    if record.tuned_model is None or hosted.find_serving(record) != "free_deployment":
         return None
+    platform = deployments.get_deployer(record.provider)
+    try:
+        session.phase("deploying", what="the tuned model")
+        quoted = session.read_briefly(platform.quote_endpoint, record.tuned_model)
+        if not quoted.is_free:
+            return None
+        resource = session.read_briefly(deployments.deploy, folder, quoted, platform)
+        endpoint = deployments.wait_until_it_answers(
+            folder, resource, platform,
+            report=lambda seconds: session.phase("deploying", what="the tuned model"),
+            sleep=lambda seconds: session.wait(seconds, cancels=False),
+        )  # fmt: skip
+    except ProviderError as error:
+        return _Served(None, error.text)
+    return _Served(endpoint)
 
 
 def _download(worker: Worker, plan: Plan, platform: Platform, record: RemoteJob) -> None:
@@ -191,7 +234,7 @@ def _report_unmerged(worker: Worker, plan: Plan, message: str, severity: str = "
 
 
 def _evaluate(
-    worker: Worker, plan: Plan, base: Endpoint | None, tuned: Endpoint | None
+    worker: Worker, plan: Plan, base: _Served, tuned: _Served
 ) -> tuple[Evaluation | None, BaseComparison | None]:
     """Compare the tuned model with its base."""
     from ftwizard.evaluate.run.hosted import evaluate_hosted, make_arm
@@ -199,6 +242,8 @@ def _evaluate(
     return evaluate_hosted(
         worker,
         plan,
-        make_arm("base", base, plan) if base else None,
-        make_arm("tuned", tuned, plan) if tuned else None,
+        make_arm("base", base.endpoint, plan) if base.endpoint else None,
+        make_arm("tuned", tuned.endpoint, plan) if tuned.endpoint else None,
+        why_not_base=base.reason,
+        why_not_tuned=tuned.reason,
     )

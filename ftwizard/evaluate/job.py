@@ -86,9 +86,10 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
     base = _fetch(worker, msgspec.convert(request.base, Arm)) if request.base else None
     arms = [msgspec.convert(arm, Arm) for arm in request.candidates] + ([base] if base else [])
     over_network = all(runner.is_endpoint(arm) for arm in arms)
+    rate = _find_rate(request)
     if request.run is None:
         empty = dataset.SavedTestSet(rows=[], answers=[])
-        return Subject(worker.folder, plan, base, empty, over_network)
+        return Subject(worker.folder, plan, base, empty, over_network, rate)
     folder = JobFolder(Path(request.run))
     if over_network:
         save_rows(worker, folder, plan)
@@ -97,13 +98,20 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
         test_set = dataset.SavedTestSet(rows=[], answers=[])
     if request.is_result:
-        return Subject(folder, plan, base, test_set, over_network)
+        return Subject(folder, plan, base, test_set, over_network, rate)
     if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):
         worker.folder.evaluations.mkdir(mode=0o700)
         for name in ("items.jsonl", "frozen.json"):
             if (folder.evaluations / name).exists():
                 shutil.copy(folder.evaluations / name, worker.folder.evaluations / name)
-    return Subject(worker.folder, plan, base, test_set, over_network)
+    return Subject(worker.folder, plan, base, test_set, over_network, rate)
+
+
+def _find_rate(request: EvaluationRequest) -> float | None:
+    """Return how many requests a minute each of the tuned models answers, which share what is allowed."""
+    arms = [msgspec.convert(arm, Arm) for arm in request.candidates]
+    rates = [arm.requests_per_minute for arm in arms if arm.requests_per_minute]
+    return min(rates) / len(arms) if rates else None
 
 
 def _read_settings(folder: JobFolder) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from ftwizard.catalog.hosted_models import find_variant, get_weights
+from ftwizard.catalog.hosted_models import find_rate, get_weights
 from ftwizard.graders.grader_file import is_python
 from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
@@ -21,8 +21,14 @@ from ftwizard.providers.cost import (
 )
 from ftwizard.providers.upload import SensitiveRows, UploadPart, UploadReport
 from ftwizard.quantity import Figure
-from ftwizard.runs.evaluation_plan import MAX_ITEMS_ENDPOINT, PackagedSet, count_packaged
-from ftwizard.runs.hosted import name_platform
+from ftwizard.runs.describe_evaluation import describe_rate
+from ftwizard.runs.evaluation_plan import (
+    MAX_ITEMS_ENDPOINT,
+    PackagedSet,
+    count_packaged,
+    fit_items,
+)
+from ftwizard.runs.hosted import get_serving, name_platform
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_bytes, format_count, format_duration, make_visible
 
@@ -128,20 +134,34 @@ def _list_places(
 
 def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
     """Describe the prompts that are sent once the job has ended."""
-    prompts, total = _count_prompts(plan, report.test_rows)
+    serving = get_serving(report.provider, report.model)
+    if serving == "never":
+        kept = (
+            f"; its {format_count(report.test_rows, 'test row')} stay here"
+            if report.test_rows
+            else ""
+        )
+        return f"none at {name}, which does not serve this tuned model by itself{kept}"
+    rate = find_rate(report.provider, report.model)
+    prompts, total = _count_prompts(plan, report.test_rows, rate)
     cost = predict_evaluation_cost(plan, report, total)
     price = f", {format_price(cost)}" if cost else ""
     own = "; your own sets as well" if plan.evaluate.sets else ""
-    return f"afterwards, {name} gets the {prompts}, to answer with both models{price}{own}"
+    pace = f". {_describe_pace(plan, report.test_rows, rate)}" if rate else ""
+    does = (
+        "deploys the model, free while idle, and gets" if serving == "free_deployment" else "gets"
+    )
+    return f"afterwards, {name} {does} the {prompts}, to answer with both models{price}{own}{pace}"
 
 
 def describe_asking(plan: Plan, record: RemoteJob, test_rows: int, candidates: int) -> str:
     """Describe what an evaluation of a job that has ended asks its platform, and what that costs."""
-    prompts, total = _count_prompts(plan, test_rows)
+    rate = _find_rate(record)
+    prompts, total = _count_prompts(plan, test_rows, rate / candidates if rate else None)
     cost = predict_asking_cost(plan, record, total, candidates)
     price = f": {format_price(cost)}" if cost else ", at a price that is unknown"
     own = "; your own sets as well" if plan.evaluate.sets else ""
-    pace = _describe_pace(record, total, candidates)
+    pace = f" {_describe_pace(plan, test_rows, rate, candidates)}" if rate else ""
     models = format_count(candidates, "tuned model")
     return (
         f"{name_platform(record.provider)} bills the tokens of what is not answered yet: {prompts}, by the "
@@ -149,25 +169,31 @@ def describe_asking(plan: Plan, record: RemoteJob, test_rows: int, candidates: i
     )
 
 
-def _describe_pace(record: RemoteJob, prompts: int, candidates: int) -> str:
-    """Describe how long the tuned models take, where they answer only a few requests a minute."""
+def _find_rate(record: RemoteJob) -> float | None:
     rate = record.tuned_endpoint.requests_per_minute if record.tuned_endpoint else None
-    for provider in PLATFORMS:
-        if rate is None and provider == record.provider:
-            model = find_variant(record.model, provider)
-            rate = model.requests_per_minute if model else None
-    if rate is None:
-        return ""
-    duration = format_duration(60 * prompts * candidates / rate)
-    return f" A tuned model answers about {rate:.0f} requests a minute there: up to {duration}."
+    return rate or find_rate(record.provider, record.model)
 
 
-def _count_prompts(plan: Plan, test_rows: int) -> tuple[str, int]:
-    """Return the prompts of an evaluation in words, and how many they are."""
-    limit = plan.evaluate.max_items or MAX_ITEMS_ENDPOINT
-    items = min(test_rows, limit)
+def _describe_pace(plan: Plan, test_rows: int, rate: float, candidates: int = 1) -> str:
+    """Describe how long tuned models take that answer only a few requests a minute."""
+    _, total = _count_prompts(plan, test_rows, rate / candidates)
+    duration = format_duration(60 * total * candidates / rate)
+    text = f"A tuned model answers {describe_rate(rate)} there: up to {duration}."
+    if total == _count_prompts(plan, test_rows, None)[1]:
+        return text
+    return f"{text} So it gets fewer prompts, which show less. For more, set evaluate.max_items."
+
+
+def _count_prompts(plan: Plan, test_rows: int, rate: float | None) -> tuple[str, int]:
+    """Return the prompts of an evaluation in words, and how many they are.
+
+    ``rate``: requests that the tuned model answers in a minute; None where they are not counted.
+    """
     sets = [name for name in PACKAGED_SETS if getattr(plan.evaluate, name)]
-    total = items + sum(min(count_packaged(name), limit) for name in sets)
+    sizes = [test_rows, *map(count_packaged, sets)]
+    limit = plan.evaluate.max_items or fit_items(sizes, MAX_ITEMS_ENDPOINT, rate)
+    items = min(test_rows, limit)
+    total = sum(min(size, limit) for size in sizes)
     prompts = f"prompts of {format_count(items, 'test row')}"
     if sets:
         prompts += f" and of the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}"

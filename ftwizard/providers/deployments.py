@@ -18,6 +18,7 @@ from ftwizard.plan import plan_file
 from ftwizard.providers.base import DeployingPlatform, Endpoint, Platform, ProviderError
 from ftwizard.providers.endpoints import record_endpoint
 from ftwizard.providers.platforms import get_platform
+from ftwizard.providers.session import read_poll_s
 from ftwizard.runs import hosted, remote, store
 from ftwizard.runs.remote import TUNED_MODEL, BilledItem, BilledResource, RemoteJob
 from ftwizard.text import make_visible
@@ -26,6 +27,8 @@ POLL_S = 5.0
 """Between two looks at a deployment that starts."""
 MAX_START_S = 1800.0
 """Longest wait for a deployment to answer; it may be billed meanwhile."""
+MAX_FAILED_LOOKS = 6
+"""Looks in a row that the platform does not answer, after which nobody waits any longer."""
 MAX_MISSES = 3
 """Looks in which a new deployment is not listed, after which it counts as failed."""
 
@@ -70,6 +73,7 @@ def wait_until_it_answers(
     resource: BilledResource,
     platform: Platform,
     report: Callable[[float], None] = lambda seconds: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Endpoint:
     """Wait until a deployment answers, and record where. ``report`` gets the seconds waited.
 
@@ -77,16 +81,25 @@ def wait_until_it_answers(
     """
     record, plan = _read(folder), plan_file.read_run(folder)
     assert record.tuned_model is not None
-    start, misses = time.monotonic(), 0
+    start, misses, failed, poll_s = time.monotonic(), 0, 0, read_poll_s(POLL_S)
     while (waited_s := time.monotonic() - start) < MAX_START_S:
         report(waited_s)
-        if endpoint := platform.get_endpoint(record.tuned_model, plan):
+        try:
+            endpoint = platform.get_endpoint(record.tuned_model, plan)
+            listed = set() if endpoint else {item.id for item in platform.list_billed()}
+        except ProviderError as error:
+            failed += 1
+            if error.kind != "unreachable" or failed == MAX_FAILED_LOOKS:
+                raise
+            sleep(poll_s)
+            continue
+        failed = 0
+        if endpoint:
             record = msgspec.structs.replace(
                 _read(folder), tuned_endpoint=record_endpoint(endpoint)
             )
             remote.write(folder, record)
             return endpoint
-        listed = {item.id for item in platform.list_billed()}
         misses = 0 if resource.id in listed else misses + 1
         if misses == MAX_MISSES:
             remove(platform, resource, folder)
@@ -94,7 +107,7 @@ def wait_until_it_answers(
                 "rejected", f"The deployment of {make_visible(folder.id)} failed at {platform.name}, "
                 "and was deleted.", _suggest_after_failure(record), code="deployment_failed",
             )  # fmt: skip
-        time.sleep(POLL_S)
+        sleep(poll_s)
     raise ProviderError(
         "unreachable",
         f"{hosted.describe_billed(resource)} does not answer yet."

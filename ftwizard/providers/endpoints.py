@@ -51,6 +51,10 @@ def find_endpoints(
             checkpoint = None
         else:
             model, recorded = kept, None
+    is_unserved = not tuned and hosted.find_serving(record) == "never"
+    if is_unserved and not (recorded and _is_same(platform, recorded)):
+        is_here = folder.adapter.is_dir()
+        raise FtwizardError(*hosted.describe_unserved(run, record, is_downloaded=is_here))
     served = _find(platform, tuned, recorded, model, plan, checkpoint)
     if served is None:
         subject = "The tuned model" if checkpoint is None else f"Checkpoint {checkpoint}"

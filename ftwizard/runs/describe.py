@@ -208,11 +208,21 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
 
         rows.append(("card", next_steps.describe_card(folder)))
     has_adapter = result.training is not None and result.training.method != "full"
-    if has_adapter or result.merged or (result.remote and result.remote.model):
+    if has_adapter or result.merged or _is_served(folder, result):
         rows.append(("chat", f"ftwizard chat {folder.id} --base"))
     if compared := result.prediction:
         rows += list_measured(result, compared)
     return rows
+
+
+def _is_served(folder: JobFolder, result: RunResult) -> bool:
+    """Return whether a tuned model answers at its platform."""
+    if result.remote is None or result.remote.model is None:
+        return False
+    from ftwizard.runs import hosted, remote  # the views of local runs begin without them
+
+    record = remote.read(folder)
+    return record is None or hosted.can_be_asked(record)
 
 
 def _list_weights(

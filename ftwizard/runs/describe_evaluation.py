@@ -47,6 +47,13 @@ _METRICS = {
 }  # fmt: skip
 
 
+def describe_rate(per_minute: float) -> str:
+    """Describe how many requests a platform lets a model answer."""
+    if per_minute < 1.5:
+        return "about one request a minute"
+    return f"about {per_minute:.0f} requests a minute"
+
+
 def describe_verdict(evaluation: Evaluation) -> str:
     """Describe the verdict in a few words, with its mark: ``✗ Do not ship: memorization``."""
     words = f"{MARKS[evaluation.verdict]} {VERDICTS[evaluation.verdict]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Literal
 
@@ -19,6 +19,10 @@ MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
 """Items of a set where the plan names no number."""
 MAX_ITEMS_ENDPOINT = 100
 """The same where all models are asked over the network, and every answer may be billed."""
+
+MAX_ASKING_S = 1800.0
+"""Longest that a model which answers only a few requests a minute is asked, where the plan names no
+number of items."""
 
 
 class SetProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +82,20 @@ def describe_check(checked: SetCheck) -> Iterator[str]:
         yield f"  line {problem.line}: {problem.message} ({problem.fix})"
     if checked.hint:
         yield f"  {checked.hint}"
+
+
+def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int:
+    """Return how many items of each set a model is asked at most.
+
+    ``sizes``: items of each set. ``limit``: of a set, for a model that answers at any pace.
+    ``per_minute``: requests that this one answers; None where they are not counted.
+    """
+    if per_minute is None:
+        return limit
+    budget, counts = per_minute * MAX_ASKING_S / 60, list(sizes)
+    while limit > 1 and sum(min(count, limit) for count in counts) > budget:
+        limit -= 1
+    return limit
 
 
 def draw_counts(items: Mapping[str, int | None], limit: int) -> dict[str, int | None]:

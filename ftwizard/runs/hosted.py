@@ -70,14 +70,19 @@ def has_released_weights(record: RemoteJob) -> bool:
     return any(get_weights(record.model, name) == "yes" for name in names)
 
 
-def describe_unserved(run_id: str, record: RemoteJob) -> tuple[str, str]:
-    """Describe why a platform never serves a tuned model, and what to do instead."""
+def describe_unserved(
+    run_id: str, record: RemoteJob, *, is_downloaded: bool = False
+) -> tuple[str, str]:
+    """Describe why a platform never serves a tuned model, and what to do instead.
+
+    ``is_downloaded``: whether its adapter is on this machine.
+    """
     platform, model = name_platform(record.provider), make_visible(record.model, MAX_ID)
     if has_released_weights(record):
-        return (
-            f"{platform} does not serve a tuned {model}: the weights are yours.",
-            f"Download them: ftwizard download {run_id}",
-        )
+        text = f"{platform} does not serve a tuned {model}: the weights are yours."
+        if is_downloaded:
+            return text, f"They were downloaded. To use them here: ftwizard merge {run_id}"
+        return text, f"Download them: ftwizard download {run_id}"
     own = f"ftwizard eval {run_id} --served-model NAME"
     return (
         f"{platform} serves a tuned {model} only on capacity bought by the hour, which ftwizard never buys.",
@@ -92,6 +97,11 @@ def describe_deploying(run_id: str, record: RemoteJob) -> str:
         return " ".join(describe_unserved(run_id, record))
     cost = "free while nobody asks it" if serving == "free_deployment" else "billed by the hour"
     return f"Deploy it, which is {cost}: ftwizard deploy {run_id}."
+
+
+def can_be_asked(record: RemoteJob) -> bool:
+    """Return whether the tuned model of a job answers at its platform, as far as is known here."""
+    return record.tuned_endpoint is not None or find_serving(record) == "at_once"
 
 
 def list_keys(folder: JobFolder) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from ftwizard.providers.endpoints import find_endpoints
 from ftwizard.runs import hosted, next_steps, remote
 from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.runs.remote import RemoteJob
+from ftwizard.runs.result import RunResult
 from tests.doubles.aws import (
     BUCKET,
     EAST,
@@ -35,8 +36,9 @@ from tests.doubles.aws import (
     RunningAws,
     serve_aws,
 )
-from tests.helpers.followed_jobs import create_run, run_follower
+from tests.helpers.followed_jobs import create_run, run_follower, run_worker
 from tests.helpers.hosted import make_ended, make_remote
+from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -186,6 +188,58 @@ def test_throttling_is_outlasted(
         )
     )  # fmt: skip
     assert ask(run, "Hi").text
+
+
+@pytest.fixture
+def compared(service: RunningAws, tmp_path: Path) -> JobFolder:
+    """A run that was confirmed, and whose tuned model is to be compared with its base."""
+    service.control.change(requests_per_minute=60_000)
+    return create_run(
+        tmp_path, "bedrock", rows=60, data={"files": {"train": "rows.jsonl"}, "split": {"test": 0.2}},
+        finish={"compare": True, "max_new_tokens": 24},
+        evaluate={"general": False, "safety": False, "shots": 0},
+    )  # fmt: skip
+
+
+def read_findings(folder: JobFolder) -> dict[str, Any]:
+    return {event["code"]: event for event in events(folder, "finding")}
+
+
+def test_a_run_deploys_its_model_for_free_and_is_compared(
+    compared: JobFolder, service: RunningAws
+) -> None:
+    service.control.add_fault(AwsFault(on="create_deployment", action="drop_reply"))
+    service.control.add_fault(AwsFault(on="converse", action="drop_request", skip=3))
+    result = run_worker(compared)
+    assert isinstance(result, RunResult) and result.compare is not None
+    assert result.compare.rows > 0 and result.ship is not None
+    (deployed,) = read(compared).billed
+    assert list_names(service) == [deployed.name] and deployed.is_free
+    assert read(compared).tuned_endpoint and read(compared).base_endpoint
+    assert not {"tuned_not_asked", "base_not_asked"} & set(read_findings(compared))
+
+
+def test_a_deployment_that_is_refused_leaves_a_finished_run_with_its_next_step(
+    compared: JobFolder, service: RunningAws
+) -> None:
+    service.control.change(max_deployments=0)
+    result = run_worker(compared)
+    assert isinstance(result, RunResult) and result.compare is None
+    finding = read_findings(compared)["tuned_not_asked"]
+    assert "quota" in finding["message"] and f"ftwizard deploy {compared.id}" in finding["message"]
+    assert list_names(service) == [] and read(compared).billed == ()
+    assert next_steps.find_next(compared).command == "deploy"
+
+
+def test_a_model_that_must_be_bought_is_not_deployed(tmp_path: Path, service: RunningAws) -> None:
+    folder = create_run(
+        tmp_path, "bedrock", rows=140, model="llama-3.1-8b", finish={"compare": True},
+        bedrock={"region": "us-west-2", "bucket": "ftwizard-double-west", "role": ROLE_ARN},
+    )  # fmt: skip
+    result = run_worker(folder)
+    assert isinstance(result, RunResult) and result.compare is None
+    assert "never buys" in read_findings(folder)["tuned_not_asked"]["message"]
+    assert list_names(service) == []
 
 
 def test_a_machine_without_a_login_lists_the_others(

@@ -69,7 +69,11 @@ def double(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[HostedDouble]:
     provider: HostedProvider = request.param
-    scenario = {"serves_tuned": True} if provider == "together" else {}
+    scenarios: dict[str, dict[str, Any]] = {
+        "together": {"serves_tuned": True},
+        "bedrock": {"requests_per_minute": 60_000},
+    }
+    scenario = scenarios.get(provider, {})
     with serve_double_process(provider, **scenario) as service:
         monkeypatch.setenv("FTWIZARD_POLL_S", "0.1")
         for name, value in service.environment.items():

@@ -143,6 +143,36 @@ def test_at_most_a_hundred_items_of_a_set_are_asked(
     assert "100 of 110" in find(folder, "items_drawn")["message"]
 
 
+def test_a_slow_tuned_model_is_asked_fewer_items_and_the_run_says_so(
+    tmp_path: Path, server: ChatEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation_plan, "MAX_ASKING_S", 0.6)
+    folder, plan = make_run(tmp_path)
+    served = msgspec.structs.replace(locate(server, TUNED), requests_per_minute=4_000)
+    arms = [
+        hosted.make_arm("base", locate(server, BASE), plan),
+        hosted.make_arm("tuned", served, plan),
+    ]
+    with own_signals():
+        evaluation, _ = hosted.evaluate_hosted(Worker(folder), plan, *arms)
+    assert evaluation is not None and evaluation.sets["target"].n == 20
+    message = find(folder, "items_drawn")["message"]
+    assert "20 of 30" in message and "4000 requests a minute" in message
+    assert "ftwizard eval one --max-items 100" in message
+
+
+def test_a_slow_model_is_asked_all_items_that_the_plan_names(
+    tmp_path: Path, server: ChatEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation_plan, "MAX_ASKING_S", 0.6)
+    folder, plan = make_run(tmp_path, max_items=30)
+    served = msgspec.structs.replace(locate(server, TUNED), requests_per_minute=4_000)
+    with own_signals():
+        tuned = hosted.make_arm("tuned", served, plan)
+        evaluation, _ = hosted.evaluate_hosted(Worker(folder), plan, None, tuned)
+    assert evaluation is not None and evaluation.sets["target"].n == 30
+
+
 def refuse(model: str) -> Callable[[dict[str, Any]], Reply]:
     def reply(body: dict[str, Any]) -> Reply:
         if body["model"] == model:
@@ -189,8 +219,32 @@ def test_tuned_model_that_is_not_deployed_is_a_finding(
 ) -> None:
     folder, plan = make_run(tmp_path)
     assert evaluate(folder, plan, server, tuned=False) == (None, None)
-    assert "not deployed" in find(folder, "tuned_not_asked")["message"]
+    assert "does not serve it" in find(folder, "tuned_not_asked")["message"]
     assert not server.requests, "the base alone would say nothing"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "text", "action"),
+    [
+        ("bedrock", "meta.llama3-1-8b-instruct-v1:0:128k", "which ftwizard never buys", None),
+        ("vertex", "qwen/qwen3@qwen3-8b", "ftwizard merge one, then: ftwizard eval one", "merge"),
+        ("bedrock", "amazon.nova-lite-v1:0:300k", "No quota. Deploy it, which is free", "eval"),
+    ],
+)
+def test_the_reason_why_a_tuned_model_is_not_asked_is_its_platforms(
+    tmp_path: Path, server: ChatEndpoint, provider: str, model: str, text: str, action: str | None
+) -> None:
+    folder, plan = make_run(tmp_path)
+    remote.write(folder, make_remote(provider=provider, model=model, checkpoints=()))
+    if provider == "vertex":
+        folder.adapter.mkdir()
+    with own_signals():
+        worker = Worker(folder)
+        hosted.evaluate_hosted(worker, plan, None, None, why_not_tuned="No quota.")
+    finding = find(folder, "tuned_not_asked")
+    assert text in finding["message"]
+    assert finding.get("action") == (f"ftwizard {action} one" if action else None)
+    assert not server.requests
 
 
 def test_key_that_is_not_set_is_a_finding(

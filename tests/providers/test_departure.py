@@ -147,3 +147,33 @@ def test_a_grader_that_runs_here_is_named() -> None:
     assert (
         "grader /plans/grade.py: runs on this machine first, on 10 rows, without your keys" in text
     )
+
+
+def test_a_slow_model_is_asked_for_half_an_hour_unless_the_plan_wants_more() -> None:
+    plan = make_plan("bedrock")
+    record = make_remote(provider="bedrock", model="meta.llama3-3-70b-instruct-v1:0:128k")
+    text = describe_asking(plan, record, 100, 1)
+    assert "40 test rows" in text and "up to 30 min. So it gets fewer prompts" in text
+    assert "evaluate.max_items" in text
+    assert "13 test rows" in describe_asking(plan, record, 100, 3), "each candidate is asked"
+    settings = msgspec.structs.replace(plan.evaluate, max_items=100)
+    text = describe_asking(msgspec.structs.replace(plan, evaluate=settings), record, 100, 1)
+    assert "100 test rows" in text and "1 h" in text and "fewer" not in text
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("amazon.nova-lite-v1:0:300k", "deploys the model, free while idle, and gets the prompts"),
+        ("meta.llama3-1-8b-instruct-v1:0:128k", "evaluation none at Amazon Bedrock"),
+        ("meta.llama3-3-70b-instruct-v1:0:128k", "A tuned model answers about 4 requests a minute"),
+    ],
+)
+def test_the_evaluation_is_what_the_platform_will_serve(model: str, text: str) -> None:
+    plan = make_plan("bedrock", model, bucket="rows")
+    plan = msgspec.structs.replace(plan, finish=Finish(compare=True))
+    report = make("bedrock", model=model, test_rows=30)
+    login = Login(source="x", account="123456789012", region="us-east-1")
+    platform = SimpleNamespace(name=NAMES["bedrock"], endpoint="", find_login=lambda: login)
+    lines = describe_departure(plan, report, None, cast(Platform, platform))
+    assert text in " ".join(" ".join(lines).split())

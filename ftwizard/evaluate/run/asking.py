@@ -17,6 +17,7 @@ from ftwizard.evaluate.run.subject import Answers, Subject, has_gpu
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe_evaluation
 from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.text import format_count
 
@@ -131,19 +132,17 @@ def _make_reporter(worker: Worker, unit: str = "answers") -> Callable[[runner.Pr
         if (now := time.monotonic()) - last >= REPORT_EVERY_S:
             last = now
             rate = progress.requests_per_minute
-            limit = f", at {_format_rate(rate)} that its platform allows" if rate else ""
+            limit = (
+                f", at {describe_evaluation.describe_rate(rate)} that its platform allows"
+                if rate
+                else ""
+            )
             worker.phase(
                 "comparing", what=f"{progress.arm} model{limit}", done=progress.arm_done,
                 total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
             )  # fmt: skip
 
     return report
-
-
-def _format_rate(per_minute: float) -> str:
-    if per_minute < 1.5:
-        return "about one request a minute"
-    return f"about {per_minute:.0f} requests a minute"
 
 
 def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers) -> Answers:

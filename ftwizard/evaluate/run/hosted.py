@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftwizard.catalog.hosted_models import find_variant
+from ftwizard.catalog.hosted_models import find_rate
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
@@ -22,7 +22,12 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.hosted import describe_deploying
+from ftwizard.runs.hosted import (
+    describe_deploying,
+    describe_unserved,
+    find_serving,
+    has_released_weights,
+)
 from ftwizard.runs.remote import RemoteEndpoint
 from ftwizard.runs.result import BaseComparison
 from ftwizard.text import make_visible
@@ -32,9 +37,8 @@ from ftwizard.train import dataset
 def make_arm(name: str, endpoint: Endpoint | RemoteEndpoint, plan: Plan) -> Arm:
     """Return the arm of a model at a platform. ``name``: ``base``, ``tuned`` or of a checkpoint."""
     rate = endpoint.requests_per_minute
-    if rate is None and name != "base" and plan.provider != "local":
-        model = find_variant(plan.model.name, plan.provider)
-        rate = model.requests_per_minute if model else None
+    if rate is None and name != "base":
+        rate = find_rate(plan.provider, plan.model.name)
     return Arm(
         name=name, model=endpoint.address, served_name=endpoint.served_name,
         key_variable=endpoint.key_variable or None, requests_per_minute=rate,
@@ -57,25 +61,33 @@ def evaluate_hosted_base(worker: Worker, plan: Plan, base: Arm) -> None:
 
 
 def evaluate_hosted(
-    worker: Worker, plan: Plan, base: Arm | None, tuned: Arm | None
+    worker: Worker,
+    plan: Plan,
+    base: Arm | None,
+    tuned: Arm | None,
+    *,
+    why_not_base: str = "",
+    why_not_tuned: str = "",
 ) -> tuple[Evaluation | None, BaseComparison | None]:
     """Let base and tuned model answer, and judge them; write ``eval/evaluation.json``.
 
     None where the plan does not ask for it, and where the tuned model cannot be asked. Without
     answers of the base model the verdict cannot tell. What an earlier attempt asked is not asked again.
+    ``why_not_base`` and ``why_not_tuned``: why there is no arm, where that is known.
     """
     if not plan.finish.compare:
         return None, None
     save_rows(worker, worker.folder, plan)
     if tuned is None:
-        record = remote.read(worker.folder)
-        deploy = describe_deploying(worker.folder.id, record) if record else ""
-        _report_tuned(worker, f"it is not deployed, or the platform serves no such model. {deploy}")
+        _report_unserved(worker, why_not_tuned)
         return None, None
     test_set = dataset.read_test_set(worker.folder)
-    subject = Subject(worker.folder, plan, base, test_set, uses_endpoints=True)
+    subject = Subject(
+        worker.folder, plan, base, test_set, uses_endpoints=True,
+        requests_per_minute=tuned.requests_per_minute,
+    )  # fmt: skip
     items = freeze_items(worker, subject)
-    answers = ask_base_endpoint(worker, subject, items)
+    answers = ask_base_endpoint(worker, subject, items, why_not_base)
     try:
         answers |= ask(worker, subject, [tuned], items)
     except FtwizardError as error:
@@ -104,11 +116,17 @@ def save_rows(worker: Worker, folder: JobFolder, plan: Plan) -> None:
     dataset.save_test_set(folder, rows, plan.evaluate.shots, plan.recipe.seed)
 
 
-def ask_base_endpoint(worker: Worker, subject: Subject, items: list[Item]) -> Answers:
-    """Return the answers of the base arms that can be asked; report it if they cannot."""
+def ask_base_endpoint(
+    worker: Worker, subject: Subject, items: list[Item], why_not: str = ""
+) -> Answers:
+    """Return the answers of the base arms that can be asked; report it if they cannot.
+
+    ``why_not``: why there is no base arm, if that is known.
+    """
     run_id = Path(worker.record.inputs.get("run") or worker.folder.id).name
     if subject.base is None:
-        _report_base(worker, run_id, "It is not deployed, or the platform serves no such model.")
+        reason = why_not or "It is not deployed, or the platform serves no such model."
+        _report_base(worker, run_id, reason)
         return {}
     answers: Answers = {}
     for arm in list_base_arms(subject):
@@ -127,6 +145,25 @@ def _report_base(worker: Worker, run_id: str, reason: str) -> None:
         "warning",
         action=f"ftwizard eval {run_id}",
     )
+
+
+def _report_unserved(worker: Worker, reason: str) -> None:
+    """Report that the tuned model answers nowhere, and what comes before its evaluation."""
+    run_id, record = worker.folder.id, remote.read(worker.folder)
+    serving = find_serving(record) if record else "at_once"
+    if record and serving == "never":
+        is_here = worker.folder.adapter.is_dir()
+        text, hint = describe_unserved(run_id, record, is_downloaded=is_here)
+        action = f"ftwizard download {run_id}" if has_released_weights(record) else None
+        if is_here:
+            action, hint = f"ftwizard merge {run_id}", f"{hint}, then: ftwizard eval {run_id}"
+        message = f"The tuned model was not evaluated: {text} {hint}"
+        worker.events.write_finding("tuned_not_asked", message, "warning", action=action)
+    elif record and serving != "at_once":
+        deploy = describe_deploying(run_id, record)
+        _report_tuned(worker, f"{reason or 'it is not deployed.'} {deploy}")
+    else:
+        _report_tuned(worker, reason or "the platform does not serve it.")
 
 
 def _report_tuned(worker: Worker, reason: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -13,7 +15,8 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.run.subject import Subject, read_training_rows
 from ftwizard.jobs.worker import Worker
-from ftwizard.runs import describe_evaluation
+from ftwizard.runs import describe_evaluation, evaluation_plan
+from ftwizard.text import format_duration
 
 MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
@@ -28,21 +31,33 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
     if frozen := frozen_items.read(folder):
         return frozen[0]
     worker.phase("comparing", what="items")
-    items, counts = frozen_items.draw(
-        collect_items(worker, subject), subject.max_items, plan.recipe.seed
-    )
+    collected = collect_items(worker, subject)
+    limit = _choose_limit(subject, collected)
+    items, counts = frozen_items.draw(collected, limit, plan.recipe.seed)
     base = _make_answerer(subject)
     items = prompts.set_limits(items, base.count_tokens if base else prompts.count_bytes)
     mode = base.thinking.mode if base else "none"
     frozen_items.freeze(folder, items, counts, plan.gate, mode)
-    _report_drawn(worker, counts)
+    _report_drawn(worker, counts, None if limit == subject.max_items else subject)
     if text := thinking.describe_mode(mode):
         message = f"This model may think before it answers. In the evaluation, thinking is {text}."
         worker.events.write_finding("thinking", message)
     return items
 
 
-def _report_drawn(worker: Worker, counts: Mapping[str, frozen_items.DrawnSet]) -> None:
+def _choose_limit(subject: Subject, items: Sequence[Item]) -> int:
+    """Return how many items of each set are asked at most: fewer of a model that answers few a minute."""
+    if subject.plan.evaluate.max_items:
+        return subject.max_items
+    sizes = Counter(item.set for item in items).values()
+    return evaluation_plan.fit_items(sizes, subject.max_items, subject.requests_per_minute)
+
+
+def _report_drawn(
+    worker: Worker, counts: Mapping[str, frozen_items.DrawnSet], slow: Subject | None
+) -> None:
+    """Report which items were left out; ``slow``: of a model that answers so few requests a minute that
+    it gets fewer."""
     repeated = [
         f"{drawn.repeated:,} of {drawn.available + drawn.repeated:,} ({describe_evaluation.name_set(name)})"
         for name, drawn in counts.items()
@@ -57,10 +72,20 @@ def _report_drawn(worker: Worker, counts: Mapping[str, frozen_items.DrawnSet]) -
         if drawn.items < drawn.available and name != TRAIN
     ]
     if drawn:
-        message = (
-            f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
-        )
+        message = f"Evaluated on items drawn at random: {', '.join(drawn)}. "
+        message += _describe_slow(worker, slow) if slow else "All: evaluate.max_items."
         worker.events.write_finding("items_drawn", message)
+
+
+def _describe_slow(worker: Worker, subject: Subject) -> str:
+    """Say why a slow model is asked less, and how to ask it more."""
+    run_id = Path(worker.record.inputs.get("run") or worker.folder.id).name
+    pace = describe_evaluation.describe_rate(subject.requests_per_minute or 0.0)
+    budget = format_duration(evaluation_plan.MAX_ASKING_S)
+    return (
+        f"The tuned model answers {pace}, and these take it {budget} at most. Fewer items show less: small "
+        f"gains and losses may stay open. More: ftwizard eval {run_id} --max-items {subject.max_items}"
+    )
 
 
 def collect_items(worker: Worker, subject: Subject) -> list[Item]:

@@ -32,10 +32,12 @@ class Subject(NamedTuple):
     uses_endpoints: bool = False
     """Whether all models are asked over the network: then nothing is computed here, and answers may
     be billed."""
+    requests_per_minute: float | None = None
+    """What the platform of the tuned models allows for all of them, where that is few and known."""
 
     @property
     def max_items(self) -> int:
-        """Return how many items of each set are asked at most."""
+        """Return how many items of each set are asked at most, however few a minute."""
         if limit := self.plan.evaluate.max_items:
             return limit
         if self.uses_endpoints:

@@ -90,7 +90,9 @@ def _applies(name: str, method: str) -> bool:
 def list_weights(record: RemoteJob) -> Iterator[str]:
     """Yield where the weights are, as Markdown."""
     model = f": {code(record.tuned_model, 200)}" if record.tuned_model else ""
-    yield f"The weights are at {_name(record)}{model}. They are asked through its API."
+    is_served = hosted.find_serving(record) != "never"
+    asked = "They are asked through its API." if is_served else "It does not serve them by itself."
+    yield f"The weights are at {_name(record)}{model}. {asked}"
     better = hosted.find_better_checkpoint(record.checkpoints)
     if better and better.model:
         losses = {kept.step: kept.eval_loss for kept in record.checkpoints}
@@ -104,10 +106,11 @@ def list_weights(record: RemoteJob) -> Iterator[str]:
 def list_limitations(record: RemoteJob) -> Iterator[str]:
     """Yield what holds for every model at a platform."""
     platform = hosted.name_platform(record.provider)
-    yield (
-        f"The weights stay at {platform}: they cannot be inspected, exported or served elsewhere, and the "
-        "model can be asked for as long as its base model is offered there."
-    )
+    if not hosted.has_released_weights(record):
+        yield (
+            f"The weights stay at {platform}: they cannot be inspected, exported or served elsewhere, and the "
+            "model can be asked for as long as its base model is offered there."
+        )
     if "validation" not in record.files:
         yield "No validation data: the loss curve cannot show overfitting."
     yield f"The terms of {platform} apply to the base model, and to this model."
