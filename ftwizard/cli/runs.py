@@ -103,6 +103,11 @@ def _build_table(records: list[RunRecord], width: int) -> Table:
     return table
 
 
+def _has_steps(record: RunRecord | RunStatus) -> bool:
+    """Return whether the steps of a run are known: some platforms never say how many are done."""
+    return bool(record.total_steps and (record.step or record.remote is None))
+
+
 def _format_cells(record: RunRecord) -> dict[str, str]:
     error = record.error or {}
     peak = record.actual.peak_memory if record.actual else None
@@ -114,7 +119,7 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "at": hosted.describe_state(record.remote) if record.remote else "",
         "model": _format_model(record),
         "child of": make_visible(record.parent.id) if record.parent else "",
-        "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
+        "step": f"{record.step}/{record.total_steps}" if _has_steps(record) else "",
         "loss": _format_number(record.loss),
         "best validation": about + _format_number(record.best_eval_loss),
         "predicted": _format_time(record.predicted),
@@ -192,7 +197,7 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
     for number, damaged in (report.damaged or {}).items():
         for name, files in damaged.items():
             lines.append(("set aside", f"{describe_damage(name, files)}, in attempt {number}"))
-    if report.total_steps:
+    if _has_steps(report):
         epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
         lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))
     if report.loss is not None:
