@@ -262,6 +262,7 @@ def teardown(arguments: argparse.Namespace) -> int:
     else:
         output.print_lines(console, *(f"✓ Deleted: {name}" for name in deleted))
         output.print_lines(console, *(f"✗ {name}: {text}" for name, text in failed.items()))
+        output.print_lines(console, *_describe_left(folder, items, deleted))
     return _choose_exit(arguments, items, deleted, failed, can_ask=can_ask)
 
 
@@ -341,6 +342,24 @@ def _describe_items(items: list[BilledItem]) -> list[str]:
     return lines
 
 
+def _describe_left(
+    folder: JobFolder | None, items: list[BilledItem], deleted: list[str]
+) -> list[str]:
+    """Describe what is still billed that nobody deletes by the way: tuned models, and files in buckets."""
+    kept = [item for item in items if _is_model(item) and _name(item) not in deleted]
+    lines = [f"! Still billed: {hosted.describe_billed(item.resource)}" for item in kept]
+    names = {item.run for item in items if item.run}
+    runs = [folder] if folder else [store.find(name) for name in sorted(names)]
+    for run in runs:
+        record = remote.read(run)
+        if record and (buckets := hosted.list_buckets(record)):
+            lines.append(
+                f"Files of run {run.id} stay in {', '.join(buckets)}, whose storage is billed. To delete "
+                f"what it uploaded, with the run: ftwizard remove {run.id} --remote-files"
+            )
+    return lines
+
+
 def _is_model(item: BilledItem) -> bool:
     return item.resource.kind == TUNED_MODEL
 
@@ -349,7 +368,10 @@ def _ask_to_delete(item: BilledItem) -> str:
     if not _is_model(item):
         return f"Delete {_name(item)}?"
     whose = f" of run {item.run}" if item.run else ""
-    return f"Delete the {_name(item)}{whose}? Its weights are gone for good: only a new job makes them again."
+    return (
+        f"Delete the {_name(item)}{whose}, and what serves it? This cannot be undone: its weights are gone "
+        "for good, and only a new job, billed again, makes others."
+    )
 
 
 def _name(item: BilledItem) -> str:

@@ -201,6 +201,13 @@ def list_uploaded(folder: JobFolder) -> list[tuple[str, str]]:
     return [(record.provider, file.id) for file in files if record and file.id]
 
 
+def list_buckets(record: RemoteJob) -> list[str]:
+    """Return the buckets that a run uploaded files to, as addresses."""
+    names = (file.id or "" for file in record.files.values())
+    addresses = (name for name in names if name.startswith(("s3://", "gs://")))
+    return sorted({make_visible("/".join(name.split("/")[:3]), MAX_ID) for name in addresses})
+
+
 def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
     """Raise FtwizardError for a run that was trained at a platform, and what follows from that."""
     if record := remote.read(folder):

@@ -143,7 +143,10 @@ def test_a_tuned_model_is_deleted_after_its_question(
     assert main(["teardown"]) == 0
     text = capsys.readouterr()
     shown = (text.out + text.err).replace("\n", " ")
-    assert "per month" in shown and f"of run {run.id}? Its weights are gone for good" in shown
+    assert "per month" in shown and f"of run {run.id}, and what serves it? This cannot" in shown
+    assert "weights are gone for good" in shown and "! Still billed: custom model" in shown
+    assert "stay in s3://ftwizard-double, whose storage is billed" in shown
+    assert f"ftwizard remove {run.id} --remote-files" in shown
     assert service.state and len(service.state.models) == 1 and list_names(service) == []
     answer(monkeypatch, "y")
     assert main(["teardown", run.id]) == 0
