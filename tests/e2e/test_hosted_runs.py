@@ -55,8 +55,8 @@ KILLS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "mantle": (("upload", "hold"), ("create", "hold_reply"), ("events", "hold")),
     "vertex": (
-        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold"), ("create", "hold_reply"),
-        ("look up", "hold"), ("ask", "hold_reply"),
+        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold"), ("look up", "hold"),
+        ("ask", "hold_reply"),
     ),
 }  # fmt: skip
 """Calls in which a follower is killed, one after the other."""
@@ -342,7 +342,8 @@ def test_stop_asks_whether_the_job_or_only_its_follower_ends(
     ok_here("stop", folder.id, "--cancel")
     assert until_ended(folder).end_reason == "cancelled"
     assert [job["status"] for job in double.list_jobs()] == ["cancelled"]
-    assert as_json_here("status", folder.id)["remote"]["status"] == "cancelled"
+    job, record = as_json_here("status", folder.id)["remote"], remote.read(folder)
+    assert record and record.state == "cancelled" and job["status"] == record.status
     ok_here("stop", folder.id, "--cancel")
 
 
