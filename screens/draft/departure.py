@@ -88,9 +88,12 @@ def format_departure(departure: Departure, account: AccountReport | None, width:
     """
     from ftwizard.screens.draft import accounts
 
-    facts, cautions = Text(), Text()
-    for number, line in enumerate(_join_wrapped(departure.lines)):
-        facts.append(f"{make_visible(line, 1000)}\n", "bold" if number == 0 else "")
+    title, facts, cautions = Text(), Text(), Text()
+    for line in _join_wrapped(departure.lines):
+        if title:
+            facts.append(f"{make_visible(line, 1000)}\n")
+        else:
+            title = Text(make_visible(line, 1000), "bold")
     dated = [ending.text.rstrip(".") for ending in account.closing] if account else []
     for caution in departure.cautions:
         if not any(text in caution for text in dated):
@@ -98,7 +101,7 @@ def format_departure(departure: Departure, account: AccountReport | None, width:
             cautions.append(f"{make_visible(caution, 500)}\n")
     parts = [
         (accounts.format_closing(account) if account else Text(), accounts.DATES_WIDTH),
-        (facts, LABEL_CELLS),
+        (Text("\n").join((layout.wrap_hanging(title, 4, width), facts)), LABEL_CELLS),
         (cautions, 2),
     ]
     return Text("\n\n").join(layout.wrap_hanging(text, hang, width) for text, hang in parts if text)

@@ -18,6 +18,7 @@ from tests.screens.monitor.story import NOW, Story, assert_monitor_frame, every_
 from tests.screens.runs_helpers import living
 
 COST = Figure(value=3.0, unit="USD", low=2.0, high=4.0, source="prices", as_of="2026-11")
+OPENAI_MODEL = "gpt-4.1-mini-2025-04-14"
 PLAN = """\
 provider: openai
 data: {files: {train: /data/tickets.jsonl}}
@@ -107,3 +108,27 @@ def test_long_ids_can_be_copied_where_there_is_room() -> None:
     text = hosted.format_job(make_record(job_id=job), 44, in_columns=True, in_full=True).plain
     assert job in "".join(line[10:].strip() for line in text.splitlines())
     assert all(len(line) <= 44 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("provider", ["bedrock", "vertex"])
+def test_jobs_of_the_clouds_have_the_same_monitor(provider: str, story: Story) -> None:
+    tag = "ftwizard-4723369af5814e95b3b5042acff574dc"
+    place = "projects/123456789012/locations/us-central1"
+    fields: dict[str, Any] = {
+        "bedrock": {"job_id": tag, "status": "InProgress",
+                    "model": "amazon.nova-lite-v1:0:300k",
+                    "url": "https://us-east-1.console.aws.amazon.com/bedrock/home#/custom-models"},
+        "vertex": {"job_id": f"{place}/tuningJobs/719", "status": "JOB_STATE_RUNNING",
+                   "model": "gemini-3.5-flash", "predicted_cost": None,
+                   "url": "https://console.cloud.google.com/vertex-ai/tuning/719"},
+    }[provider]  # fmt: skip
+    plan = PLAN.replace("openai", provider).replace(OPENAI_MODEL, str(fields["model"]))
+    story.folder.plan.write_text(plan)
+    record = make_record(provider=provider, checkpoints=(), **fields)
+    remote.write(story.folder, record)
+    if provider == "bedrock":
+        story.train(200)
+    else:  # publishes no loss
+        story.write_event("phase", 20, phase="training", step=0, total=20)
+    with living(story.folder, started=NOW - 800):
+        assert_monitor_frame(provider, (80, 24), watch((80, 24)))
