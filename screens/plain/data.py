@@ -108,15 +108,7 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
         fingerprint = drafts.get_fingerprint(report.path)
     files = msgspec.structs.replace(draft.plan.data.files, train=report.path)
     read = draft.with_check(files, report, fingerprint)
-    if not report_text.converts_first(report):
-        return read if report.usable else None
-    options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
-    if prompter.choose("The target needs another format. What now?", options) == OTHER:
-        return None
-    converted = _convert(prompter, read)
-    if converted is None:
-        return None
-    return _read_new(prompter, read.with_conversion(converted.train), converted)
+    return read if report.usable else None
 
 
 def check_again(prompter: Prompter, draft: Draft) -> Draft:

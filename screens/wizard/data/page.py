@@ -82,14 +82,6 @@ class DataPage(WizardPage):
         ),
         Binding(
             "enter",
-            "form",
-            "convert",
-            key_display="enter",
-            priority=True,
-            tooltip="convert the rows",
-        ),
-        Binding(
-            "enter",
             "decode_all",
             "decode",
             key_display="enter",
@@ -224,7 +216,7 @@ class DataPage(WizardPage):
         if not self.is_mounted:
             return True
         checked = self._draft.checked
-        if action in ("read", "next", "form", "decode_all", "rows", "row"):
+        if action in ("read", "next", "decode_all", "rows", "row"):
             return action == self._enter
         if action in ("cancel", "back"):
             return (action == "cancel") == (self._check is not None)
@@ -253,8 +245,6 @@ class DataPage(WizardPage):
         report = self._draft.checked
         if report is None or not self._is_read:
             return "read"
-        if report_text.converts_first(report):
-            return "form"
         if not report.usable and report_text.lacks_decoding(report):
             return "decode_all"
         return "next" if report.usable else "read"
@@ -283,7 +273,7 @@ class DataPage(WizardPage):
         self._cancel()
         self._fields.rows.focus_input()
 
-    action_read = action_form = action_decode_all = WizardPage.action_next
+    action_read = action_decode_all = WizardPage.action_next
     action_rows = action_row = WizardPage.action_next
 
     def go_next(self) -> None:
@@ -292,8 +282,6 @@ class DataPage(WizardPage):
             self._leave()
         elif self._enter == "read":
             self._read()
-        elif self._enter == "form":
-            self.action_convert()
         elif self._enter == "decode_all":
             self.action_decode()
         else:

@@ -116,11 +116,6 @@ def is_converted_at_upload(report: DataReport) -> bool:
     )
 
 
-def converts_first(report: DataReport) -> bool:
-    """Tell whether every row must be converted for the target first."""
-    return _concerns_all(report, "needs_conversion") and not is_wrong_kind(report)
-
-
 def is_wrong_kind(report: DataReport) -> bool:
     """Tell whether the target cannot train on this kind of rows at all."""
     return _concerns_all(report, "wrong_kind")
@@ -202,8 +197,6 @@ def format_next_step(report: DataReport, pending: str = "") -> Text:
 
 
 def _describe_next_step(report: DataReport) -> str:
-    if converts_first(report):
-        return "Convert the rows: the target needs another format"
     if is_wrong_kind(report):
         return "Name another file: the target does not take this kind of rows"
     if not report.usable and lacks_decoding(report):

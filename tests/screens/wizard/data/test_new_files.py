@@ -197,26 +197,6 @@ def write_questions(path: Path, count: int) -> Path:
     return path
 
 
-def test_enter_converts_rows_in_another_format(rows: Path) -> None:
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read_file(pilot)
-        assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
-        assert "enter convert" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
-        assert "Convert for Google Vertex AI" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
-        await pilot.press("enter")
-        await wait_for_text(pilot, "12 rows")
-        await wait_for_text(pilot, "→ Continue with")
-
-    draft = draft_of(str(write_questions(rows, 12)))
-    on_page(replace(draft, chosen_provider="cloud", chosen_platform="vertex"), (100, 30), play)
-
-
 def test_rows_that_the_upload_converts_are_usable(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read_file(pilot)
