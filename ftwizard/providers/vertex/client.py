@@ -92,7 +92,7 @@ class VertexClient:
     def login(self) -> DefaultLogin:
         """Return the credentials; raise ProviderError (``key``) if there are none."""
         path = self.get_variable(CREDENTIALS_VARIABLE)
-        with self.guard("find the credentials"):
+        with self.guard("find the credentials"), errors.explain_file(path):
             if path:
                 credentials, project = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
                     path, SCOPES, quota_project_id=self.get_variable(QUOTA_VARIABLE) or None

@@ -5,9 +5,10 @@ Google's texts vary, so the kind follows from the status and the reason, not fro
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -176,6 +177,24 @@ def _translate_login(
         "key", f"Google refused the login: {text}.", f"Log in again: {ACCESS.login}",
         code="refused_login",
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def explain_file(path: str) -> Iterator[None]:
+    """Raise ProviderError (``key``) for a file that has no credentials at all."""
+    try:
+        yield
+    except google.auth.exceptions.GoogleAuthError:
+        raise
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        name = make_visible(path, 200) if path else "the login of gcloud"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        raise ProviderError(
+            "key",
+            f"The Google credentials cannot be read from {name}: {reason or 'it has none'}.",
+            f"Log in: {ACCESS.login}, {LOCAL_KEY_HINT}",
+            code="bad_credentials",
+        ) from None
 
 
 def read_answer(error: APIError) -> Answer:

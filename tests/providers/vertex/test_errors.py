@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import google.api_core.exceptions
@@ -223,6 +224,18 @@ def test_an_emulator_without_a_double_is_refused() -> None:
         VertexPlatform({"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"})
     with refused("unreachable", "GOOGLE_VERTEX_BASE_URL", code="address"):
         VertexPlatform({"GOOGLE_VERTEX_BASE_URL": "127.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(None, "directory"), (b"\xff\xfe{", "not a valid json"), (b"[]", "it has none")],
+)
+def test_a_file_that_has_no_credentials(tmp_path: Path, content: bytes | None, word: str) -> None:
+    path = tmp_path / "key.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    platform = VertexPlatform({"GOOGLE_APPLICATION_CREDENTIALS": str(path)})
+    with refused("key", word, "auth application-default login", code="bad_credentials"):
+        platform.find_login()
 
 
 def test_without_credentials(tmp_path: Any) -> None:
