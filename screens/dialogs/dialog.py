@@ -19,10 +19,16 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, layout, palette
+from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.terminal.app import TerminalScreen
 from ftwizard.screens.widgets.keys import QUIT, Key, Keys, list_keys
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import make_visible
+
+MAX_FIX = 3000
+"""Characters of a fix that an error shows: a policy document, with the commands that create it."""
+MIN_COPIED = 200
+"""Characters from which a fix can be copied by a key."""
 
 
 class BaseScreen(TerminalScreen[ScreenResultType]):
@@ -144,18 +150,39 @@ class NoticeDialog(Dialog[None]):
     ]
     BOX = ScrollPane
 
-    def __init__(self, title: Text, details: str) -> None:
-        super().__init__(title, details, keys=[("enter", "close")])
+    def __init__(self, title: Text, details: str, *keys: tuple[str, str]) -> None:
+        super().__init__(title, details, keys=[*keys, ("enter", "close")])
 
 
 class ErrorDialog(NoticeDialog):
-    """Shows an error with its fix until it is closed."""
+    """Shows an error with its fix until it is closed; a long fix, as of several commands, can be copied."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "copy", "copy the fix", show=False),
+    ]
 
     def __init__(self, error: FtwizardError) -> None:
+        self._fix = make_visible(error.hint, MAX_FIX)
         message = make_visible(error.message, 1500)
         super().__init__(
-            Text.assemble(("✗ ", f"bold {palette.BAD}"), message), make_visible(error.hint, 1000)
+            Text.assemble(("✗ ", f"bold {palette.BAD}"), message),
+            self._fix,
+            *([("c", "copy the fix")] if self._can_copy else []),
         )
+
+    @property
+    def _can_copy(self) -> bool:
+        return len(self._fix) >= MIN_COPIED
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "copy":
+            return self._can_copy
+        return super().check_action(action, parameters)
+
+    def action_copy(self) -> None:
+        """Copy the fix, which a box in a narrow window cuts into lines."""
+        clipboard.copy(self.app, self._fix)
+        self.app.notify("Copied, if your terminal allows it. In tmux, prefix ] pastes it.")
 
 
 def show_error(app: App[Any], error: BaseException) -> None:

@@ -19,11 +19,12 @@ from textual.widget import Widget
 
 from ftwizard import screens
 from ftwizard.data.row_edit import RowText
+from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.runs.follower import Follower
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs.page import CostsPage
-from ftwizard.screens.dialogs.dialog import BaseScreen, HelpDialog, NoticeDialog
+from ftwizard.screens.dialogs.dialog import BaseScreen, ErrorDialog, HelpDialog, NoticeDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
 from ftwizard.screens.dialogs.questions import (
     ChooseDialog,
@@ -50,7 +51,7 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
 from tests.helpers.machines import make_machine
 from tests.screens.costs.helpers import TODAY, counted
-from tests.screens.frames import drive, frame, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.monitor.story import Story
 from tests.screens.wizard.data.reports import report
 
@@ -59,6 +60,7 @@ MAX_NOTE, MAX_DESCRIPTION = 61, 45
 DRAFT = Draft(make_machine(extras=("local",))).with_check(
     schema.Files(train="/data/rows.jsonl"), report("/data/rows.jsonl")
 )
+LONG_FIX = f"Create it: aws iam create-role --policy '{'x' * 900}'"
 ROW = RowText(path="/data/rows.jsonl", line=1, text="{}", is_json=True)
 SCREENS: dict[str, Callable[[], BaseScreen[Any]]] = {
     "demo": DemoPage,
@@ -72,6 +74,7 @@ SCREENS: dict[str, Callable[[], BaseScreen[Any]]] = {
     "costs": lambda: CostsPage(counted(), TODAY),
     "editor": lambda: RowEditorPage(ROW, "{}"),
     "notice": lambda: NoticeDialog(Text("Title"), "details"),
+    "error": lambda: ErrorDialog(FtwizardError("It failed.", LONG_FIX)),
     "confirm": lambda: ConfirmDialog("Leave?", "details", "leave", "stay"),
     "destructive": lambda: DestructiveConfirm("Delete?", "details", "delete"),
     "typed": lambda: TypedConfirm("A risk", "hint", "no validation"),
@@ -175,3 +178,15 @@ def test_every_page_has_short_notes_and_every_binding_a_description() -> None:
         assert all(0 < cell_len(note) <= MAX_NOTE for note in screen.NOTES), screen
         for binding in screen.__dict__.get("BINDINGS", ()):
             assert 0 < cell_len(binding.tooltip or binding.description) <= MAX_DESCRIPTION, binding
+
+
+def test_a_long_fix_can_be_copied_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMUX", raising=False)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(ErrorDialog(FtwizardError("It failed.", LONG_FIX)))
+        await wait_for_text(pilot, "c copy the fix enter close")
+        await pilot.press("c")
+        await until(pilot, lambda: pilot.app.clipboard == LONG_FIX)
+
+    drive(FtwizardApp(), (80, 24), play)

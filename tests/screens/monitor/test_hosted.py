@@ -114,15 +114,16 @@ def test_long_ids_can_be_copied_where_there_is_room() -> None:
 def test_jobs_of_the_clouds_have_the_same_monitor(provider: str, story: Story) -> None:
     tag = "ftwizard-4723369af5814e95b3b5042acff574dc"
     place = "projects/123456789012/locations/us-central1"
-    fields: dict[str, Any] = {
+    cases: dict[str, dict[str, Any]] = {
         "bedrock": {"job_id": tag, "status": "InProgress",
                     "model": "amazon.nova-lite-v1:0:300k",
                     "url": "https://us-east-1.console.aws.amazon.com/bedrock/home#/custom-models"},
         "vertex": {"job_id": f"{place}/tuningJobs/719", "status": "JOB_STATE_RUNNING",
                    "model": "gemini-3.5-flash", "predicted_cost": None,
                    "url": "https://console.cloud.google.com/vertex-ai/tuning/719"},
-    }[provider]  # fmt: skip
-    plan = PLAN.replace("openai", provider).replace(OPENAI_MODEL, str(fields["model"]))
+    }  # fmt: skip
+    fields = cases[provider]
+    plan = PLAN.replace("openai", provider).replace(OPENAI_MODEL, fields["model"])
     story.folder.plan.write_text(plan)
     record = make_record(provider=provider, checkpoints=(), **fields)
     remote.write(story.folder, record)
