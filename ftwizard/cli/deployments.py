@@ -346,7 +346,7 @@ def _describe_left(
     folder: JobFolder | None, items: list[BilledItem], deleted: list[str]
 ) -> list[str]:
     """Describe what is still billed that nobody deletes by the way: tuned models, and files in buckets."""
-    kept = [item for item in items if _is_model(item) and _name(item) not in deleted]
+    kept = [item for item in items if deleted and _is_model(item) and _name(item) not in deleted]
     lines = [f"! Still billed: {hosted.describe_billed(item.resource)}" for item in kept]
     names = {item.run for item in items if item.run}
     runs = [folder] if folder else [store.find(name) for name in sorted(names)]

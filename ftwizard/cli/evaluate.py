@@ -203,7 +203,8 @@ def _print_cost(plan: Plan, run: JobFolder, record: RemoteJob, candidates: int) 
 
     saved = read_json(run.evaluations / "test.json", SavedTestSet)
     tests = len(saved.rows) if saved else 0
-    print(f"· {describe_asking(plan, record, tests, candidates)}", file=sys.stderr)
+    trained = len(saved.trained) if saved else 0
+    print(f"· {describe_asking(plan, record, tests, candidates, trained)}", file=sys.stderr)
 
 
 def _list_hosted_models(

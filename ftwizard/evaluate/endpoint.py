@@ -27,6 +27,7 @@ from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.prompts import build_messages
 from ftwizard.evaluate.thinking import OPENING
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
 from ftwizard.text import format_count, format_duration, make_visible
 from ftwizard.train.generate import without_thinking
@@ -412,7 +413,10 @@ class EndpointAnswerer:
 
     def _key_error(self, error: Any) -> FtwizardError:
         if self._is_sdk:
-            return FtwizardError(f"{self._shown} refuses to answer: {describe_error(error)}.", KEPT)
+            reason = describe_error(error)
+            if isinstance(error, self._openai.AuthenticationError) and "Log in again" not in reason:
+                reason += f". Log in again: {_find_login(self.address)}"
+            return FtwizardError(f"{self._shown} refuses to answer: {reason}.", KEPT)
         if self._key:
             name = self.arm.key_variable or "OPENAI_API_KEY"
             return FtwizardError(
@@ -441,6 +445,12 @@ class EndpointAnswerer:
 def is_sdk_address(address: str) -> bool:
     """Return whether the models at an address are asked by an SDK of their platform."""
     return bool(_SDK_ADDRESS.fullmatch(address))
+
+
+def _find_login(address: str) -> str:
+    """Return the command that logs in at the platform of an SDK's address."""
+    scheme = urlsplit(address).scheme
+    return next(platform.login for name, platform in PLATFORMS.items() if name == scheme)
 
 
 def _make_sdk_client(address: str, timeout_s: float) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ftwizard.catalog.hosted_models import find_rate, get_weights
 from ftwizard.graders.grader_file import is_python
@@ -31,6 +32,7 @@ from ftwizard.runs.evaluation_plan import (
 from ftwizard.runs.hosted import get_serving, name_platform
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import format_bytes, format_count, format_duration, make_visible
+from ftwizard.train.dataset import TRAINED_SAMPLE
 
 WIDTH = 80
 _LABEL_WIDTH = 12
@@ -143,25 +145,40 @@ def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
         )
         return f"none at {name}, which does not serve this tuned model by itself{kept}"
     rate = find_rate(report.provider, report.model)
-    prompts, total = _count_prompts(plan, report.test_rows, rate)
+    rows = _EvaluatedRows(report.test_rows, min(report.train.rows, TRAINED_SAMPLE))
+    prompts, total = _count_prompts(plan, rows, rate)
     cost = predict_evaluation_cost(plan, report, total)
     price = f", {format_price(cost)}" if cost else ""
     own = "; your own sets as well" if plan.evaluate.sets else ""
-    pace = f". {_describe_pace(plan, report.test_rows, rate)}" if rate else ""
+    pace = f". {_describe_pace(plan, rows, rate)}" if rate else ""
     does = (
         "deploys the model, free while idle, and gets" if serving == "free_deployment" else "gets"
     )
     return f"afterwards, {name} {does} the {prompts}, to answer with both models{price}{own}{pace}"
 
 
-def describe_asking(plan: Plan, record: RemoteJob, test_rows: int, candidates: int) -> str:
-    """Describe what an evaluation of a job that has ended asks its platform, and what that costs."""
+class _EvaluatedRows(NamedTuple):
+    """Rows whose prompts are asked."""
+
+    test: int
+    train: int
+    """A sample of those trained on."""
+
+
+def describe_asking(
+    plan: Plan, record: RemoteJob, test_rows: int, candidates: int, train_rows: int = 0
+) -> str:
+    """Describe what an evaluation of a job that has ended asks its platform, and what that costs.
+
+    ``train_rows``: rows trained on whose prompts are asked as well.
+    """
+    rows = _EvaluatedRows(test_rows, train_rows)
     rate = _find_rate(record)
-    prompts, total = _count_prompts(plan, test_rows, rate / candidates if rate else None)
+    prompts, total = _count_prompts(plan, rows, rate / candidates if rate else None)
     cost = predict_asking_cost(plan, record, total, candidates)
     price = f": {format_price(cost)}" if cost else ", at a price that is unknown"
     own = "; your own sets as well" if plan.evaluate.sets else ""
-    pace = f" {_describe_pace(plan, test_rows, rate, candidates)}" if rate else ""
+    pace = f" {_describe_pace(plan, rows, rate, candidates)}" if rate else ""
     models = format_count(candidates, "tuned model")
     return (
         f"{name_platform(record.provider)} bills the tokens of what is not answered yet: {prompts}, by the "
@@ -174,30 +191,32 @@ def _find_rate(record: RemoteJob) -> float | None:
     return rate or find_rate(record.provider, record.model)
 
 
-def _describe_pace(plan: Plan, test_rows: int, rate: float, candidates: int = 1) -> str:
+def _describe_pace(plan: Plan, rows: _EvaluatedRows, rate: float, candidates: int = 1) -> str:
     """Describe how long tuned models take that answer only a few requests a minute."""
-    _, total = _count_prompts(plan, test_rows, rate / candidates)
+    _, total = _count_prompts(plan, rows, rate / candidates)
     duration = format_duration(60 * total * candidates / rate)
     text = f"A tuned model answers {describe_rate(rate)} there: up to {duration}."
-    if total == _count_prompts(plan, test_rows, None)[1]:
+    if total == _count_prompts(plan, rows, None)[1]:
         return text
     return f"{text} So it gets fewer prompts, which show less. For more, set evaluate.max_items."
 
 
-def _count_prompts(plan: Plan, test_rows: int, rate: float | None) -> tuple[str, int]:
+def _count_prompts(plan: Plan, rows: _EvaluatedRows, rate: float | None) -> tuple[str, int]:
     """Return the prompts of an evaluation in words, and how many they are.
 
     ``rate``: requests that the tuned model answers in a minute; None where they are not counted.
     """
     sets = [name for name in PACKAGED_SETS if getattr(plan.evaluate, name)]
-    sizes = [test_rows, *map(count_packaged, sets)]
+    sizes = [*rows, *map(count_packaged, sets)]
     limit = plan.evaluate.max_items or fit_items(sizes, MAX_ITEMS_ENDPOINT, rate)
-    items = min(test_rows, limit)
+    trained = min(rows.train, limit)
     total = sum(min(size, limit) for size in sizes)
-    prompts = f"prompts of {format_count(items, 'test row')}"
+    parts = [format_count(min(rows.test, limit), "test row")]
+    if trained:
+        parts.append(format_count(trained, "training row"))
     if sets:
-        prompts += f" and of the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}"
-    return prompts, total
+        parts.append(f"the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}")
+    return f"prompts of {' and of '.join(parts)}", total
 
 
 def _describe_part(part: UploadPart) -> str:

@@ -87,7 +87,10 @@ def test_rows_bytes_host_and_cost_are_named() -> None:
 
 def test_the_prompts_of_an_evaluation_leave_too() -> None:
     text = describe(make("openai", test_rows=100))
-    assert "OpenAI gets the prompts of 100 test rows and of the general and safety sets" in text
+    assert (
+        "OpenAI gets the prompts of 100 test rows and of 24 training rows and of the general and safety sets"
+        in text
+    )
     assert "to answer with both models, $" in text
     assert "stays here" not in text
 
@@ -159,6 +162,7 @@ def test_a_slow_model_is_asked_for_half_an_hour_unless_the_plan_wants_more() -> 
     settings = msgspec.structs.replace(plan.evaluate, max_items=100)
     text = describe_asking(msgspec.structs.replace(plan, evaluate=settings), record, 100, 1)
     assert "100 test rows" in text and "1 h" in text and "fewer" not in text
+    assert "of 5 training rows" in describe_asking(plan, record, 20, 1, 5)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import endpoint, thinking
+from ftwizard.evaluate import endpoint, runner, thinking
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.hosted_chat import HostedModels
@@ -244,6 +247,89 @@ def test_revoked_credentials_say_how_to_log_in(vertex: GeminiEndpoint) -> None:
     vertex.is_revoked = True
     with pytest.raises(FtwizardError, match="gcloud auth application-default login"):
         ask(VERTEX, TUNED, make_items(1))
+
+
+def count_asked(requests: list[dict[str, Any]]) -> dict[str, int]:
+    """Return how often each question was asked."""
+    texts = (json.dumps(request.get("messages") or request["contents"]) for request in requests)
+    return Counter(re.findall(r"question (\d+)", " ".join(texts)))
+
+
+FAULTS: dict[str, tuple[ConverseReply, GeminiReply]] = {
+    "0": (refuse(429, "ThrottlingException"), refuse_gemini(429, "RESOURCE_EXHAUSTED", "Slow.")),
+    "1": (refuse(503, "ServiceUnavailableException"), refuse_gemini(503, "UNAVAILABLE", "Down.")),
+    "2": (refuse(429, "ModelNotReadyException"), refuse_gemini(500, "INTERNAL", "Sorry.")),
+    "3": (ConverseReply("x", stop="guardrail_intervened"), GeminiReply(finish="SAFETY")),
+    "4": (ConverseReply(content=[]), GeminiReply()),
+    "5": (ConverseReply("ha", stop="max_tokens"), GeminiReply("ha", finish="MAX_TOKENS")),
+    "6": (
+        refuse(400, "ValidationException", "Bad."),
+        refuse_gemini(400, "INVALID_ARGUMENT", "Bad."),
+    ),
+}
+"""What the first request of a question gets, at Bedrock and at Vertex AI."""
+PASSING = ("0", "1", "2")
+"""Questions whose fault passes, so that they are asked once more."""
+
+
+@pytest.mark.parametrize("is_vertex", [False, True])
+def test_each_item_counts_once_whatever_goes_wrong(
+    bedrock: ConverseEndpoint, vertex: GeminiEndpoint, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, is_vertex: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    struck: set[str] = set()
+
+    def strike(body: dict[str, Any]) -> Any:
+        (number,) = count_asked([body])
+        if number in FAULTS and number not in struck:
+            struck.add(number)
+            return FAULTS[number][is_vertex]
+        return echo_gemini(body) if is_vertex else echo_converse(body)
+
+    server: Any = vertex if is_vertex else bedrock
+    server.reply = strike
+    address, name = (VERTEX, TUNED) if is_vertex else (BEDROCK, ARN)
+    arm = Arm(name="tuned", model=address, served_name=name)
+    answers = {
+        each.item: each for each in runner.answer_all([arm], make_items(9), tmp_path)["tuned"]
+    }
+    asked = {str(n): 2 if str(n) in PASSING else 1 for n in range(9)}
+    assert len(answers) == 9 and count_asked(server.requests) == asked
+    assert answers["i2"].text == "re question 2"
+    withheld, empty, cut, refused = (answers[f"i{n}"] for n in range(3, 7))
+    assert withheld.score and "content filter" in withheld.score.note and withheld.text == ""
+    assert empty.score is None and empty.text == ""
+    assert cut.text == "ha" and not cut.ended
+    assert refused.score and "Bad" in refused.score.note
+    server.requests.clear()
+    runner.answer_all([arm], make_items(9), tmp_path)
+    assert set(count_asked(server.requests)) == {"3", "6"}, "only what has no answer is asked again"
+
+
+@pytest.mark.parametrize("is_vertex", [False, True])
+def test_an_evaluation_continues_after_a_login_that_expired(
+    bedrock: ConverseEndpoint, vertex: GeminiEndpoint, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, is_vertex: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(endpoint, "START_CONCURRENCY", 1)
+    monkeypatch.setattr(endpoint, "MAX_CONCURRENCY", 1)
+    server: Any = vertex if is_vertex else bedrock
+    works = echo_gemini if is_vertex else echo_converse
+    expired: tuple[Any, Any] = (
+        refuse(403, "ExpiredTokenException", "The token expired."),
+        refuse_gemini(401, "UNAUTHENTICATED", "The token expired."),
+    )
+    server.reply = lambda body: works(body) if len(server.requests) <= 3 else expired[is_vertex]
+    address, name = (VERTEX, TUNED) if is_vertex else (BEDROCK, ARN)
+    arm = Arm(name="tuned", model=address, served_name=name)
+    with pytest.raises(FtwizardError, match=r"Log in again: (aws|gcloud)") as error:
+        runner.answer_all([arm], make_items(6), tmp_path)
+    assert "answers so far are kept" in error.value.hint
+    assert len(server.requests) == 4
+    server.reply = works
+    assert len(runner.answer_all([arm], make_items(6), tmp_path)["tuned"]) == 6
+    assert count_asked(server.requests) == {"0": 1, "1": 1, "2": 1, "3": 2, "4": 1, "5": 1}
 
 
 def test_a_stop_does_not_wait_for_the_platform(bedrock: ConverseEndpoint) -> None:
