@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.hosted_platforms import PLATFORMS
 
-RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets")
+RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader")
 """Values of ``plan.RiskName``, without importing it to parse."""
 HOSTED = tuple(PLATFORMS)
 GRADER_ACTIONS = ("new", "try", "lambda")

@@ -16,7 +16,7 @@ from ftwizard.data.hub import datasets
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.errors import FAILED, USAGE, FtwizardError
 from ftwizard.graders import handler, template, trial
-from ftwizard.graders.grader_file import REFERENCE, GraderFile, read_grader
+from ftwizard.graders.grader_file import REFERENCE, GraderFile, read_grader, require_own_name
 from ftwizard.graders.handler import LambdaFunction
 from ftwizard.graders.process import TIME_LIMIT_S, Grade
 from ftwizard.graders.trial import Trial
@@ -81,6 +81,7 @@ def _refuse_options(arguments: argparse.Namespace) -> None:
 
 
 def _write_new(arguments: argparse.Namespace, path: Path) -> int:
+    require_own_name(path)
     made = NewGrader(
         path=str(path), kind=arguments.kind or template.KINDS[0], field=arguments.field or REFERENCE
     )

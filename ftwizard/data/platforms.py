@@ -91,6 +91,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     """Part types accepted besides text and images: ``video``, ``audio``, …"""
     max_tokens: int | None = None
     """Maximum tokens per row."""
+    needed_fields: tuple[str, ...] = ()
+    """Fields that each row has next to its messages."""
     reserved: tuple[str, ...] = ()
     """Texts that no row may contain."""
     severities: dict[str, Severity | Literal["off"]] = {}
@@ -104,6 +106,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
         """Return the severity of a finding for this target, or None if it does not matter."""
         severity = self.severities.get(code) or severities()[code]
         return None if severity == "off" else severity
+
+
+def describe_move(target: Target) -> str:
+    """Return how the answers of conversations become fields for a grader."""
+    return (
+        "make prompts of the conversations, with the answers as references: ftwizard convert DATA"
+        f" --target {target.name} --answer-field reference_answer --out FILE"
+    )
 
 
 @functools.cache

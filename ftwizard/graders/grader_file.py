@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftwizard import strict_yaml
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_bytes, make_visible
 
 MAX_SOURCE_BYTES = 256_000
@@ -53,6 +53,16 @@ class GraderFile(msgspec.Struct, frozen=True, kw_only=True):
 def is_python(name: object) -> bool:
     """Return whether a setting names a file of Python."""
     return isinstance(name, str) and name.endswith(".py")
+
+
+def require_own_name(path: Path) -> None:
+    """Raise FtwizardError for the name of a module of Python, which the file would hide in Lambda."""
+    if path.stem in sys.stdlib_module_names:
+        raise FtwizardError(
+            f"{make_visible(path.name, 100)} has the name of a module of Python, which it would hide.",
+            f"Choose another name, such as {path.stem}_grader.py.",
+            USAGE,
+        )
 
 
 def read_grader(path: Path) -> GraderFile:

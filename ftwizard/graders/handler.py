@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.graders.grader_file import GraderFile
+from ftwizard.graders.grader_file import GraderFile, require_own_name
 from ftwizard.text import make_visible
 
 MODULE = "lambda_function"
@@ -113,6 +113,7 @@ def write_handler(grader: GraderFile) -> str:
             "Rename it: up to 40 letters, digits, - and _, then .py.",
             USAGE,
         )
+    require_own_name(Path(grader.path))
     return _HANDLER.replace("@FILE@", f"{name}.py").replace("@NAME@", name)
 
 

@@ -56,6 +56,25 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
     wrong_grade: Grade
 
 
+def make_rows(
+    items: Sequence[GradedItem], right: Sequence[Grade], wrong: Sequence[Grade]
+) -> list[TrialRow]:
+    """Return the scores of a trial elsewhere; its wrong answers were those of ``pick_wrongs``."""
+    answers = pick_wrongs(items)
+    return [
+        TrialRow(
+            line=item.line, right=item.reference, right_grade=grade, wrong=answer, wrong_grade=other
+        )
+        for item, answer, grade, other in zip(items, answers, right, wrong, strict=False)
+    ]  # fmt: skip
+
+
+def pick_wrongs(items: Sequence[GradedItem]) -> list[str]:
+    """Return a wrong answer for each row."""
+    references = [item.reference for item in items]
+    return [pick_wrong(reference, references) for reference in references]
+
+
 class TrialFinding(msgspec.Struct, frozen=True, kw_only=True):
     """What the scores say of the grader."""
 
@@ -76,6 +95,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[TrialFinding, ...]
     printed: str = ""
     """What the grader printed."""
+
+    def describe(self) -> str:
+        """Describe the scores: ``10 rows tried: right answers scored 1, wrong ones 0``."""
+        return describe_scores(self.rows)
 
 
 def read_items(
@@ -107,7 +130,8 @@ def read_items(
         where = f"the field {make_visible(field, 60)}" if field else "a field with the right answer"
         raise FtwizardError(
             f"No row of {make_visible(str(path), 200)} has {where}.",
-            f'Add it next to the messages, such as "{REFERENCE}": "42".',
+            f'Add it next to the messages, such as "{REFERENCE}": "42". Rows of other columns:'
+            " --columns prompt=COLUMN,completion=COLUMN",
             CANNOT_TELL,
         )
     return items
@@ -221,6 +245,23 @@ def _find_failures(grader: GraderFile, rows: Sequence[TrialRow]) -> list[TrialFi
             )
         )
     return findings
+
+
+def describe_scores(rows: Sequence[TrialRow]) -> str:
+    """Describe what right and wrong answers scored."""
+    right = _format_range(row.right_grade for row in rows)
+    wrong = _format_range(row.wrong_grade for row in rows)
+    return (
+        f"{format_count(len(rows), 'row')} tried: right answers scored {right}, wrong ones {wrong}"
+    )
+
+
+def _format_range(grades: Iterable[Grade]) -> str:
+    scores = [grade.score for grade in grades if grade.score is not None]
+    if not scores:
+        return "nothing"
+    low, high = min(scores), max(scores)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def judge_scores(rows: Sequence[TrialRow]) -> list[TrialFinding]:

@@ -35,7 +35,8 @@ def check_plan(plan: Plan, deferred: Container[RiskName] = ()) -> None:
     """
     for error in find_problems(plan):
         raise error
-    if not plan.has_validation and "no-validation" not in deferred:
+    needs_validation = plan.takes_validation and "no-validation" not in deferred
+    if needs_validation and not plan.has_validation:
         _require_allowed(
             plan,
             "no-validation",

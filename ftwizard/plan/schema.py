@@ -12,7 +12,7 @@ from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 from ftwizard.hosted_platforms import HostedProvider
 
-RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets"]
+RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader"]
 Provider = Literal["local", HostedProvider]
 Auto = Literal["auto"]
 HostedMethod = Literal["supervised", "dpo", "reinforcement"]
@@ -600,13 +600,23 @@ class Plan(Part, frozen=True, kw_only=True):
         return get_target(self.provider, method, self.model.name)
 
     @property
+    def takes_validation(self) -> bool:
+        """Return whether training uses validation data."""
+        return self.provider == "local" or self.platform_settings.TAKES_VALIDATION
+
+    @property
     def has_validation(self) -> bool:
         """Return whether there is validation data."""
         return bool(self.data.files.validation or self.validation_share)
 
     @property
     def validation_share(self) -> float:
-        """Return the share of the training file that is set aside for validation."""
+        """Return the share of the training file that is set aside for validation.
+
+        None is where validation rows are not used: the rows are trained on.
+        """
+        if not self.takes_validation:
+            return 0.0
         return _default_share(self.data.split.validation, self.data.files.validation)
 
     @property

@@ -223,10 +223,18 @@ class Platform(Protocol):
         """
         ...
 
+    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+        """Try the plan's grader on a few rows of an upload file as far as nothing leaves the machine.
+
+        Return what it did, and cautions; nothing without a grader. Raises as ``try_grader`` does.
+        """
+        return "", []
+
     def try_grader(self, plan: Plan, path: Path) -> list[str]:
         """Let the plan's grader grade a few rows of an upload file, which leave the machine.
 
-        Return cautions; none without a grader. Raises ProviderError if it can grade none of the rows.
+        Return cautions; none without a grader. Raises ProviderError if it fails, and FtwizardError
+        (``DECLINED``) if it does not tell right from wrong, unless the plan allows that.
         """
         return []
 

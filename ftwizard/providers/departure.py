@@ -55,18 +55,18 @@ stopping a customization job."""
 
 
 def describe_departure(
-    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform
+    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform, trial: str = ""
 ) -> list[str]:
     """Return the lines to show before the confirmation: what leaves, where to, and what it costs.
 
-    No line is wider than ``WIDTH``.
+    ``trial``: what the plan's grader did and will do. No line is wider than ``WIDTH``.
     """
     host = report.host or platform.endpoint
     lines = textwrap.wrap(
         f"To {platform.name} ({make_visible(host, 60)}), to tune {make_visible(report.model, 60)}:",
         WIDTH, break_on_hyphens=False,
     )  # fmt: skip
-    for label, text in _list_facts(plan, report, cost, platform):
+    for label, text in _list_facts(plan, report, cost, platform, trial):
         lines += _format_fact(label, text)
     return lines
 
@@ -80,7 +80,7 @@ def _format_fact(label: str, text: str) -> list[str]:
 
 
 def _list_facts(
-    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform
+    plan: Plan, report: UploadReport, cost: Figure | None, platform: Platform, trial: str
 ) -> Iterator[tuple[str, str]]:
     """Yield the label and the text of each fact."""
     name, provider = platform.name, report.provider
@@ -92,6 +92,8 @@ def _list_facts(
     yield "training", _describe_part(report.train)
     if report.validation:
         yield "validation", _describe_part(report.validation)
+    if trial:
+        yield "grader", trial
     if plan.finish.compare:
         yield "evaluation", _describe_evaluation(plan, report, name)
     elif report.test_rows:

@@ -18,6 +18,7 @@ from ftwizard.data.format_names import TargetName
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
+from ftwizard.providers.grader_trial import describe_function_trial
 from ftwizard.providers.openai import models
 from ftwizard.providers.openai.files import MAX_UPLOAD_BYTES
 from ftwizard.providers.openai.platform import OpenAIPlatform
@@ -87,8 +88,13 @@ class MantlePlatform(OpenAIPlatform):
         if not grader:
             return []
         return self._ask_lambda(
-            lambda client, functions: functions.try_function(client, grader, self.region, path)
+            lambda client, functions: functions.try_function(
+                client, plan, grader, self.region, path
+            )
         )
+
+    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+        return (describe_function_trial(plan.mantle.grader) if plan.mantle.grader else "", [])
 
     def _ask_lambda(self, ask: Callable[[Any, Any], list[str]]) -> list[str]:
         """Return the cautions of ``ask``, which gets a client of AWS and the module of its functions.
@@ -135,6 +141,8 @@ class MantlePlatform(OpenAIPlatform):
 
 def _describe_validation(plan: Plan) -> list[str]:
     """Return a caution where the plan has validation rows, which the API does not take."""
-    if not plan.has_validation:
-        return []
-    return ["Bedrock takes no validation rows for open weights: they stay here, unused."]
+    if plan.data.files.validation:
+        return ["Bedrock takes no validation rows for open weights: the file stays here, unused."]
+    if plan.data.split.validation:
+        return ["Bedrock takes no validation rows for open weights: the model trains on them."]
+    return []

@@ -82,6 +82,13 @@ def test_a_name_that_lambda_cannot_import_is_refused(tmp_path: Path, name: str) 
     assert "Rename it" in failure.value.hint
 
 
+def test_a_name_that_hides_a_module_of_python_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "numbers.py").write_text(GRADER)
+    with pytest.raises(FtwizardError, match="it would hide") as failure:
+        write_handler(read_grader(tmp_path / "numbers.py"))
+    assert "numbers_grader.py" in failure.value.hint
+
+
 def test_the_commands_name_both_files_and_the_timeout(tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     folder.mkdir()

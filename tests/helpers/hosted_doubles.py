@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, get_args
@@ -17,6 +18,12 @@ Trouble = Literal[
 ]
 """``error``: 500 and nothing is done; ``error_after``: it is done, then 500."""
 PLATFORMS: tuple[HostedProvider, ...] = get_args(HostedProvider)
+NO_CREDENTIALS = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ""),
+    **dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull),
+}
+"""Let boto3 find no credentials, and ask no metadata service for them."""
 _OPENAI = {
     "find file": "GET /files",
     "upload": "POST /files",
@@ -158,6 +165,8 @@ class OpenAIDouble:
             self.settings = {"grader": "arn:aws:lambda:us-west-2:123456789012:function:score"}
             self.calls = tuple(call for call in self.calls if call != "results")
         self.environment, self.key = service.environment, service.key
+        if service.is_mantle:
+            self.environment |= NO_CREDENTIALS
         self.control: Control = service.control
 
     def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from ftwizard.errors import FtwizardError
 from ftwizard.graders.grader_file import read_grader
 from ftwizard.graders.handler import write_handler
 from ftwizard.graders.template import write_template
-from ftwizard.plan.schema import Data, Files, Mantle, Model, Plan
+from ftwizard.plan.checks import check_plan
+from ftwizard.plan.schema import Data, Files, Mantle, Model, Plan, Split
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.mantle import MantlePlatform
 from ftwizard.providers.openai.events import convert_metrics
@@ -48,10 +50,9 @@ def test_a_job_from_its_check_to_its_model(mantle_service: RunningService, tmp_p
     plan = make_plan(mantle_service, n_epochs=2, batch_size=10)
     assert "openai.gpt-oss-20b" in [model.id for model in platform.list_models()]
     cautions = platform.check_plan(plan)
-    assert "grader was not tried" in cautions[-2]
-    assert "no validation rows" in cautions[-1]
+    assert "grader was not tried" in cautions[-1]
     remote = upload_all(platform, mantle_service, tmp_path, plan)
-    assert platform.try_grader(plan, tmp_path / "train.jsonl") == cautions[-2:-1]
+    assert platform.try_grader(plan, tmp_path / "train.jsonl") == cautions[-1:]
     assert platform.find_job(remote) is None
 
     job = platform.create_job(platform.build_request(plan, remote))
@@ -73,6 +74,22 @@ def test_a_job_from_its_check_to_its_model(mantle_service: RunningService, tmp_p
     platform.cancel_job(job.id)  # it has ended
     for file in remote.files.values():
         platform.delete_file(file.id or "")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (Data(files=Files(train="t.jsonl", validation="v.jsonl")), "the file stays here"),
+        (Data(files=Files(train="t.jsonl"), split=Split(validation=0.2)), "trains on them"),
+    ],
+)
+def test_validation_rows_are_not_set_aside(
+    mantle_service: RunningService, data: Data, words: str
+) -> None:
+    plan = msgspec.structs.replace(make_plan(mantle_service), data=data)
+    assert plan.validation_share == 0
+    check_plan(plan)
+    assert words in connect(mantle_service).check_plan(plan)[-1]
 
 
 def test_a_job_is_cancelled_and_never_paused(
@@ -228,11 +245,11 @@ def test_the_function_of_the_template_is_looked_up_and_tried(
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("return 1", "could not tell them apart"),
-        ("return 0", "reward 0"),
+        ("return 1", "All answers scored 1"),
+        ("return 0", "All 10 right answers scored 0"),
     ],
 )
-def test_a_function_that_tells_nothing_apart_is_a_caution(
+def test_a_function_that_tells_nothing_apart_is_refused(
     mantle_service: RunningService,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -245,8 +262,9 @@ def test_a_function_that_tells_nothing_apart_is_a_caution(
     with serve_function(monkeypatch, path, timeout_s=3) as environment:
         platform = connect_with(mantle_service, environment)
         assert any("--timeout 300" in text for text in platform.check_plan(plan))
-        [caution] = platform.try_grader(plan, tmp_path / "train.jsonl")
-    assert says in caution
+        assert "the function exact grades 10 rows" in platform.try_grader_here(plan, path)[0]
+        with pytest.raises(FtwizardError, match=says):
+            platform.try_grader(plan, tmp_path / "train.jsonl")
 
 
 def test_a_function_that_fails_or_does_not_exist_refuses_the_job(

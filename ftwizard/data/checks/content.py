@@ -55,6 +55,8 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
             yield from _check_weights(example, turns, answers, target)
     if example.extra:
         yield from _check_columns(example.extra, target)
+    if target.needed_fields and example.kind == "prompt":
+        yield from _check_needed(example, target)
     if target.reserved:
         yield from _check_reserved(example, target)
 
@@ -200,6 +202,17 @@ def _check_columns(extra: dict[str, Any], target: Target) -> Iterator[RowFinding
             f"the row has fields that {target.words} does not support: {names}",
             "remove them before the upload (ftwizard convert does)",
         )
+
+
+def _check_needed(example: Example, target: Target) -> Iterator[RowFinding]:
+    for name in target.needed_fields:
+        value = example.extra.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            yield RowFinding(
+                "missing_reference",
+                f"the row has no {name}, which {target.words} needs",
+                f"add the right answer next to the messages, as {name}",
+            )
 
 
 def _check_reserved(example: Example, target: Target) -> Iterator[RowFinding]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ftwizard.data.checks.turns import RESULTS, SYSTEM
 from ftwizard.data.example import KIND_NAMES, Example, Message, RowKind
 from ftwizard.data.findings import RowFinding
-from ftwizard.data.platforms import Target, all_targets
+from ftwizard.data.platforms import Target, all_targets, describe_move
 from ftwizard.text import format_count
 
 Roles = tuple[str, ...]
@@ -28,7 +28,9 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         yield RowFinding(
             f"wrong_kind.{example.kind}",
             f"the row is {KIND_NAMES[example.kind]}; {target.words} needs {accepted}",
-            _suggest_target(example.kind),
+            describe_move(target)
+            if example.kind == "chat" and target.method == "rft"
+            else _suggest_target(example.kind),
         )
         return
     if example.kind not in _CONVERSATIONAL_KINDS:

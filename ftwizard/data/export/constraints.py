@@ -18,7 +18,7 @@ from ftwizard.data.export.messages import (
 )
 from ftwizard.data.export.tool_calls import normalize_tools
 from ftwizard.data.format_names import Format
-from ftwizard.data.platforms import Target
+from ftwizard.data.platforms import Target, describe_move
 from ftwizard.data.privacy.quote import quote
 
 _ANSWERS_ONLY = "to train on the {} answers only, write rows of prompt and completion"
@@ -68,7 +68,9 @@ def require_kind(example: Example, target: Target) -> None:
         raise RowProblem(
             "wrong_kind",
             f"it is {KIND_NAMES[example.kind]}, but {target.words} takes {wanted}",
-            _FIXES[example.kind].format(missing=_MISSING[target.kinds[0]]),
+            describe_move(target)
+            if example.kind == "chat" and target.method == "rft"
+            else _FIXES[example.kind].format(missing=_MISSING[target.kinds[0]]),
         )
 
 

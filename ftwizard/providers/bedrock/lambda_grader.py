@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftwizard.graders.grader_file import find_reference
-from ftwizard.graders.trial import TRIAL_ROWS, pick_wrong
+from ftwizard.graders.grader_file import REFERENCE
+from ftwizard.graders.process import Grade
+from ftwizard.graders.trial import TRIAL_ROWS, GradedItem, make_rows, pick_wrongs
+from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock.client import TIMEOUT_S, BedrockClient
 from ftwizard.providers.fields import read_number
-from ftwizard.providers.openai.graders import GraderTrial, read_first_rows
+from ftwizard.providers.grader_trial import judge_rows, read_items
 from ftwizard.text import format_count, format_duration, make_visible
 
 MIN_TIMEOUT_S = 60
@@ -74,31 +76,17 @@ def _check_settings(answer: Mapping[str, Any], name: str) -> list[str]:
 
 
 def try_function(
-    client: BedrockClient, arn: str, region: str, path: Path, count: int = TRIAL_ROWS
+    client: BedrockClient, plan: Plan, arn: str, region: str, path: Path, count: int = TRIAL_ROWS
 ) -> list[str]:
     """Let a function grade the first rows of an upload file, which leave the machine; return cautions.
 
     Each row is graded with its reference as the answer, then with a wrong one. Raises ProviderError
-    if it can grade none.
+    if it fails, and as ``judge`` does.
     """
-    rows = read_first_rows(path, count)
-    references = [find_reference(row, []) for row in rows]
-    right = [make_sample(row, number, references[number]) for number, row in enumerate(rows)]
-    wrong = [
-        make_sample(row, number, pick_wrong(references[number], references))
-        for number, row in enumerate(rows)
-    ]
-    trial = _grade(client, arn, region, right)
-    cautions = trial.describe()
-    if not trial.rewards or not any(trial.rewards):
-        return cautions
-    compared = _grade(client, arn, region, wrong)
-    if compared.rewards and _get_mean(compared) >= _get_mean(trial):
-        cautions.append(
-            "The grader gave a wrong answer as much as the references of"
-            f" {format_count(len(rows), 'row')}: training could not tell them apart."
-        )
-    return cautions
+    items = read_items(path, [REFERENCE], count)
+    right = _grade(client, arn, region, items, [item.reference for item in items])
+    wrong = _grade(client, arn, region, items, pick_wrongs(items))
+    return judge_rows(plan, make_rows(items, right, wrong)).cautions
 
 
 def make_sample(row: Mapping[str, Any], number: int, answer: str) -> Sample:
@@ -111,8 +99,21 @@ def make_sample(row: Mapping[str, Any], number: int, answer: str) -> Sample:
     return {**more, "id": str(number), "messages": messages, "metadata": more}
 
 
-def _grade(client: BedrockClient, arn: str, region: str, samples: Sequence[Sample]) -> GraderTrial:
-    """Let a function grade samples; raise ProviderError if it answers with nothing that is a score."""
+def _grade(
+    client: BedrockClient,
+    arn: str,
+    region: str,
+    items: Sequence[GradedItem],
+    answers: Sequence[str],
+) -> list[Grade]:
+    """Let a function grade an answer to each row, of the first rows if all do not fit.
+
+    Raises ProviderError if it answers with something that is not a score.
+    """
+    samples = [
+        make_sample(item.item, number, answer)
+        for number, (item, answer) in enumerate(zip(items, answers, strict=True))
+    ]
     payload = json.dumps(samples, ensure_ascii=False).encode("utf-8", "replace")
     while len(payload) > MAX_BYTES and len(samples) > 1:
         samples = samples[: len(samples) // 2]
@@ -142,7 +143,7 @@ def _grade(client: BedrockClient, arn: str, region: str, samples: Sequence[Sampl
             " ftwizard grader lambda FILE writes such a function.",
             code="grader_answer",
         )
-    return GraderTrial(rows=len(samples), rewards=tuple(rewards))
+    return [Grade(score=reward) for reward in rewards]
 
 
 def _explain_error(client: BedrockClient, value: Any) -> ProviderError:
@@ -177,7 +178,3 @@ def read_scores(value: Any, samples: Sequence[Sample]) -> tuple[list[float], str
             return [], "an aggregate_reward_score that is not a number"
         scores.append(float(score))
     return scores, ""
-
-
-def _get_mean(trial: GraderTrial) -> float:
-    return sum(trial.rewards) / len(trial.rewards)

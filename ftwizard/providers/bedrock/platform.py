@@ -22,6 +22,7 @@ from ftwizard.providers.bedrock.request import (
     get_folder,
 )
 from ftwizard.providers.fields import describe_clock
+from ftwizard.providers.grader_trial import describe_function_trial
 from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob
 
 _STORAGE_CAUTION = "The tuned model is billed by the month until you delete it: ftwizard teardown --provider bedrock"
@@ -149,7 +150,11 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
         grader = self._get_grader(plan)
         if not grader:
             return []
-        return lambda_grader.try_function(self, grader, self.get_region(plan), path)
+        return lambda_grader.try_function(self, plan, grader, self.get_region(plan), path)
+
+    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+        grader = self._get_grader(plan)
+        return (describe_function_trial(grader) if grader else "", [])
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         region = self.get_region(plan)

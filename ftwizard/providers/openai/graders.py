@@ -4,61 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ftwizard import strict_yaml
 from ftwizard.errors import FtwizardError
 from ftwizard.graders.grader_file import (
-    find_reference,
     is_python,
     parse_grader,
     read_grader,
 )
-from ftwizard.graders.trial import TRIAL_ROWS, GradedItem, Trial, try_grader
+from ftwizard.graders.process import Grade
+from ftwizard.graders.trial import TRIAL_ROWS, GradedItem, make_rows, pick_wrongs, try_grader
 from ftwizard.hosted_platforms import HostedProvider
-from ftwizard.plan.schema import OpenAI
+from ftwizard.plan.schema import OpenAI, Plan
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.fields import read_number
+from ftwizard.providers.grader_trial import TriedGrader, judge, judge_rows, read_items
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.jobs import dump_fields
 from ftwizard.text import format_count, make_visible
 
 _REFERENCE = re.compile(r"\{\{\s*item\.([A-Za-z_]\w*)")
-
-
-class GraderTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """What a grader made of a few rows, each with its own reference as the answer."""
-
-    rows: int
-    rewards: tuple[float, ...] = ()
-    errors: tuple[str, ...] = ()
-    """What the platform said of the rows that it could not grade, each once."""
-    failed: int = 0
-    """Rows that it could not grade."""
-
-    def describe(self) -> list[str]:
-        """Return cautions; none if all rows were graded and their rewards differ from 0."""
-        cautions = []
-        if self.failed:
-            rows = format_count(self.rows, "row")
-            cautions.append(
-                f"The grader failed on {self.failed} of {rows}: {'; '.join(self.errors)}."
-            )
-        if self.rewards and not any(self.rewards):
-            count = format_count(len(self.rewards), "answer")
-            cautions.append(
-                f"The grader gave {count} the reward 0, although each was the reference of its row."
-                " Check which field of the rows it reads."
-            )
-        return cautions
 
 
 def get_grader(settings: OpenAI, provider: HostedProvider) -> dict[str, Any]:
@@ -122,14 +92,6 @@ def _iterate_references(value: object) -> Iterator[str]:
             yield from _iterate_references(part)
 
 
-def read_first_rows(path: Path, count: int = TRIAL_ROWS) -> list[dict[str, Any]]:
-    """Return the first rows of an upload file (JSON Lines, with or without a byte-order mark)."""
-    with path.open(encoding="utf-8-sig") as file:
-        lines = itertools.islice((line for line in file if line.strip()), count)
-        rows = [json.loads(line) for line in lines]
-    return [row for row in rows if isinstance(row, dict)]
-
-
 def validate_grader(client: OpenAIClient, settings: OpenAI) -> list[str]:
     """Let the platform validate the grader; return cautions."""
     if settings.method != "reinforcement" or settings.grader is None:
@@ -148,76 +110,65 @@ def validate_grader(client: OpenAIClient, settings: OpenAI) -> list[str]:
     return []
 
 
-def try_here(settings: OpenAI, path: Path) -> list[str]:
-    """Run a grader of Python on this machine, on the first rows of an upload file; return cautions.
+def try_here(plan: Plan, settings: OpenAI, path: Path) -> TriedGrader:
+    """Run a grader of Python on this machine, on the first rows of an upload file.
 
-    Each row's own reference is the answer, then a wrong answer. Nothing is sent. Raises ProviderError
-    if no row can be graded.
+    Each row's own reference is the answer, then a wrong answer. Nothing is sent. Raises as ``judge``
+    does.
     """
     if not isinstance(settings.grader, str) or not is_python(settings.grader):
-        return []
+        return TriedGrader("", [])
     try:
         grader = read_grader(Path(settings.grader))
-        rows = enumerate(read_first_rows(path), start=1)
-        items = [
-            GradedItem(line=line, item=row, reference=find_reference(row, grader.fields))
-            for line, row in rows
-        ]
-        trial = try_grader(grader, items)
+        trial = try_grader(grader, read_items(path, grader.fields))
     except FtwizardError as error:
         raise ProviderError("rejected", error.message, error.hint, code="grader_failed") from None
-    if trial.rows and all(row.right_grade.problem for row in trial.rows):
-        raise ProviderError(
-            "rejected",
-            f"{trial.findings[0].message} No row was sent.",
-            f"{trial.findings[0].fix} Then: ftwizard grader try"
-            f" {make_visible(shlex.quote(settings.grader), 200)} --rows ROWS",
-            code="grader_failed",
-        )
-    return _list_cautions(trial)
-
-
-def _list_cautions(trial: Trial) -> list[str]:
-    return [f"On this machine: {finding.message} {finding.fix}" for finding in trial.findings]
+    shown = make_visible(shlex.quote(settings.grader), 200)
+    again = f"Then: ftwizard grader try {shown} --rows ROWS"
+    return judge(plan, trial.rows, trial.findings, again=again)
 
 
 def dry_run_grader(
-    client: OpenAIClient, settings: OpenAI, path: Path, count: int = TRIAL_ROWS
-) -> GraderTrial:
-    """Grade the first rows of an upload file, each with its own reference as the answer.
+    client: OpenAIClient, plan: Plan, settings: OpenAI, path: Path, count: int = TRIAL_ROWS
+) -> TriedGrader:
+    """Grade the first rows of an upload file, each with its own reference, then with a wrong answer.
 
-    A grader that asks a model costs its tokens. Raises ProviderError if no row can be graded.
+    A grader that asks a model costs its tokens. Raises ProviderError if no row can be graded, and as
+    ``judge`` does.
     """
     grader: Any = get_grader(settings, client.account.provider)
-    fields = find_item_fields(grader)
-    rows = read_first_rows(path, count)
-    rewards, messages, failed = [], [], 0
-    for row in rows:
-        run = functools.partial(
-            client.writer.fine_tuning.alpha.graders.run,
-            grader=grader, item=row, model_sample=find_reference(row, fields),
-        )  # fmt: skip
-        answer = client.call("run the grader", run)
-        problems = _list_errors(client, answer)
-        messages += problems
-        failed += bool(problems)
-        reward = read_number(getattr(answer, "reward", None))
-        if not problems and reward is not None:
-            rewards.append(reward)
-    if rows and failed == len(rows):
+    items = read_items(path, find_item_fields(grader), count)
+    right = [_grade(client, grader, item, item.reference) for item in items]
+    failures = dict.fromkeys(grade.message for grade in right if grade.problem)
+    failed = sum(grade.problem is not None for grade in right)
+    if failed and failed == len(right):
         raise ProviderError(
             "rejected",
-            f"The grader failed on all of {format_count(failed, 'row')}:"
-            f" {'; '.join(dict.fromkeys(messages))}.",
+            f"The grader failed on all of {format_count(failed, 'row')}: {'; '.join(failures)}.",
             f"Correct {client.account.provider}.grader.",
             code="grader_failed",
         )
-    return GraderTrial(
-        rows=len(rows),
-        rewards=tuple(rewards),
-        errors=tuple(dict.fromkeys(messages)),
-        failed=failed,
-    )
+    wrong = [
+        _grade(client, grader, item, answer)
+        for item, answer in zip(items, pick_wrongs(items), strict=True)
+    ]
+    cautions = []
+    if failed:
+        rows = format_count(len(items), "row")
+        cautions.append(f"The grader failed on {failed} of {rows}: {'; '.join(failures)}.")
+    return judge_rows(plan, make_rows(items, right, wrong), cautions)
+
+
+def _grade(client: OpenAIClient, grader: Any, item: GradedItem, answer: str) -> Grade:
+    """Let the platform grade an answer to a row."""
+    run = functools.partial(
+        client.writer.fine_tuning.alpha.graders.run,
+        grader=grader, item=item.item, model_sample=answer,
+    )  # fmt: skip
+    reply = client.call("run the grader", run)
+    if problems := _list_errors(client, reply):
+        return Grade(problem="exception", message="; ".join(problems))
+    return Grade(score=read_number(getattr(reply, "reward", None)))
 
 
 def _list_errors(client: OpenAIClient, answer: Any) -> list[str]:

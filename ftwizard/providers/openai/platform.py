@@ -11,6 +11,7 @@ from typing import Any
 
 from ftwizard.catalog.hosted_models import Tuning, find_listed
 from ftwizard.data.format_names import TargetName
+from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import HostedMethod, OpenAI, Plan
 from ftwizard.providers.access import hide_secrets
@@ -24,6 +25,7 @@ from ftwizard.providers.openai import files, graders, jobs, models
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.request import build_request
 from ftwizard.runs.remote import TERMINAL, RemoteJob
+from ftwizard.text import format_count
 
 DEFAULT_ADDRESS = "https://api.openai.com/v1"
 _TUNING: dict[HostedMethod, Tuning] = {
@@ -121,8 +123,17 @@ class OpenAIPlatform(OpenAIClient, Platform):
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
             return []
-        here = graders.try_here(settings, path)
-        return [*here, *graders.dry_run_grader(self, settings, path).describe()]
+        return graders.dry_run_grader(self, plan, settings, path).cautions
+
+    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+        settings = self._get_settings(plan)
+        if settings.method != "reinforcement" or settings.grader is None:
+            return "", []
+        tried = graders.try_here(plan, settings, path)
+        rows = format_count(TRIAL_ROWS, "row")
+        sent = f"before the upload, {self.name} grades {rows}"
+        here = f"{tried.summary} here" if tried.summary else ""
+        return "; ".join(filter(None, (here, sent))), tried.cautions
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         return build_request(plan, self._get_settings(plan), remote, self.id)

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.plan.schema import RiskName
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock import lambda_grader
 from tests.doubles.aws import EAST, WEST, AwsFunction
 from tests.providers.bedrock.conftest import Serve, World
-from tests.providers.bedrock.plans import GRADER
+from tests.providers.bedrock.plans import GRADER, make_plan
 
 GOOD = """
 def lambda_handler(event, context):
@@ -52,8 +55,9 @@ def write_prompts(folder: Path, count: int = 12) -> Path:
     return path
 
 
-def grade(world: World, folder: Path) -> list[str]:
-    return lambda_grader.try_function(world.platform, GRADER, EAST, write_prompts(folder))
+def grade(world: World, folder: Path, *allow: RiskName) -> list[str]:
+    plan = msgspec.structs.replace(make_plan(), allow=allow)
+    return lambda_grader.try_function(world.platform, plan, GRADER, EAST, write_prompts(folder))
 
 
 def test_a_grader_that_tells_right_from_wrong_has_no_cautions(start: Start, tmp_path: Path) -> None:
@@ -65,11 +69,18 @@ def test_a_grader_that_tells_right_from_wrong_has_no_cautions(start: Start, tmp_
     assert events[0][0]["messages"][-1] == {"role": "assistant", "content": "1"}
 
 
-def test_the_same_score_for_all_is_a_caution(start: Start, tmp_path: Path) -> None:
-    (caution,) = grade(start(RETURNS.format(score=1, rest="")), tmp_path)
-    assert "could not tell them apart" in caution
-    (caution,) = grade(start(RETURNS.format(score=0, rest="")), tmp_path)
-    assert "the reward 0" in caution
+@pytest.mark.parametrize(
+    ("score", "words"), [(1, "All answers scored 1"), (0, "All 10 right answers scored 0")]
+)
+def test_the_same_score_for_all_is_refused_unless_allowed(
+    start: Start, tmp_path: Path, score: int, words: str
+) -> None:
+    world = start(RETURNS.format(score=score, rest=""))
+    with pytest.raises(FtwizardError, match=words) as failure:
+        grade(world, tmp_path)
+    assert failure.value.exit_code == DECLINED and "--allow weak-grader" in failure.value.hint
+    (caution,) = grade(world, tmp_path, "weak-grader")
+    assert words in caution
 
 
 @pytest.mark.parametrize(

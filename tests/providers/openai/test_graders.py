@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from openai.types.graders import PythonGrader
 
+from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan.schema import OpenAI, Plan
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.openai.graders import dry_run_grader, get_grader, load_grader
@@ -44,18 +46,28 @@ def make_rewards(reward: float, **errors: bool) -> dict[str, Any]:
     return {"reward": reward, "metadata": metadata, "sub_rewards": {}}
 
 
+RUN = "POST /fine_tuning/alpha/graders/run"
+SCORES = [*[make_rewards(1.0)] * 10, make_rewards(0.0)]
+"""The right answers score 1, then wrong ones 0."""
+
+
+def list_answers(service: ScriptedService) -> list[str]:
+    return [request.json["model_sample"] for request in service.requests]
+
+
 def test_a_dry_run_grades_ten_rows_with_their_own_references(
     service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
 ) -> None:
     rows = [{"messages": [{"role": "user", "content": "?"}], "answer": str(i)} for i in range(12)]
     path = tmp_path / "train.jsonl"
     path.write_text("\ufeff" + "".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+    service.on(RUN, *SCORES)
+    plan = make_reinforcement()
 
-    trial = dry_run_grader(platform, make_reinforcement().openai, path)
+    tried = dry_run_grader(platform, plan, plan.openai, path)
 
-    assert (trial.rows, trial.rewards, trial.describe()) == (10, (1.0,) * 10, [])
-    assert [request.json["model_sample"] for request in service.requests] == list("0123456789")
+    assert tried == ("10 rows tried: right answers scored 1, wrong ones 0", [])
+    assert list_answers(service) == [*"0123456789", *"1000000000"]
     assert service.requests[0].json["item"] == rows[0]
 
 
@@ -65,16 +77,28 @@ def test_a_dry_run_tells_rewards_of_0_and_failing_rows(
     path = tmp_path / "train.jsonl"
     path.write_text('{"messages": [], "answer": {"a": 1}}\n' * 3)
     failing = make_rewards(0.0, sample_parse_error=True, other_error=False)
-    service.on("POST /fine_tuning/alpha/graders/run", failing, make_rewards(0.0))
+    service.on(RUN, failing, make_rewards(0.0))
+    plan = make_reinforcement()
+    allowing = msgspec.structs.replace(plan, allow=("weak-grader",))
 
-    trial = dry_run_grader(platform, make_reinforcement().openai, path)
+    cautions = dry_run_grader(platform, allowing, plan.openai, path).cautions
 
-    assert "1 of 3 rows: sample parse error" in trial.describe()[0]
-    assert "reward 0" in trial.describe()[1]
+    assert "1 of 3 rows: sample parse error" in cautions[0]
+    assert "All 2 right answers scored 0" in cautions[1]
 
-    service.on("POST /fine_tuning/alpha/graders/run", failing)
+    service.on(RUN, failing)
     with pytest.raises(ProviderError, match="all of 3 rows: sample parse error"):
-        dry_run_grader(platform, make_reinforcement().openai, path)
+        dry_run_grader(platform, allowing, plan.openai, path)
+
+
+def test_a_platform_whose_grader_tells_nothing_apart_gets_no_job(
+    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+) -> None:
+    service.on(RUN, make_rewards(0.5))
+    plan = make_reinforcement()
+    with pytest.raises(FtwizardError, match=r"All answers scored 0\.5") as failure:
+        dry_run_grader(platform, plan, plan.openai, write_upload(tmp_path))
+    assert failure.value.exit_code == DECLINED and "--allow weak-grader" in failure.value.hint
 
 
 PYTHON = """\
@@ -101,13 +125,16 @@ def test_a_python_file_is_sent_as_the_source_of_a_python_grader(
 ) -> None:
     grader = load_grader(str(tmp_path / "exact.py")) if make_python_plan(tmp_path) else {}
     PythonGrader.model_validate(grader, strict=True)
-    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+    service.on(RUN, *SCORES)
+    plan, path = make_python_plan(tmp_path), write_upload(tmp_path)
 
-    cautions = platform.try_grader(make_python_plan(tmp_path), write_upload(tmp_path))
+    here = platform.try_grader_here(plan, path)
+    assert service.requests == []
+    assert "right answers scored 1, wrong ones 0 here; before the upload, OpenAI" in here[0]
+    assert platform.try_grader(plan, path) == here[1] == []
 
-    assert cautions == []
     assert grader == {"type": "python", "name": "exact", "source": PYTHON}
-    assert [request.json["model_sample"] for request in service.requests] == list("0123456789")
+    assert list_answers(service) == [*"0123456789", *"1000000000"]
     assert service.requests[0].json["grader"] == grader
 
 
@@ -117,21 +144,32 @@ def test_a_python_grader_that_fails_here_is_refused_before_a_row_is_sent(
     plan = make_python_plan(tmp_path, PYTHON.replace("answer", "none"))
 
     with pytest.raises(ProviderError, match=r"KeyError: 'none' \(exact.py, line 2\)") as failure:
-        platform.try_grader(plan, write_upload(tmp_path))
+        platform.try_grader_here(plan, write_upload(tmp_path))
 
     assert "ftwizard grader try" in failure.value.hint
-    assert service.requests == []
 
 
-def test_a_python_grader_that_takes_any_answer_is_a_caution(
-    service: ScriptedService, platform: OpenAIPlatform, tmp_path: Path
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("1.0", "All answers scored 1"),
+        ("0.0", "All 10 right answers scored 0"),
+        XX, "as high as the right one"),
+    ],
+)
+def test_a_python_grader_that_tells_nothing_apart_is_refused_unless_allowed(
+    platform: OpenAIPlatform, tmp_path: Path, body: str, words: str
 ) -> None:
-    plan = make_python_plan(tmp_path, PYTHON.replace('== item["answer"]', "!= ''"))
-    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+    plan = make_python_plan(tmp_path, f"def grade(sample, item):\n    return {body}\n")
+    path = write_upload(tmp_path)
 
-    [caution] = platform.try_grader(plan, write_upload(tmp_path))
+    with pytest.raises(FtwizardError, match=words) as failure:
+        platform.try_grader_here(plan, path)
 
-    assert "All answers scored 1" in caution
+    assert failure.value.exit_code == DECLINED
+    assert "ftwizard grader try" in failure.value.hint
+    allowing = msgspec.structs.replace(plan, allow=("weak-grader",))
+    assert words in platform.try_grader_here(allowing, path)[1][0]
 
 
 def test_a_file_that_is_no_grader_is_refused_with_the_template(tmp_path: Path) -> None:
@@ -148,8 +186,8 @@ def test_the_fields_of_source_in_an_object_are_read(
 ) -> None:
     grader = {"type": "python", "name": "exact", "source": PYTHON}
     settings = OpenAI(method="reinforcement", grader=grader)
-    service.on("POST /fine_tuning/alpha/graders/run", make_rewards(1.0))
+    service.on(RUN, make_rewards(1.0), make_rewards(0.0))
 
-    dry_run_grader(platform, settings, write_upload(tmp_path), 1)
+    dry_run_grader(platform, make_plan(settings, "o4-mini"), settings, write_upload(tmp_path), 1)
 
     assert service.requests[0].json["model_sample"] == "0"

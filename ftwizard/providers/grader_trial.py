@@ -1,0 +1,96 @@
+"""Trial of a plan's grader before its job is created: what it means, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.graders.grader_file import find_reference
+from ftwizard.graders.trial import (
+    TRIAL_ROWS,
+    GradedItem,
+    TrialFinding,
+    TrialRow,
+    describe_scores,
+    judge_scores,
+)
+from ftwizard.plan.schema import Plan
+from ftwizard.providers.base import ProviderError
+from ftwizard.text import format_count, make_visible
+
+WEAK_CODE = "weak_grader"
+_WEAK = ("all_zero", "all_equal", "wrong_as_high")
+"""Findings on scores that do not tell right from wrong, of a grader that works otherwise."""
+
+
+class TriedGrader(NamedTuple):
+    """What the trial of a grader says to a person."""
+
+    summary: str
+    cautions: list[str]
+
+
+def read_items(path: Path, fields: Sequence[str], count: int = TRIAL_ROWS) -> list[GradedItem]:
+    """Return the first rows of an upload file (JSON Lines, with or without a byte-order mark).
+
+    ``fields``: where the grader looks for a row's right answer, the first before the others.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        lines = itertools.islice((line for line in file if line.strip()), count)
+        rows: list[Any] = [json.loads(line) for line in lines]
+    return [
+        GradedItem(line=number, item=row, reference=find_reference(row, fields))
+        for number, row in enumerate(rows, start=1)
+        if isinstance(row, dict)
+    ]
+
+
+def judge_rows(plan: Plan, rows: Sequence[TrialRow], more: Sequence[str] = ()) -> TriedGrader:
+    """Return what scores say of a grader, with ``more`` cautions; raise as ``judge`` does."""
+    return judge(plan, rows, judge_scores(rows), more=more)
+
+
+def judge(
+    plan: Plan,
+    rows: Sequence[TrialRow],
+    findings: Sequence[TrialFinding],
+    *,
+    again: str = "",
+    more: Sequence[str] = (),
+) -> TriedGrader:
+    """Return what a trial says of a grader.
+
+    Raises ProviderError if the grader fails, and FtwizardError (``DECLINED``) if it does not tell
+    right from wrong, unless the plan allows that. ``again``: how to repeat the trial.
+    """
+    cautions = list(more)
+    for finding in findings:
+        if finding.severity != "error":
+            cautions.append(f"{finding.message} {finding.fix}")
+        elif finding.code not in _WEAK:
+            hint = " ".join(filter(None, (finding.fix, again)))
+            raise ProviderError("rejected", finding.message, hint, code="grader_failed")
+        elif "weak-grader" in plan.allow:
+            cautions.append(finding.message)
+        else:
+            hint = " ".join(filter(None, (finding.fix, again)))
+            raise FtwizardError(
+                f"The grader does not tell right from wrong. {finding.message}",
+                f"{hint} To train with it anyway: --allow weak-grader",
+                DECLINED,
+                code=WEAK_CODE,
+            )
+    return TriedGrader(describe_scores(rows), cautions)
+
+
+def describe_function_trial(arn: str) -> str:
+    """Describe the trial that a Lambda function gets once the upload is confirmed."""
+    name = make_visible(arn.partition(":function:")[2] or arn, 80)
+    return (
+        f"before the upload, your function {name} grades {format_count(TRIAL_ROWS, 'row')}, each with"
+        " the right answer and a wrong one"
+    )
