@@ -154,7 +154,10 @@ def test_a_python_grader_that_fails_here_is_refused_before_a_row_is_sent(
     [
         ("1.0", "All answers scored 1"),
         ("0.0", "All 10 right answers scored 0"),
-        XX, "as high as the right one"),
+        (
+            'float(sample["output_text"] in "0123" and item["answer"] != "")',
+            "as high as the right one",
+        ),
     ],
 )
 def test_a_python_grader_that_tells_nothing_apart_is_refused_unless_allowed(
