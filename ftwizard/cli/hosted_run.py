@@ -65,6 +65,8 @@ def start(plan: Plan, run_id: str, arguments: argparse.Namespace) -> JobFolder:
 
     folder, departure = launcher.start(plan, run_id, confirm, numbered=arguments.name is None)
     output.print_lines(console, *(f"! {text}" for text in departure.cautions[shown:]))
+    if departure.trial:
+        output.print_lines(console, f"✓ The grader: {departure.trial}")
     if sys.stdin.isatty() and not (arguments.watch or arguments.json):
         output.print_lines(console, f"Follow it: ftwizard watch {folder.id}")
     return folder

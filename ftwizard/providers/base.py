@@ -226,17 +226,18 @@ class Platform(Protocol):
     def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         """Try the plan's grader on a few rows of an upload file as far as nothing leaves the machine.
 
-        Return what it did, and cautions; nothing without a grader. Raises as ``try_grader`` does.
+        Return what was and will be done, and cautions. Raises as ``try_grader`` does.
         """
         return "", []
 
-    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+    def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         """Let the plan's grader grade a few rows of an upload file, which leave the machine.
 
-        Return cautions; none without a grader. Raises ProviderError if it fails, and FtwizardError
-        (``DECLINED``) if it does not tell right from wrong, unless the plan allows that.
+        Return what it scored, and cautions; nothing without a grader. Raises ProviderError if it
+        fails, and FtwizardError (``DECLINED``) if it does not tell right from wrong, unless the plan
+        allows that.
         """
-        return []
+        return "", []
 
     def name_file(self, plan: Plan, tag: str, name: str) -> str:
         """Return the name at the platform of a run's file ``name``: no other run's file has it.

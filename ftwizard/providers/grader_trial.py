@@ -77,10 +77,11 @@ def judge(
         elif "weak-grader" in plan.allow:
             cautions.append(finding.message)
         else:
-            hint = " ".join(filter(None, (finding.fix, again)))
+            insist = "To train with it anyway: --allow weak-grader."
+            hint = " ".join(filter(None, (finding.fix, insist, again)))
             raise FtwizardError(
                 f"The grader does not tell right from wrong. {finding.message}",
-                f"{hint} To train with it anyway: --allow weak-grader",
+                hint,
                 DECLINED,
                 code=WEAK_CODE,
             )

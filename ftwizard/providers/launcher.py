@@ -47,6 +47,8 @@ class Departure(NamedTuple):
     cautions: list[str]
     lines: list[str]
     """What a person should read before."""
+    trial: str = ""
+    """What the plan's grader scored after the confirmation."""
 
 
 Confirm = Callable[[Departure], bool]
@@ -81,8 +83,9 @@ def create(
         departure = _prepare(plan, platform, locations.create_private_folder(path))
         if not confirm(departure):
             raise FtwizardError("Nothing was uploaded.", "", DECLINED)
-        cautions = platform.try_grader(plan, path / departure.report.train.path)
-        departure = departure._replace(cautions=[*departure.cautions, *cautions])
+        trial, cautions = platform.try_grader(plan, path / departure.report.train.path)
+        cautions = [*departure.cautions, *cautions]
+        departure = departure._replace(cautions=cautions, trial=trial)
         folder = _create(path, plan, platform, departure)
     except BaseException:
         if not existed and not (path / "job.json").exists():

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ftwizard.catalog.hosted_models import Tuning
@@ -18,11 +19,14 @@ from ftwizard.data.format_names import TargetName
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
-from ftwizard.providers.grader_trial import describe_function_trial
+from ftwizard.providers.grader_trial import TriedGrader, describe_function_trial
 from ftwizard.providers.openai import models
 from ftwizard.providers.openai.files import MAX_UPLOAD_BYTES
 from ftwizard.providers.openai.platform import OpenAIPlatform
 from ftwizard.runs.remote import RemoteJob
+
+if TYPE_CHECKING:
+    from ftwizard.providers.bedrock.client import BedrockClient
 
 REGION = "us-west-2"
 """The only one with this API for fine-tuning (AWS documentation, November 2026)."""
@@ -79,28 +83,31 @@ class MantlePlatform(OpenAIPlatform):
         grader = plan.mantle.grader
         if not grader:  # of the check of an account
             return []
-        return self._ask_lambda(
-            lambda client, functions: functions.check_function(client, grader, self.region)
-        )
-
-    def try_grader(self, plan: Plan, path: Path) -> list[str]:
-        grader = plan.mantle.grader
-        if not grader:
-            return []
-        return self._ask_lambda(
-            lambda client, functions: functions.try_function(
-                client, plan, grader, self.region, path
-            )
-        )
+        try:
+            client, functions = self._connect_lambda()
+            cautions: list[str] = functions.check_function(client, grader, self.region)
+        except ProviderError as error:
+            return self._excuse(error)
+        return cautions
 
     def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         return (describe_function_trial(plan.mantle.grader) if plan.mantle.grader else "", [])
 
-    def _ask_lambda(self, ask: Callable[[Any, Any], list[str]]) -> list[str]:
-        """Return the cautions of ``ask``, which gets a client of AWS and the module of its functions.
+    def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+        grader = plan.mantle.grader
+        if not grader:
+            return "", []
+        try:
+            client, functions = self._connect_lambda()
+            tried: TriedGrader = functions.try_function(client, plan, grader, self.region, path)
+        except ProviderError as error:
+            return "", self._excuse(error)
+        return tried
 
-        The key of this address does not open AWS Lambda. Where other credentials are missing, the
-        job can be created all the same: then that is the caution.
+    def _connect_lambda(self) -> tuple[BedrockClient, ModuleType]:
+        """Return a client of AWS, and the module of its functions.
+
+        Raises ProviderError without its package.
         """
         try:
             from ftwizard.providers.bedrock import lambda_grader
@@ -108,13 +115,19 @@ class MantlePlatform(OpenAIPlatform):
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in ("boto3", "botocore"):
                 raise
-            return ["The grader was not tried: this needs the package boto3."]
-        try:
-            return ask(BedrockClient(self._environment), lambda_grader)
-        except ProviderError as error:
-            if error.kind not in ("key", "permission", "unreachable"):
-                raise
-            return [f"The grader was not tried: {error.message}"]
+            raise ProviderError("permission", "This needs the package boto3.") from None
+        return BedrockClient(self._environment), lambda_grader
+
+    @staticmethod
+    def _excuse(error: ProviderError) -> list[str]:
+        """Return a caution where the key of this address is all there is; raise another error.
+
+        That key does not open AWS Lambda. Without other credentials, the job can be created all the
+        same.
+        """
+        if error.kind not in ("key", "permission", "unreachable"):
+            raise error
+        return [f"The grader was not tried: {error.message}"]
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         """Return the body of the request that creates the job; it has no secret."""

@@ -52,7 +52,7 @@ def test_a_job_from_its_check_to_its_model(mantle_service: RunningService, tmp_p
     cautions = platform.check_plan(plan)
     assert "grader was not tried" in cautions[-1]
     remote = upload_all(platform, mantle_service, tmp_path, plan)
-    assert platform.try_grader(plan, tmp_path / "train.jsonl") == cautions[-1:]
+    assert platform.try_grader(plan, tmp_path / "train.jsonl") == ("", cautions[-1:])
     assert platform.find_job(remote) is None
 
     job = platform.create_job(platform.build_request(plan, remote))
@@ -239,7 +239,8 @@ def test_the_function_of_the_template_is_looked_up_and_tried(
     with serve_function(monkeypatch, write_function(tmp_path)) as environment:
         platform = connect_with(mantle_service, environment)
         assert not [text for text in platform.check_plan(plan) if "grader" in text]
-        assert platform.try_grader(plan, tmp_path / "train.jsonl") == []
+        tried = platform.try_grader(plan, tmp_path / "train.jsonl")
+        assert tried == ("10 rows tried: right answers scored 1, wrong ones 0", [])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_a_function_that_tells_nothing_apart_is_refused(
     with serve_function(monkeypatch, path, timeout_s=3) as environment:
         platform = connect_with(mantle_service, environment)
         assert any("--timeout 300" in text for text in platform.check_plan(plan))
-        assert "the function exact grades 10 rows" in platform.try_grader_here(plan, path)[0]
+        assert "function exact grades 10 rows" in platform.try_grader_here(plan, path)[0]
         with pytest.raises(FtwizardError, match=says):
             platform.try_grader(plan, tmp_path / "train.jsonl")
 
@@ -292,5 +293,5 @@ def test_without_the_right_to_call_it_the_grader_is_not_tried(
     denied = ("lambda:InvokeFunction",)
     with serve_function(monkeypatch, write_function(tmp_path), denied=denied) as environment:
         platform = connect_with(mantle_service, environment)
-        [caution] = platform.try_grader(plan, tmp_path / "train.jsonl")
+        _, [caution] = platform.try_grader(plan, tmp_path / "train.jsonl")
     assert "The grader was not tried" in caution

@@ -17,7 +17,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock.client import TIMEOUT_S, BedrockClient
 from ftwizard.providers.fields import read_number
-from ftwizard.providers.grader_trial import judge_rows, read_items
+from ftwizard.providers.grader_trial import TriedGrader, judge_rows, read_items
 from ftwizard.text import format_count, format_duration, make_visible
 
 MIN_TIMEOUT_S = 60
@@ -77,8 +77,8 @@ def _check_settings(answer: Mapping[str, Any], name: str) -> list[str]:
 
 def try_function(
     client: BedrockClient, plan: Plan, arn: str, region: str, path: Path, count: int = TRIAL_ROWS
-) -> list[str]:
-    """Let a function grade the first rows of an upload file, which leave the machine; return cautions.
+) -> TriedGrader:
+    """Let a function grade the first rows of an upload file, which leave the machine.
 
     Each row is graded with its reference as the answer, then with a wrong one. Raises ProviderError
     if it fails, and as ``judge`` does.
@@ -86,7 +86,7 @@ def try_function(
     items = read_items(path, [REFERENCE], count)
     right = _grade(client, arn, region, items, [item.reference for item in items])
     wrong = _grade(client, arn, region, items, pick_wrongs(items))
-    return judge_rows(plan, make_rows(items, right, wrong)).cautions
+    return judge_rows(plan, make_rows(items, right, wrong))
 
 
 def make_sample(row: Mapping[str, Any], number: int, answer: str) -> Sample:

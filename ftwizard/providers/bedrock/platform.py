@@ -146,10 +146,10 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
             grader=self._get_grader(plan),
         )  # fmt: skip
 
-    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+    def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         grader = self._get_grader(plan)
         if not grader:
-            return []
+            return "", []
         return lambda_grader.try_function(self, plan, grader, self.get_region(plan), path)
 
     def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:

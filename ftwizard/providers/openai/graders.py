@@ -124,7 +124,7 @@ def try_here(plan: Plan, settings: OpenAI, path: Path) -> TriedGrader:
     except FtwizardError as error:
         raise ProviderError("rejected", error.message, error.hint, code="grader_failed") from None
     shown = make_visible(shlex.quote(settings.grader), 200)
-    again = f"Then: ftwizard grader try {shown} --rows ROWS"
+    again = f"Try it: ftwizard grader try {shown} --rows ROWS"
     return judge(plan, trial.rows, trial.findings, again=again)
 
 

@@ -119,11 +119,11 @@ class OpenAIPlatform(OpenAIClient, Platform):
         caution = describe_clock(answer.headers.get("date"), time.time())
         return [caution] if caution else []
 
-    def try_grader(self, plan: Plan, path: Path) -> list[str]:
+    def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
-            return []
-        return graders.dry_run_grader(self, plan, settings, path).cautions
+            return "", []
+        return graders.dry_run_grader(self, plan, settings, path)
 
     def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         settings = self._get_settings(plan)

@@ -57,7 +57,9 @@ def write_prompts(folder: Path, count: int = 12) -> Path:
 
 def grade(world: World, folder: Path, *allow: RiskName) -> list[str]:
     plan = msgspec.structs.replace(make_plan(), allow=allow)
-    return lambda_grader.try_function(world.platform, plan, GRADER, EAST, write_prompts(folder))
+    return lambda_grader.try_function(
+        world.platform, plan, GRADER, EAST, write_prompts(folder)
+    ).cautions
 
 
 def test_a_grader_that_tells_right_from_wrong_has_no_cautions(start: Start, tmp_path: Path) -> None:

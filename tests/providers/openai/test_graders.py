@@ -131,7 +131,7 @@ def test_a_python_file_is_sent_as_the_source_of_a_python_grader(
     here = platform.try_grader_here(plan, path)
     assert service.requests == []
     assert "right answers scored 1, wrong ones 0 here; before the upload, OpenAI" in here[0]
-    assert platform.try_grader(plan, path) == here[1] == []
+    assert platform.try_grader(plan, path)[1] == here[1] == []
 
     assert grader == {"type": "python", "name": "exact", "source": PYTHON}
     assert list_answers(service) == [*"0123456789", *"1000000000"]

@@ -197,11 +197,11 @@ def test_reinforcement_from_its_grader_to_its_rewards(
         plan = make_plan(service, REASONING_MODEL.id, method="reinforcement", grader=grader)
         platform.check_plan(plan)
         remote = upload_all(platform, service, tmp_path, plan, "reinforcement")
-        cautions = platform.try_grader(plan, tmp_path / "train.jsonl")
+        trial, cautions = platform.try_grader(plan, tmp_path / "train.jsonl")
         job = platform.create_job(platform.build_request(plan, remote))
         status, events = follow(platform, job.id)
 
-    assert cautions == []
+    assert cautions == [] and "right answers scored 1" in trial
     assert status.state == "succeeded"
     assert any("reward" in event.metrics for event in events)
     assert any("eval_reward" in event.metrics for event in events)
