@@ -69,14 +69,13 @@ def write_plan(
     if provider == "mantle":
         lines = [json.dumps(row) for row in write_sums(max(rows, 130))]
     (root / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    needed = SETTINGS.get(provider, {}).get(provider, {})
     body = {
         "provider": provider,
         "data": {"files": {"train": "rows.jsonl"}},
         "model": {"name": model or MODELS[provider]},
         "finish": {"compare": False},
+        **SETTINGS.get(provider, {}),
         **more,
-        provider: {**needed, **more.get(provider, {})},
     }
     path = root / "plan.yaml"
     path.write_text(json.dumps(body))  # JSON is YAML
