@@ -75,10 +75,11 @@ def summarize(checks: list[Check]) -> str:
 
 def _inspect_account(arguments: argparse.Namespace) -> int:
     """Print what the account of the key may train; return 1 if no job could be started."""
+    from ftwizard.hosted_platforms import PLATFORMS
     from ftwizard.providers import account
 
     with progress.reporter() as say:
-        say("asking", what=arguments.provider)
+        say("asking", what=PLATFORMS[arguments.provider].name)
         report = account.inspect_account(arguments.provider, arguments.model or "")
     if arguments.json:
         output.print_json(report)

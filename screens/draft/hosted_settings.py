@@ -15,6 +15,7 @@ from ftwizard.plan.platforms import model_limits
 from ftwizard.plan.schema import HOSTED_PROVIDERS, OpenAI, Plan
 from ftwizard.screens.draft import accounts
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.setting_values import NEEDED
 
 _AS_OF = "2026-11"
 _SOURCES: dict[HostedProvider, str] = {
@@ -188,10 +189,10 @@ _BEDROCK = [
     _define("bedrock", "region", "Where the job runs. Each model is trained in one region only; the bucket "
             "must be there, too.", empty="that of the profile"),
     _define("bedrock", "bucket", "An S3 bucket of yours, without s3://. The rows go there, and Bedrock "
-            "writes its metrics there.", empty="needed"),
+            "writes its metrics there.", empty=NEEDED),
     _define("bedrock", "role", "Name or ARN of the IAM role with which Bedrock reads and writes the bucket. "
             "Before the upload its policies are checked, and printed where something is missing.",
-            empty="needed"),
+            empty=NEEDED),
     _define("bedrock", "epochCount", "Passes over the rows. Nova: 1 to 5; Llama: 1 to 10; reinforcement: "
             "1 to 50. Each is billed."),
     _define("bedrock", "learningRate", "Nova: 1e-6 to 1e-4, auto is 1e-5. Llama: 5e-6 to 0.1, auto is "
@@ -199,7 +200,7 @@ _BEDROCK = [
     _define("bedrock", "learningRateWarmupSteps", "Nova: steps over which the learning rate rises, 0 to "
             "100; auto is 10.", applies=_if_used("learningRateWarmupSteps")),
     _define("bedrock", "grader", "ARN of the Lambda function that scores the answers; ftwizard grader lambda "
-            "FILE writes one.", applies=_if_used("grader"), empty="needed"),
+            "FILE writes one.", applies=_if_used("grader"), empty=NEEDED),
     _define("bedrock", "reasoningEffort", "How much the model thinks while it is trained.",
             applies=_if_used("reasoningEffort"),
             options=[(name, name) for name in ("auto", "low", "medium", "high")]),
@@ -223,7 +224,7 @@ _BEDROCK_ADVANCED = [
 ]  # fmt: skip
 _MANTLE = [
     _define("mantle", "grader", "ARN of the Lambda function that scores the answers; ftwizard grader lambda "
-            "FILE writes one.", empty="needed"),
+            "FILE writes one.", empty=NEEDED),
     _define("mantle", "n_epochs", "Passes over the prompts, at least 1."),
     _define("mantle", "batch_size", "Prompts per step, at least 1."),
     _define("mantle", "learning_rate_multiplier", "Factor on the platform's own learning rate, above 0."),
@@ -234,7 +235,7 @@ _VERTEX = [
             "then answers in all of the US or of Europe. Open models also take global: Google chooses.",
             empty="from the environment"),
     _define("vertex", "bucket", "A Cloud Storage bucket of yours, without gs://, in or around the location. "
-            "The rows go there; open models write their weights there.", empty="needed"),
+            "The rows go there; open models write their weights there.", empty=NEEDED),
     _define("vertex", "epoch_count", "Passes over the rows, 1 to 100. It is always sent: Google's own choice "
             "for few rows can be 40, and each is billed."),
     _define("vertex", "adapter_size", "LoRA rank. Gemini: 1 to 16; open models: 1, 4, 8, 16 or 32.",

@@ -28,6 +28,8 @@ MODEL_REASON = (
     "The base model. Start with a small one: a first run shows in minutes whether the data works. "
     "The same plan then trains a larger model."
 )
+NEEDED = "needed"
+"""What stands in an empty field that has to be filled."""
 UNKNOWN_MODEL = "Size, memory and time are unknown until the next page reads its configuration."
 AFTER = Setting(
     name="finish",
@@ -189,7 +191,7 @@ def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     if advised:
         return f"advised: {describe_value(setting, advised.value, details=False)}"
     default = describe_value(setting, get_default(setting))
-    return "needed" if default == "needed" else f"default: {default}"
+    return default if default == NEEDED else f"default: {default}"
 
 
 def get_value(plan: Plan, setting: Setting) -> Any:

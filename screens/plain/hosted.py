@@ -225,7 +225,10 @@ def _ask_setting(prompter: Prompter, draft: Draft, row: HostedSetting) -> Draft:
         return setting_values.with_value(
             draft, setting, setting_values.parse_value(setting, chosen)
         )
-    shown = setting_values.format_field(setting, value) or setting.empty
+    # Nothing that stands for no value is in the line: what is typed would be added to it.
+    shown = setting_values.format_field(setting, value)
+    is_optional = setting.empty and setting.empty != setting_values.NEEDED
+    label = f"{setting.label} (empty: {setting.empty})" if is_optional else setting.label
 
     def parse(typed: str) -> Any:
         parsed = value if typed == shown else setting_values.parse_value(setting, typed)
@@ -236,9 +239,7 @@ def _ask_setting(prompter: Prompter, draft: Draft, row: HostedSetting) -> Draft:
             raise ValueError(problem)
         return parsed
 
-    return setting_values.with_value(
-        draft, setting, prompter.ask_value(setting.label, shown, parse=parse)
-    )
+    return setting_values.with_value(draft, setting, prompter.ask_value(label, shown, parse=parse))
 
 
 # --- the upload ---------------------------------------------------------------------------------

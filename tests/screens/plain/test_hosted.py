@@ -15,7 +15,7 @@ from ftwizard.plan import schema
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.hosted_settings import list_settings
 from ftwizard.screens.plain import data, hosted, provider
-from ftwizard.screens.plain.prompts import CONTINUE, UserQuit
+from ftwizard.screens.plain.prompts import CONTINUE, UserQuit, Validator
 from tests.doubles.openai_service import RunningService
 from tests.helpers.rows import write_chats
 from tests.screens.costs.helpers import FACTS
@@ -117,6 +117,22 @@ def test_what_a_bucket_platform_needs_is_asked_for_one_by_one(
     assert "but Llama 3.3 70B is trained in us-west-2" in wrong
     assert "without s3://" in wrong and "Llama 3.3 70B takes 1 to 10" in wrong
     assert "bedrock.role is missing" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_empty_setting_puts_nothing_into_the_line() -> None:
+    lines: list[tuple[str, str]] = []
+
+    class Asker(Scripted):
+        def _line(self, question: str, text: str, check: Validator, suggest: Any) -> str:
+            lines.append((question, text))
+            return super()._line(question, text, check, suggest)
+
+    draft = Draft(FACTS).with_provider("cloud").with_platform("bedrock").with_place()
+    draft = draft.with_plan(model=schema.Model(name="nova-lite"))
+    answers = ("bucket", "rows", "role", "tuner", "suffix", "", "bucket", "", CONTINUE)
+    draft = hosted.ask_settings(Asker(*answers), draft)
+    assert lines == [("bucket", ""), ("role", ""), ("suffix (empty: none)", ""), ("bucket", "rows")]
+    assert (draft.plan.bedrock.bucket, draft.plan.bedrock.suffix) == ("rows", None)
 
 
 def test_other_families_of_models_have_other_settings() -> None:
