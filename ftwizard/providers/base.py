@@ -223,16 +223,14 @@ class Platform(Protocol):
         """
         ...
 
-    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
-        """Try the plan's grader on a few rows of an upload file as far as nothing leaves the machine.
-
-        Return what was and will be done, and cautions. Raises as ``try_grader`` does.
-        """
-        return "", []
+    def describe_trial(self, plan: Plan) -> str:
+        """Describe what ``try_grader`` will do, for the confirmation; empty without a grader."""
+        return ""
 
     def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
-        """Let the plan's grader grade a few rows of an upload file, which leave the machine.
+        """Let the plan's grader grade a few rows of an upload file, here and where the rows go.
 
+        The grader is a program, maybe of somebody else: this is called after the confirmation only.
         Return what it scored, and cautions; nothing without a grader. Raises ProviderError if it
         fails, and FtwizardError (``DECLINED``) if it does not tell right from wrong, unless the plan
         allows that.

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ftwizard.catalog.hosted_models import find_rate, get_weights
-from ftwizard.graders.grader_file import is_python
-from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
@@ -59,7 +57,7 @@ def describe_departure(
 ) -> list[str]:
     """Return the lines to show before the confirmation: what leaves, where to, and what it costs.
 
-    ``trial``: what the plan's grader did and will do. No line is wider than ``WIDTH``.
+    ``trial``: what the plan's grader will do. No line is wider than ``WIDTH``.
     """
     host = report.host or platform.endpoint
     lines = textwrap.wrap(
@@ -85,10 +83,6 @@ def _list_facts(
     """Yield the label and the text of each fact."""
     name, provider = platform.name, report.provider
     yield from _list_places(plan, provider, platform)
-    grader = getattr(plan.platform_settings, "grader", None)
-    if is_python(grader):
-        runs = f"runs on this machine first, on {TRIAL_ROWS} rows, without your keys"
-        yield "grader", f"{make_visible(str(grader), 200)}: {runs}"
     yield "training", _describe_part(report.train)
     if report.validation:
         yield "validation", _describe_part(report.validation)

@@ -130,9 +130,7 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
     cautions = [*filter(None, [clear_text]), *platform.check_plan(plan)]
     predicted = cost.predict_cost(plan, report)
     cost.require_budget(plan, predicted)
-    trial, more = platform.try_grader_here(plan, path / report.train.path)
-    cautions += more
-    lines = describe_departure(plan, report, predicted, platform, trial)
+    lines = describe_departure(plan, report, predicted, platform, platform.describe_trial(plan))
     return Departure(plan, report, predicted, cautions, lines)
 
 

@@ -90,8 +90,8 @@ class MantlePlatform(OpenAIPlatform):
             return self._excuse(error)
         return cautions
 
-    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
-        return (describe_function_trial(plan.mantle.grader) if plan.mantle.grader else "", [])
+    def describe_trial(self, plan: Plan) -> str:
+        return describe_function_trial(plan.mantle.grader) if plan.mantle.grader else ""
 
     def try_grader(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
         grader = plan.mantle.grader

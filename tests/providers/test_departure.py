@@ -142,16 +142,6 @@ def test_asking_a_slow_model_says_how_long() -> None:
     assert "a minute" not in describe_asking(plan, record, 40, 1)
 
 
-def test_a_grader_that_runs_here_is_named() -> None:
-    plan = make_plan("openai", "o4-mini", method="reinforcement", grader="/plans/grade.py")
-    platform = cast(Platform, SimpleNamespace(name="OpenAI", endpoint="https://api.openai.test"))
-    report = make_report(plan, 240_000, 800, 30_000)
-    text = " ".join(" ".join(describe_departure(plan, report, None, platform)).split())
-    assert (
-        "grader /plans/grade.py: runs on this machine first, on 10 rows, without your keys" in text
-    )
-
-
 def test_a_slow_model_is_asked_for_half_an_hour_unless_the_plan_wants_more() -> None:
     plan = make_plan("bedrock")
     record = make_remote(provider="bedrock", model="meta.llama3-3-70b-instruct-v1:0:128k")

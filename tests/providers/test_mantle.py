@@ -263,7 +263,7 @@ def test_a_function_that_tells_nothing_apart_is_refused(
     with serve_function(monkeypatch, path, timeout_s=3) as environment:
         platform = connect_with(mantle_service, environment)
         assert any("--timeout 300" in text for text in platform.check_plan(plan))
-        assert "function exact grades 10 rows" in platform.try_grader_here(plan, path)[0]
+        assert "function exact grades 10 rows" in platform.describe_trial(plan)
         with pytest.raises(FtwizardError, match=says):
             platform.try_grader(plan, tmp_path / "train.jsonl")
 

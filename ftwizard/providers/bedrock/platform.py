@@ -152,9 +152,9 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
             return "", []
         return lambda_grader.try_function(self, plan, grader, self.get_region(plan), path)
 
-    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+    def describe_trial(self, plan: Plan) -> str:
         grader = self._get_grader(plan)
-        return (describe_function_trial(grader) if grader else "", [])
+        return describe_function_trial(grader) if grader else ""
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         region = self.get_region(plan)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ftwizard.catalog.hosted_models import Tuning, find_listed
 from ftwizard.data.format_names import TargetName
+from ftwizard.graders.grader_file import is_python
 from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import HostedMethod, OpenAI, Plan
@@ -25,7 +26,7 @@ from ftwizard.providers.openai import files, graders, jobs, models
 from ftwizard.providers.openai.client import OpenAIClient
 from ftwizard.providers.openai.request import build_request
 from ftwizard.runs.remote import TERMINAL, RemoteJob
-from ftwizard.text import format_count
+from ftwizard.text import format_count, make_visible
 
 DEFAULT_ADDRESS = "https://api.openai.com/v1"
 _TUNING: dict[HostedMethod, Tuning] = {
@@ -123,17 +124,21 @@ class OpenAIPlatform(OpenAIClient, Platform):
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
             return "", []
-        return graders.dry_run_grader(self, plan, settings, path)
+        here = graders.try_here(plan, settings, path)
+        there = graders.dry_run_grader(self, plan, settings, path)
+        return there.summary, [*here.cautions, *there.cautions]
 
-    def try_grader_here(self, plan: Plan, path: Path) -> tuple[str, list[str]]:
+    def describe_trial(self, plan: Plan) -> str:
         settings = self._get_settings(plan)
         if settings.method != "reinforcement" or settings.grader is None:
-            return "", []
-        tried = graders.try_here(plan, settings, path)
+            return ""
         rows = format_count(TRIAL_ROWS, "row")
-        sent = f"before the upload, {self.name} grades {rows}"
-        here = f"{tried.summary} here" if tried.summary else ""
-        return "; ".join(filter(None, (here, sent))), tried.cautions
+        if not isinstance(settings.grader, str) or not is_python(settings.grader):
+            return f"before the upload, {self.name} grades {rows}"
+        return (
+            f"before the upload, {make_visible(settings.grader, 200)} grades {rows} on this machine,"
+            f" without your keys, then at {self.name}"
+        )
 
     def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
         return build_request(plan, self._get_settings(plan), remote, self.id)

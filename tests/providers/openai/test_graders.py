@@ -13,7 +13,7 @@ from openai.types.graders import PythonGrader
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan.schema import OpenAI, Plan
 from ftwizard.providers.base import ProviderError
-from ftwizard.providers.openai.graders import dry_run_grader, get_grader, load_grader
+from ftwizard.providers.openai.graders import dry_run_grader, get_grader, load_grader, try_here
 from ftwizard.providers.openai.platform import OpenAIPlatform
 from tests.providers.openai.script import (
     GRADER,
@@ -128,10 +128,11 @@ def test_a_python_file_is_sent_as_the_source_of_a_python_grader(
     service.on(RUN, *SCORES)
     plan, path = make_python_plan(tmp_path), write_upload(tmp_path)
 
-    here = platform.try_grader_here(plan, path)
+    assert "exact.py grades 10 rows on this machine, without your keys, then at OpenAI" in (
+        platform.describe_trial(plan)
+    )
     assert service.requests == []
-    assert "right answers scored 1, wrong ones 0 here; before the upload, OpenAI" in here[0]
-    assert platform.try_grader(plan, path)[1] == here[1] == []
+    assert platform.try_grader(plan, path)[1] == []
 
     assert grader == {"type": "python", "name": "exact", "source": PYTHON}
     assert list_answers(service) == [*"0123456789", *"1000000000"]
@@ -144,9 +145,10 @@ def test_a_python_grader_that_fails_here_is_refused_before_a_row_is_sent(
     plan = make_python_plan(tmp_path, PYTHON.replace("answer", "none"))
 
     with pytest.raises(ProviderError, match=r"KeyError: 'none' \(exact.py, line 2\)") as failure:
-        platform.try_grader_here(plan, write_upload(tmp_path))
+        platform.try_grader(plan, write_upload(tmp_path))
 
     assert "ftwizard grader try" in failure.value.hint
+    assert service.requests == []
 
 
 @pytest.mark.parametrize(
@@ -167,12 +169,12 @@ def test_a_python_grader_that_tells_nothing_apart_is_refused_unless_allowed(
     path = write_upload(tmp_path)
 
     with pytest.raises(FtwizardError, match=words) as failure:
-        platform.try_grader_here(plan, path)
+        platform.try_grader(plan, path)
 
     assert failure.value.exit_code == DECLINED
     assert "ftwizard grader try" in failure.value.hint
     allowing = msgspec.structs.replace(plan, allow=("weak-grader",))
-    assert words in platform.try_grader_here(allowing, path)[1][0]
+    assert words in try_here(allowing, allowing.openai, path).cautions[0]
 
 
 def test_a_file_that_is_no_grader_is_refused_with_the_template(tmp_path: Path) -> None:
