@@ -678,6 +678,7 @@ def test_a_request_without_a_signature(service: RunningAws, authorization: str) 
     assert error.value.code == 403
 
 
+@pytest.mark.slow
 def test_the_service_as_a_process(tmp_path: Path) -> None:
     script = (
         "import boto3; print(boto3.client('sts').get_caller_identity()['Account'],"

@@ -205,8 +205,7 @@ class BedrockClient:
     def identify(self) -> Caller:
         """Return whose credentials are used, which needs no right; looked up once."""
         if self._caller is None:
-            sts = self.connect("sts", self.region or list_regions()[0])
-            answer = self.call("look up the account", sts.get_caller_identity)
+            answer = self._ask_identity()
             account, arn = answer.get("Account"), answer.get("Arn")
             if not isinstance(account, str) or not isinstance(arn, str):
                 raise errors.unreadable(self.account, "look up the account")
@@ -215,6 +214,18 @@ class BedrockClient:
                 make_visible(account, 20), make_visible(arn, 300), headers.get("date")
             )
         return self._caller
+
+    def require_valid(self) -> None:
+        """Raise ProviderError if the credentials are refused now.
+
+        Where S3 is asked for a header only, its refusal names no reason: expired credentials look like
+        a request that is wrong.
+        """
+        self._ask_identity()
+
+    def _ask_identity(self) -> Mapping[str, Any]:
+        sts = self.connect("sts", self.region or list_regions()[0])
+        return self.call("look up the account", sts.get_caller_identity)
 
     def describe_credentials(self) -> str:
         """Say where the credentials are from: ``profile dev (sso)``; empty if there are none."""

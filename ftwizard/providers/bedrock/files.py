@@ -15,6 +15,8 @@ from ftwizard.providers.base import FileStatus, ProviderError, tolerate
 from ftwizard.providers.bedrock.client import BedrockClient, list_regions
 from ftwizard.text import make_visible
 
+BAD_REQUEST = "400"
+"""Code of an answer without a body, such as to expired credentials."""
 PART_BYTES = 8 * 2**20
 _URI = re.compile(r"s3://([a-z0-9][-.a-z0-9]{1,61}[a-z0-9])/([-!_*'().a-zA-Z0-9/]+)\Z")
 """An address that a job takes: AWS allows fewer characters in it than in S3 itself."""
@@ -55,6 +57,8 @@ def check_bucket(client: BedrockClient, name: str, region: str) -> str:
                 "missing", f"There is no bucket {shown}.",
                 f"Create it: aws s3 mb s3://{shown} --region {region}", code="no_such_bucket",
             ) from None  # fmt: skip
+        if error.code == BAD_REQUEST:
+            client.require_valid()
         if error.kind == "permission":
             raise _explain_denied(client, head, shown, owner, action) from None
         raise
@@ -124,6 +128,8 @@ def _exists(client: BedrockClient, address: str) -> bool:
     except ProviderError as error:
         if error.kind == "missing":
             return False
+        if error.code == BAD_REQUEST:
+            client.require_valid()
         if error.kind == "permission" and _may_list(client, s3, bucket, owner):
             return False  # S3 says that of a missing key where only its bucket may be looked at
         raise

@@ -304,5 +304,5 @@ def hint_models(region: str) -> str:
         if model.platform == "bedrock" and region in model.regions
     ]  # fmt: skip
     if names:
-        return f"It tunes: {', '.join(names)}."
+        return f"It can fine-tune: {', '.join(names)}."
     return "Nova is tuned in us-east-1, Llama in us-west-2: set bedrock.region."

@@ -34,6 +34,16 @@ def test_a_file_is_found_once_it_was_uploaded(world: World, tmp_path: Path) -> N
     assert world.service.control.list_files() == []
 
 
+def test_credentials_that_expired_are_named_where_s3_gives_no_reason(world: World) -> None:
+    platform = world.platform
+    platform.identify()
+    world.service.control.change(expired=True)
+    for ask in (platform.find_file, platform.check_file):
+        with pytest.raises(ProviderError, match="expired") as failure:
+            ask(NAME)
+        assert failure.value.kind == "key" and "aws login" in failure.value.hint
+
+
 def test_a_large_file_replaces_the_parts_of_one_that_was_cut_off(
     world: World, tmp_path: Path
 ) -> None:
