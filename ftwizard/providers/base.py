@@ -190,8 +190,8 @@ class Platform(Protocol):
     poll_s: float
     """Advised seconds between two looks at a job."""
     can_pause: bool
-    has_loss: bool
-    """Whether the platform publishes the loss while it trains."""
+    has_steps: bool
+    """Whether the platform says which step a job is at while it trains."""
 
     def get_target(self, plan: Plan) -> TargetName:
         """Return the name of the data rules that the plan's method has at this platform."""

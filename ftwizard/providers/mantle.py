@@ -41,7 +41,7 @@ class MantlePlatform(OpenAIPlatform):
     name = "Bedrock open weights"
     poll_s = 20.0
     can_pause = False
-    has_loss = False
+    has_steps = True
     has_organizations = False
     max_direct_bytes = MAX_UPLOAD_BYTES
     pause_job = Platform.pause_job

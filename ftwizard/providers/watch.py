@@ -303,7 +303,7 @@ class Watcher:
             return
         if predicted is None:
             reason = f"the price of {make_visible(session.record.model, 100)} is unknown"
-        elif predicted.highest > limit and time.monotonic() - self._read_at > BLIND_S:
+        elif predicted.highest > limit and self._is_blind():
             reason = "its steps cannot be read"
             most = f" The job may cost up to ${predicted.highest:,.2f}."
         if not reason:
@@ -315,6 +315,10 @@ class Watcher:
             "warning",
             action=f"To cancel the job: ftwizard stop {session.worker.folder.id} --cancel",
         )
+
+    def _is_blind(self) -> bool:
+        """Return whether the steps of the job cannot be read."""
+        return not self.session.platform.has_steps or time.monotonic() - self._read_at > BLIND_S
 
     def _estimate_spent(self) -> float | None:
         """Return the US dollars so far, at most: by the hours, or by the steps; None if unknown."""

@@ -99,6 +99,14 @@ def quick_vertex(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftwizard.providers.vertex.files.DEFAULT_RETRY", retry)
 
 
+def quick_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 repeat requests without a pause."""
+    from botocore.retries.standard import ExponentialBackoff
+
+    for name in ExponentialBackoff._DEFAULT_BACKOFF_CONFIG:
+        monkeypatch.setitem(ExponentialBackoff._DEFAULT_BACKOFF_CONFIG, name, 0.001)
+
+
 def add_attempt(folder: JobFolder, plan: Plan | None = None) -> None:
     """Begin one more attempt of a run."""
     number = folder.newest_attempt() + 1

@@ -116,6 +116,8 @@ class HostedDouble(Protocol):
     """A run has values of its training steps: losses, or rewards."""
     keeps_checkpoints: bool
     """A job that succeeded has checkpoints."""
+    counts_tokens: bool
+    """The platform says how many tokens a job was trained on, and so what it cost."""
 
     def disturb(self, call: str, trouble: Trouble, *, times: int = 1, skip: int = 0) -> None:
         """Let something go wrong with the next calls."""
@@ -155,6 +157,7 @@ class OpenAIDouble:
     )  # fmt: skip
     writes_losses = True
     keeps_checkpoints = True
+    counts_tokens = True
 
     def __init__(self, service: openai_service.RunningService) -> None:
         self.provider: HostedProvider = "foundry" if service.is_foundry else "openai"
@@ -225,6 +228,7 @@ class TogetherDouble:
     )  # fmt: skip
     writes_losses = True
     keeps_checkpoints = True
+    counts_tokens = True
 
     def __init__(self, address: str) -> None:
         self.environment = {"TOGETHER_API_KEY": self.key, "TOGETHER_BASE_URL": address}
@@ -292,6 +296,7 @@ class AwsDouble:
     )  # fmt: skip
     writes_losses = True
     keeps_checkpoints = False
+    counts_tokens = False
 
     def __init__(self, service: aws.RunningAws) -> None:
         self.environment, self.key = service.environment, service.scenario.key
@@ -359,6 +364,7 @@ class VertexDouble:
     calls: tuple[str, ...] = ("find file", "upload", "create", "list jobs", "look up")
     writes_losses = False
     keeps_checkpoints = True
+    counts_tokens = True
 
     def __init__(self, service: vertex_service.RunningVertex) -> None:
         self.service = service

@@ -26,10 +26,12 @@ from ftwizard.providers.base import ProviderError
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.summary import read_progress
+from tests.doubles.aws import SETTINGS as AWS_SETTINGS
 from tests.helpers.followed_jobs import (
     add_attempt,
     create_run,
     make_settings,
+    quick_aws,
     quick_vertex,
     run_follower,
 )
@@ -78,7 +80,7 @@ OWN_SETTINGS: dict[str, dict[str, Any]] = {
     "foundry": {"n_epochs": 2, "batch_size": 4, "suffix": "mine", "seed": 7},
     "mantle": {"n_epochs": 2, "batch_size": 10, "learning_rate_multiplier": 0.5},
     "together": {"n_epochs": 2, "learning_rate": 2e-5, "lora_r": 8, "random_seed": 7},
-    "bedrock": {"epochCount": 3},
+    "bedrock": {**AWS_SETTINGS, "epochCount": 3, "learningRate": 2e-5},
     "vertex": {"epoch_count": 2, "adapter_size": 8, "location": "us-central1"},
 }
 """Settings that are read from a job that was created elsewhere."""
@@ -94,6 +96,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftwizard.providers.session.FIRST_RETRY_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.session.LOOK_S", 0.01)
     monkeypatch.setattr("ftwizard.providers.together.client.FIRST_WAIT_S", 0.001)
+    quick_aws(monkeypatch)
     quick_vertex(monkeypatch)
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
@@ -289,24 +292,45 @@ def test_a_file_that_the_service_refuses_ends_the_run_without_a_job(
     assert double.list_jobs() == []
 
 
+@pytest.mark.parametrize(
+    "double", ["openai", "foundry", "together", "mantle", "vertex"], indirect=True
+)  # Bedrock says nothing of its steps while it trains
 def test_a_job_that_costs_more_than_the_budget_is_canceled(
     double: HostedDouble, tmp_path: Path
 ) -> None:
-    settings = make_settings(double.provider, **THREE_EPOCHS[double.provider])
-    folder = create_run(tmp_path, double.provider, **{double.provider: settings})
-    record, plan = remote.read(folder), plan_file.read_run(folder)
-    assert record
-    remote.write(folder, msgspec.structs.replace(record, predicted_cost=dollars(6.0, 4.0, 12.0)))
-    plan = msgspec.structs.replace(plan, budget=Budget(usd=4.0))
-    add_attempt(folder, plan)
-    double.change(**SLOW[double.provider])
-    end = run_follower(folder)
+    _, end = follow_over_budget(double, tmp_path)
     if double.provider == "together":  # its own price is known before, and lower
         assert isinstance(end, RemoteJob)
         return
     assert isinstance(end, EarlyEnd) and end.end_reason == "cancelled", end
     assert "budget.usd" in end.message
     assert double.list_jobs()[0]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("double", ["bedrock"], indirect=True)
+def test_a_budget_that_cannot_be_checked_is_named_once(
+    double: HostedDouble, tmp_path: Path
+) -> None:
+    folder, end = follow_over_budget(double, tmp_path)
+    require_one_job(double, folder, end)
+    (finding,) = (each for each in events(folder, "finding") if each["code"] == "budget_unchecked")
+    assert "its steps cannot be read" in finding["message"]
+    assert "may cost up to $12.00" in finding["message"] and "--cancel" in finding["action"]
+
+
+def follow_over_budget(
+    double: HostedDouble, root: Path
+) -> tuple[JobFolder, RemoteJob | EarlyEnd | Stopped]:
+    """Follow a job whose predicted cost may be above its budget, to its end."""
+    settings = make_settings(double.provider, **THREE_EPOCHS[double.provider])
+    folder = create_run(root, double.provider, **{double.provider: settings})
+    record, plan = remote.read(folder), plan_file.read_run(folder)
+    assert record
+    remote.write(folder, msgspec.structs.replace(record, predicted_cost=dollars(6.0, 4.0, 12.0)))
+    plan = msgspec.structs.replace(plan, budget=Budget(usd=4.0))
+    add_attempt(folder, plan)
+    double.change(**SLOW[double.provider])
+    return folder, run_follower(folder)
 
 
 def test_a_price_that_the_account_may_not_spend_creates_no_job(

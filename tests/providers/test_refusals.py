@@ -16,9 +16,16 @@ from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.providers import account
 from ftwizard.providers.base import ProviderError
+from tests.doubles.aws import WEST, WEST_BUCKET
 from tests.doubles.openai_service import REASONING_MODEL
 from tests.doubles.vertex_service import BUCKET, Bucket
-from tests.helpers.followed_jobs import create_run, make_settings, quick_vertex, run_follower
+from tests.helpers.followed_jobs import (
+    create_run,
+    make_settings,
+    quick_aws,
+    quick_vertex,
+    run_follower,
+)
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,6 +38,8 @@ KEYS = {
 ADDRESSES = {
     provider: platform.address_variable for provider, platform in hosted_platforms.PLATFORMS.items()
 }
+FIRST_CALLS = {"bedrock": "identity"}
+"""What tells whether a key is accepted, where that is not the list of jobs."""
 Refuse = Callable[..., FtwizardError]
 
 
@@ -39,6 +48,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_POLL_S", "0.01")
     monkeypatch.setattr("ftwizard.providers.submit.LOOK_PAUSES_S", (0.0, 0.01))
     monkeypatch.setattr("ftwizard.providers.submit.LATE_PAUSES_S", ())
+    quick_aws(monkeypatch)
     quick_vertex(monkeypatch)
     for sdk in (openai._base_client, together._base_client):
         for name in ("INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"):
@@ -118,6 +128,26 @@ def test_a_login_at_google_that_cannot_be_used(
     assert words in error.message and step in error.hint
 
 
+@pytest.mark.parametrize(
+    ("environment", "scenario", "words"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong/0123456789abcdefghij"}, {}, "refused the credentials"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAWRONG0123456789"}, {}, "refused the credentials"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, {}, "no credentials for AWS"),
+        ({"AWS_PROFILE": "nobody"}, {}, "The profile nobody"),
+        ({}, {"expired": True}, "expired"),
+    ],
+)
+def test_credentials_of_aws_that_cannot_be_used(
+    refuse: Refuse, environment: dict[str, str], scenario: dict[str, Any], words: str
+) -> None:
+    error = refuse("bedrock", environment, scenario)
+    assert isinstance(error, ProviderError) and error.kind == "key"
+    assert words in error.message and "aws " in error.hint
+    secrets = filter(None, (environment.get(f"AWS_{name}") for name in ("SECRET_ACCESS_KEY",)))
+    assert not any(secret in error.text for secret in secrets)
+
+
 def test_an_address_where_nobody_answers(refuse: Refuse, provider: HostedProvider) -> None:
     error = refuse(provider, {ADDRESSES[provider]: "http://127.0.0.1:9"})
     assert "reached" in error.message and ADDRESSES[provider] in error.hint
@@ -180,11 +210,61 @@ def test_a_plan_that_vertex_would_refuse(
     assert words in refuse("vertex", scenario=scenario, **plan).message
 
 
+@pytest.mark.parametrize(
+    ("settings", "scenario", "words"),
+    [
+        ({"bucket": None}, {}, "bedrock.bucket is missing"),
+        ({"bucket": "s3://mine/rows"}, {}, "bedrock.bucket is not the name"),
+        ({"bucket": "nobodys-rows"}, {}, "There is no bucket nobodys-rows"),
+        ({"bucket": WEST_BUCKET}, {}, "is in us-west-2, but the job runs in us-east-1"),
+        ({"bucket": "of-others"}, {"foreign_buckets": {"of-others": "999999999999"}},
+         "belongs to another account"),
+        ({}, {"denied": ("s3:ListBucket",)}, "AWS denies access"),
+        ({"role": None}, {}, "bedrock.role is missing"),
+        ({"role": "nobody"}, {}, "has no role nobody"),
+        ({"role": "arn:aws:iam::999999999999:role/x"}, {}, "The role is of account 999999999999"),
+        ({}, {"role_service": "lambda.amazonaws.com"}, "does not trust the jobs of Bedrock"),
+        ({}, {"role_actions": ("s3:PutObject", "s3:ListBucket")}, "may not s3:GetObject"),
+        ({"region": "us-west-2"}, {}, "Amazon Nova Lite is trained in us-east-1"),
+        ({"epochCount": 9}, {}, "Amazon Nova Lite takes 1 to 5"),
+        ({"grader": "arn:aws:lambda:us-east-1:123456789012:function:score"}, {}, "is set, but"),
+    ],
+)  # fmt: skip
+def test_settings_that_bedrock_would_refuse(
+    refuse: Refuse, settings: dict[str, Any], scenario: dict[str, Any], words: str
+) -> None:
+    own = make_settings("bedrock", **settings)
+    assert words in refuse("bedrock", scenario=scenario, bedrock=own).message
+
+
+@pytest.mark.parametrize(
+    ("plan", "environment", "words"),
+    [
+        ({"rows": 6}, {}, "needs at least 8"),
+        ({"rows": 60, "model": "llama-3.3-70b", "bedrock": make_settings("bedrock", region=WEST)}, {},
+         "needs at least 100 for training and validation together"),
+        ({"bedrock": make_settings("bedrock", region="")}, {"AWS_DEFAULT_REGION": ""}, "No region"),
+        ({"model": "amazon.nova-canvas-v1:0"}, {}, "does not tune it"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_bedrock_would_refuse(
+    refuse: Refuse, plan: dict[str, Any], environment: dict[str, str], words: str
+) -> None:
+    assert words in refuse("bedrock", environment, **plan).message
+
+
 def test_too_many_epochs(refuse: Refuse) -> None:
     assert refuse("together", together={"n_epochs": 99}).exit_code == DECLINED
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (403, "forbidden")])
+@pytest.mark.parametrize(
+    ("provider", "status", "code"),
+    [
+        *((provider, 401, "invalid_api_key") for provider in PLATFORMS),
+        # A missing right is known to Bedrock only by what it refuses: a role, a bucket, the job.
+        *((provider, 403, "forbidden") for provider in PLATFORMS if provider != "bedrock"),
+    ],
+)
 def test_a_key_without_the_right_to_tune_uploads_nothing(
     provider: HostedProvider,
     tmp_path: Path,
@@ -195,7 +275,7 @@ def test_a_key_without_the_right_to_tune_uploads_nothing(
     with serve_double(provider) as double:
         for name, value in double.environment.items():
             monkeypatch.setenv(name, value)
-        double.answer("list jobs", status, code, "Too bad")
+        double.answer(FIRST_CALLS.get(provider, "list jobs"), status, code, "Too bad")
         with pytest.raises(ProviderError) as error:
             create_run(tmp_path, provider)
         assert error.value.kind == ("key" if status == 401 else "permission") and error.value.hint
@@ -242,6 +322,22 @@ def test_a_creation_that_vertex_refuses_creates_no_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, words: str
 ) -> None:
     with serve_double("vertex") as double:
+        end = create_and_follow(double, tmp_path, monkeypatch, status, code)
+        assert words in end.message and end.message.endswith("No job was created.") and end.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (400, "ServiceQuotaExceededException", "because of a quota"),
+        (403, "AccessDeniedException", "does not allow this account to"),
+        (400, "ValidationException", "rejected the request to create the job"),
+    ],
+)
+def test_a_creation_that_bedrock_refuses_creates_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, words: str
+) -> None:
+    with serve_double("bedrock") as double:
         end = create_and_follow(double, tmp_path, monkeypatch, status, code)
         assert words in end.message and end.message.endswith("No job was created.") and end.hint
 

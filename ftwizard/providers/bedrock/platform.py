@@ -35,7 +35,7 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
     name = "Amazon Bedrock"
     poll_s = 60.0
     can_pause = False
-    has_loss = False
+    has_steps = False
 
     list_models = models.list_models
     find_file = files.find_file

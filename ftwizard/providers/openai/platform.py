@@ -41,7 +41,7 @@ class OpenAIPlatform(OpenAIClient, Platform):
     name = "OpenAI"
     poll_s = 10.0
     can_pause = True
-    has_loss = True
+    has_steps = True
     targets: Mapping[HostedMethod, TargetName] = {
         "supervised": "openai-sft", "dpo": "openai-dpo", "reinforcement": "openai-rft"
     }  # fmt: skip

@@ -37,7 +37,7 @@ class TogetherPlatform(TogetherClient, DeployingPlatform):
     name = "Together"
     poll_s = 20.0
     can_pause = False
-    has_loss = True
+    has_steps = True
 
     list_models = models.list_models
     find_file = files.find_file

@@ -37,7 +37,7 @@ class VertexPlatform(VertexClient, Platform):
     name = "Vertex AI"
     poll_s = 45.0
     can_pause = False
-    has_loss = False
+    has_steps = True
 
     list_models = models.list_models
     name_file = files.name_file

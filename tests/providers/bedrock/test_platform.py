@@ -32,7 +32,7 @@ def test_the_terms_of_a_plan(world: World) -> None:
     assert platform.get_target(reinforced) == "bedrock-rft"
     assert platform.get_method(reinforced) == "reinforcement"
     assert platform.get_method(make_plan()) == "supervised"
-    assert not platform.has_loss and not platform.can_pause
+    assert not platform.has_steps and not platform.can_pause
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs at Bedrock from their rows to the end of their job, also where calls fail."""
+"""Runs at Bedrock from their rows to the end of their job, and what is Bedrock's own in them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
 from tests.doubles.aws import WEST, AwsFailure
 from tests.helpers.followed_jobs import add_attempt, create_run, run_follower
-from tests.helpers.hosted_doubles import AwsDouble, Trouble, serve_double
+from tests.helpers.hosted_doubles import AwsDouble, serve_double
 from tests.helpers.jobs import events
-
-TROUBLES: tuple[Trouble, ...] = (
-    "drop_request", "drop_reply", "error", "error_after", "rate_limit",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -66,26 +62,6 @@ def test_a_run_with_its_curve(double: AwsDouble, tmp_path: Path) -> None:
     assert steps and steps == sorted(set(steps))
     assert (folder.path / "results.csv").is_file()
     assert double.key not in folder.remote.read_text() + folder.events.read_text()
-
-
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_each_call_fails_and_there_is_one_job(
-    double: AwsDouble, tmp_path: Path, trouble: Trouble
-) -> None:
-    folder = create(tmp_path, double)
-    for call in double.calls:
-        double.disturb(call, trouble)
-    require_one_job(double, folder, run_follower(folder))
-
-
-@pytest.mark.parametrize("trouble", ["drop_reply", "error_after"])
-def test_a_job_whose_reply_was_lost_is_not_created_again(
-    double: AwsDouble, tmp_path: Path, trouble: Trouble
-) -> None:
-    folder = create(tmp_path, double)
-    double.disturb("create", trouble, times=9)
-    require_one_job(double, folder, run_follower(folder))
-    assert len(double.control.list_requests("create_job")) == 1
 
 
 @pytest.mark.parametrize("call", ["upload", "create"])

@@ -31,7 +31,7 @@ def test_it_is_found_by_its_name(world: World) -> None:
     assert platform.endpoint == world.service.address
     assert platform.chat_address == f"vertex://{PROJECT}/us"
     assert VertexPlatform({}).chat_address == "vertex://-/global"
-    assert not platform.has_loss
+    assert platform.has_steps
     assert not platform.can_pause
 
 
