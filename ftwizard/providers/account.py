@@ -93,6 +93,7 @@ def _with_error(report: AccountReport, error: ProviderError, model: str) -> Acco
     return msgspec.structs.replace(
         report, error=error.message, hint=error.hint, cause=error.kind, code=error.code,
         alternatives=alternatives,
+        cautions=tuple(dict.fromkeys([*report.cautions, *error.cautions])),
     )  # fmt: skip
 
 

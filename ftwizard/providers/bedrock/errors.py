@@ -71,6 +71,8 @@ _UNEXPECTED = re.compile(r"encountered an (?:unexpected|internal) error", re.IGN
 _OVER = re.compile(r"end of (?:its )?life", re.IGNORECASE)
 _WRONG_MODEL = re.compile(r"model identifier is invalid|model identifier", re.IGNORECASE)
 _EXPIRED = re.compile(r"\bexpired\b", re.IGNORECASE)
+_SKEWED = re.compile(r"^Signature (?:expired|not yet current)\b", re.IGNORECASE)
+CLOCK = "The clock of this machine is wrong. Set it: timedatectl set-ntp true"
 _ACTION = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
 _LOGINS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (
@@ -265,8 +267,9 @@ def _translate_answer(
     is_throttled = code in _THROTTLES or status == 429
     lost = creates and kind == "unreachable" and not is_throttled
     message, hint = _describe(kind, code, status, text, account, action, model)
-    if kind == "key" and (code in _SKEW_CODES or _EXPIRED.search(text)):
-        hint = describe_clock(headers.get("date"), time.time()) or hint
+    if kind == "key" and (code in _SKEW_CODES or _EXPIRED.search(text) or _SKEWED.search(text)):
+        is_skewed = code == "RequestTimeTooSkewed" or bool(_SKEWED.search(text))
+        hint = describe_clock(headers.get("date"), time.time()) or (CLOCK if is_skewed else hint)
     if taken:
         hint = "A job of this run exists: run the same command again, which looks it up."
     return ProviderError(

@@ -18,6 +18,7 @@ from ftwizard.catalog.hosted_models import (
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import LiveModel, ProviderError
 from ftwizard.providers.bedrock.client import BedrockClient
+from ftwizard.providers.bedrock.errors import QUOTA_PAGE
 from ftwizard.providers.bedrock.request import REINFORCEMENT
 from ftwizard.providers.fields import read_number
 from ftwizard.text import format_count, make_visible
@@ -262,7 +263,10 @@ def _check_access(client: BedrockClient, name: str, region: str) -> list[str]:
 
 
 def check_quota(client: BedrockClient, region: str) -> list[str]:
-    """Return a caution if as many jobs run as the account may have; none where that is not readable."""
+    """Return a caution if as many jobs run as the account may have; none where that is not readable.
+
+    Raises ProviderError (``quota``) if it may have none.
+    """
     bedrock = client.connect("bedrock", region)
     running_jobs = functools.partial(
         bedrock.list_model_customization_jobs, statusEquals="InProgress", maxResults=MAX_LISTED
@@ -279,6 +283,14 @@ def check_quota(client: BedrockClient, region: str) -> list[str]:
     limit = min(limits, default=None)
     if limit is None or len(running) < limit:
         return []
+    if limit < 1:
+        raise ProviderError(
+            "quota",
+            f"The quota of this account for jobs in {make_visible(region, 40)} is 0, so none can be"
+            " created.",
+            f"Ask for more at {QUOTA_PAGE}.",
+            code="quota",
+        )
     verb = "is" if len(running) == 1 else "are"
     caution = (
         f"{format_count(len(running), 'job')} of this account {verb} in progress in {region}, and its"

@@ -13,7 +13,7 @@ from ftwizard.data.format_names import TargetName
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.access import describe_clear_text
-from ftwizard.providers.base import DeployingPlatform, Endpoint, ProviderError
+from ftwizard.providers.base import DeployingPlatform, Endpoint, ProviderError, keep_cautions
 from ftwizard.providers.bedrock import endpoints, files, jobs, lambda_grader, models, role
 from ftwizard.providers.bedrock.client import BedrockClient, list_regions
 from ftwizard.providers.bedrock.request import (
@@ -97,8 +97,11 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
             *models.check_model(self, plan, region),
             *self._check_grader(plan, region),
             *models.check_quota(self, region),
+            *role.check_creation(self, region),
         ]
-        return [*cautions, *self._check_storage(plan, region), _STORAGE_CAUTION]
+        with keep_cautions(cautions):
+            cautions += self._check_storage(plan, region)
+        return [*cautions, _STORAGE_CAUTION]
 
     def _check_method(self, plan: Plan) -> None:
         """Raise ProviderError if the catalog has the model without the plan's method."""

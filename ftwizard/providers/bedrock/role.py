@@ -326,7 +326,7 @@ def _check_rights(
                 f"The role {name} may lack {', '.join(denied)} on {make_visible(resource, 150)}:"
                 " a condition, or a policy of the bucket or function, decides that."
             )
-    return [*cautions, *_check_caller(client, iam, arn, caller)]
+    return [*cautions, *_check_caller(client, iam, "iam:PassRole", arn)]
 
 
 def _has_own_policy(client: BedrockClient, resource: str, needs: Needs) -> bool:
@@ -345,27 +345,26 @@ def _has_own_policy(client: BedrockClient, resource: str, needs: Needs) -> bool:
     return True
 
 
-def _check_caller(client: BedrockClient, iam: Any, role_arn: str, caller: Caller) -> list[str]:
-    """Return cautions for rights that the caller seems to lack; a policy of the organization, which is
-    not simulated, may still decide otherwise."""
-    source = _find_source(client, iam, caller)
+def check_creation(client: BedrockClient, region: str) -> list[str]:
+    """Return a caution if the caller seems to lack the right to create a job."""
+    iam = client.connect("iam", region)
+    return _check_caller(client, iam, "bedrock:CreateModelCustomizationJob", "*")
+
+
+def _check_caller(client: BedrockClient, iam: Any, action: str, resource: str) -> list[str]:
+    """Return a caution for a right that the caller seems to lack; a policy of the organization, which
+    is not simulated, may still decide otherwise."""
+    source = _find_source(client, iam, client.identify())
     if source is None:
         return []
     passed = {
         "ContextKeyName": "iam:PassedToService", "ContextKeyValues": [SERVICE],
         "ContextKeyType": "string",
     }  # fmt: skip
-    cautions = []
-    for action, resource in (
-        ("iam:PassRole", role_arn),
-        ("bedrock:CreateModelCustomizationJob", "*"),
-    ):
-        denied, _ = _simulate(client, iam, source, [action], resource, [passed])
-        if denied:
-            cautions.append(
-                f"{make_visible(source, 150)} seems to lack {action}, which creating a job needs."
-            )
-    return cautions
+    denied, _ = _simulate(client, iam, source, [action], resource, [passed])
+    if not denied:
+        return []
+    return [f"{make_visible(source, 150)} seems to lack {action}, which creating a job needs."]
 
 
 def _find_source(client: BedrockClient, iam: Any, caller: Caller) -> str | None:

@@ -124,16 +124,19 @@ class VertexClient:
 
     def find_project(self, plan: Plan | None = None) -> str:
         """Return the project of a plan, of the environment, or of the credentials."""
-        names = [plan.vertex.project] if plan else []
-        names += [self.get_variable(variable) for variable in PROJECT_VARIABLES]
-        project = next(filter(None, names), None) or self.login.project
+        project = (plan.vertex.project if plan else None) or self.find_default_project()
         if project:
-            return str(project)
+            return project
         raise ProviderError(
             "rejected", "No Google Cloud project is set.",
             "Set vertex.project in the plan, or export GOOGLE_CLOUD_PROJECT=PROJECT_ID.",
             code="no_project",
         )  # fmt: skip
+
+    def find_default_project(self) -> str:
+        """Return the project of the environment or of the credentials; empty if neither names one."""
+        names = (self.get_variable(variable) for variable in PROJECT_VARIABLES)
+        return next(filter(None, names), "") or str(self.login.project or "")
 
     def find_location(self, plan: Plan | None = None) -> str:
         """Return the location of a plan, or of the environment."""

@@ -70,7 +70,7 @@ class VertexPlatform(VertexClient, Platform):
         return Login(
             source=self.describe_source(),
             caller=make_visible(str(caller or ""), 200),
-            account=make_visible(str(self.login.project or ""), 100),
+            account=make_visible(self.find_default_project(), 100),
             region=make_visible(self.get_variable(LOCATION_VARIABLE), 40),
         )
 

@@ -157,6 +157,9 @@ def test_the_wait_that_is_asked_for_is_kept() -> None:
 def test_a_wrong_clock_is_named() -> None:
     error = translate(answer("RequestTimeTooSkewed", 403, date="Fri, 31 Dec 2099 00:00:00 GMT"))
     assert error.kind == "key" and "clock" in error.hint
+    late = "Signature expired: 20261129T122519Z is now earlier than 20261129T131019Z"
+    assert "clock" in translate(answer("SignatureDoesNotMatch", 403, late)).hint
+    assert "aws login" in translate(answer("ExpiredToken", 403, "The token is expired")).hint
 
 
 def test_a_failed_transfer_has_its_cause() -> None:

@@ -77,6 +77,35 @@ def test_a_role_by_its_name_is_enough(world: World) -> None:
     assert len(world.platform.check_plan(plan)) == 1
 
 
+@pytest.mark.parametrize(
+    ("scenario", "part"),
+    [({"no_access": ("amazon.nova-lite-v1:0",)}, "no access to amazon.nova-lite-v1:0"),
+     ({"denied": ("bedrock:CreateModelCustomizationJob",)}, "seems to lack bedrock:CreateModel")],
+)  # fmt: skip
+def test_an_account_without_a_bucket_keeps_its_other_cautions(
+    serve: Serve, scenario: dict[str, tuple[str, ...]], part: str
+) -> None:
+    report = inspect_account("bedrock", environment=serve(**scenario).service.environment)
+    assert report.ready, report.error
+    first, last = report.cautions
+    assert part in first and "bedrock.bucket" in last
+
+
+def test_a_quota_of_no_jobs_is_an_error(serve: Serve) -> None:
+    world = serve(max_active_jobs=0)
+    report = inspect_account("bedrock", environment=world.service.environment)
+    assert (report.ready, report.cause) == (False, "quota")
+    assert report.error is not None and "is 0" in report.error
+    assert "servicequotas" in report.hint and world.service.control.list_jobs() == []
+
+
+def test_what_was_noted_before_an_error_is_shown(serve: Serve) -> None:
+    world = serve(no_access=("amazon.nova-lite-v1:0",))
+    with pytest.raises(ProviderError) as failure:
+        world.platform.check_plan(make_plan(msgspec.structs.replace(SETTINGS, role="nobody")))
+    assert any("no access" in caution for caution in failure.value.cautions)
+
+
 def test_the_account_is_ready_without_a_bucket(world: World) -> None:
     report = inspect_account("bedrock", environment=world.service.environment)
     assert report.ready, report.error

@@ -167,8 +167,7 @@ def test_a_policy_of_the_bucket_may_allow_what_the_role_lacks(serve: Serve) -> N
 @pytest.mark.parametrize(
     ("denied", "part"),
     [("iam:GetRole", "was not checked"), ("iam:SimulatePrincipalPolicy", "rights of the role"),
-     ("iam:PassRole", "seems to lack iam:PassRole"),
-     ("bedrock:CreateModelCustomizationJob", "seems to lack bedrock:CreateModel")],
+     ("iam:PassRole", "seems to lack iam:PassRole")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_caution(serve: Serve, denied: str, part: str) -> None:
     report = role.check_role(serve(denied=(denied,)).platform, ROLE, NEEDS)

@@ -43,6 +43,11 @@ def test_the_login_is_described(world: World) -> None:
     assert login.region == "us-central1"
 
 
+def test_the_project_of_the_environment_is_the_one_that_is_billed(world: World) -> None:
+    platform = VertexPlatform({**world.environment, "GOOGLE_CLOUD_PROJECT": "another-one"})
+    assert platform.find_login().account == "another-one"
+
+
 def test_requests_are_counted_in_the_quota_project_of_the_environment(world: World) -> None:
     platform = VertexPlatform({**world.environment, "GOOGLE_CLOUD_QUOTA_PROJECT": "counted"})
     assert platform.login.credentials.quota_project_id == "counted"
