@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.catalog.providers import catalog
 from ftwizard.catalog.sourced import Sourced
 from ftwizard.data.documents import DataReport, RowPreview
@@ -50,6 +51,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     about_subject: int = 0
     """Number of rows that ask for a fact about one subject, product or event."""
     subject_lines: tuple[int, ...] = ()
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Return the only tuning that the rows are for; None if they do not decide that."""
+        return "preference" if self.format in ("preference", "openai-preference") else None
 
     @property
     def changing_share(self) -> float:

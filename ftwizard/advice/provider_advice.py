@@ -20,6 +20,8 @@ from ftwizard.advice.questions import (
     size_here,
     wanted_size,
 )
+from ftwizard.catalog import hosted_models
+from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.catalog.providers import (
     Factor,
     Lifecycle,
@@ -107,19 +109,22 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
         return (self.first.provider, self.first.size) == (self.provider, self.size)
 
 
-def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Recommendation:
+def recommend(
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None = None
+) -> Recommendation:
     """Recommend a provider: hard constraints first, then weighted preferences.
 
     The one to try first is the best that ftwizard can start here and now. ``today`` decides what a
-    provider still offers. Raises FtwizardError (wrong usage) for an unknown question or answer.
+    provider still offers. ``tuning``: the only one that the rows are for; None for any. Raises
+    FtwizardError (wrong usage) for an unknown question or answer.
     """
     complete = complete_answers(facts, answers)
-    ranked = _rank(facts, complete, today)
+    ranked = _rank(facts, complete, today, tuning)
     best, *others = ranked
     problems = {score.provider: find_start_problem(score, facts, today) for score in ranked}
     first = _choose_first(facts, complete, ranked, problems)
     blocked = _blocked(facts, complete, ranked)
-    changes = _changes(facts, complete, today) if blocked else {}
+    changes = _changes(facts, complete, today, tuning) if blocked else {}
     close = [score for score in others if score.possible and best.score - score.score <= CLOSE]
     return Recommendation(
         first=first,
@@ -142,7 +147,7 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
             for question in open_questions(facts, complete)
             if question.assumed is not None
         ),
-        flips=_flips(facts, complete, today, best.provider),
+        flips=_flips(facts, complete, today, tuning, best.provider),
         costs_of={
             score.provider: _describe_drawbacks(score, today)
             for score in ranked
@@ -204,16 +209,18 @@ def _choose_first(
 
 
 def rank_providers(
-    facts: MachineInfo, answers: Answers, today: datetime.date
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None = None
 ) -> tuple[ProviderScore, ...]:
     """Return every provider with its pros and cons, the recommended one first."""
-    return _rank(facts, complete_answers(facts, answers), today)
+    return _rank(facts, complete_answers(facts, answers), today, tuning)
 
 
-def _rank(facts: MachineInfo, answers: Answers, today: datetime.date) -> tuple[ProviderScore, ...]:
+def _rank(
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None
+) -> tuple[ProviderScore, ...]:
     scores = (
         score_local(facts, answers),
-        score_cloud(facts, answers, today),
+        score_cloud(facts, answers, today, tuning),
         score_openai(facts, answers, today),
     )
     return tuple(sorted(scores, key=lambda score: (not score.possible, -score.score)))
@@ -249,7 +256,7 @@ def can_train(facts: MachineInfo, answers: Answers) -> bool:
 
 
 def _try_answers(
-    facts: MachineInfo, answers: Answers, today: datetime.date
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None
 ) -> Iterator[tuple[str, str, bool, ProviderScore]]:
     """Yield each other answer (``data=stay``, and as a condition) with its best provider and whether
     that is possible."""
@@ -257,17 +264,19 @@ def _try_answers(
         for option in question.options:
             if option.id != answers.get(question.id, question.assumed):
                 changed = {**answers, question.id: option.id}
-                ranked = _rank(facts, changed, today)
+                ranked = _rank(facts, changed, today, tuning)
                 is_possible = not _blocked(facts, changed, ranked)
                 yield f"{question.id}={option.id}", option.when, is_possible, ranked[0]
 
 
-def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict[str, str]:
+def _changes(
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None
+) -> dict[str, str]:
     """Return every single change that makes a provider possible, with its answer: another answer, or
     a larger GPU, which is none."""
     changes = {
         f"If {when}: {_display_name(best)}.": answer
-        for answer, when, is_possible, best in _try_answers(facts, answers, today)
+        for answer, when, is_possible, best in _try_answers(facts, answers, today, tuning)
         if is_possible
     }
     need = catalog().need(wanted_size(answers))
@@ -276,23 +285,27 @@ def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict
 
 
 def _flips(
-    facts: MachineInfo, answers: Answers, today: datetime.date, provider: ProviderId
+    facts: MachineInfo,
+    answers: Answers,
+    today: datetime.date,
+    tuning: Tuning | None,
+    provider: ProviderId,
 ) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
     flips = [
         f"If {when}: {_display_name(best)}."
-        for _, when, _, best in _try_answers(facts, answers, today)
+        for _, when, _, best in _try_answers(facts, answers, today, tuning)
         if best.provider != provider
     ]
     need = catalog().need(wanted_size(answers))
     if not fits_here(facts, answers) and not need.processors:
         gpu = Gpu(name=None, memory=round(need.memory.value))
-        changed = _rank(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
+        changed = _rank(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today, tuning)[0]
         if changed.provider != provider:
             flips.append(f"With a GPU of {need.memory_text} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
         if end.provider == provider and end.date > today:
-            changed = _rank(facts, answers, end.date)[0]
+            changed = _rank(facts, answers, end.date, tuning)[0]
             if changed.provider != provider:
                 flips.append(f"From {end.date}: {_display_name(changed)}.")
                 break
@@ -421,8 +434,10 @@ def _describe_largest(facts: MachineInfo) -> str:
     return f"A model {catalog().needs[0].label} trains without a GPU, slowly."
 
 
-def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> ProviderScore:
-    """Score the best matching cloud service."""
+def score_cloud(
+    facts: MachineInfo, answers: Answers, today: datetime.date, tuning: Tuning | None = None
+) -> ProviderScore:
+    """Score the best matching cloud service; ``tuning``: one that it must have."""
     data, on = answers.get("data"), answers.get("cloud")
     if data == "stay":
         return _rule_out("cloud", "The data would leave this machine, which you ruled out.")
@@ -433,18 +448,32 @@ def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> P
     allowed = [
         service for service in catalog().provider("cloud").platforms if _allows(service, answers)
     ]
+    name = CLOUDS.get(on or "", "your cloud")
     if not allowed:
-        name = CLOUDS.get(on or "", "your cloud")
         return _rule_out(
             "cloud",
             f"The service of {name} is not known to release the weights, which you must own.",
         )
+    fitting = [service for service in allowed if _has_tuning(service, tuning)]
+    if not fitting:
+        return _rule_out("cloud", f"The service of {name} does not train on preference pairs.")
     # The user's own cloud first; without one, the service that needs no cloud account.
-    chosen = next((service for service in allowed if on and service.cloud == on), None)
+    chosen = next((service for service in fitting if on and service.cloud == on), None)
     if chosen is None and not (on is None and data == "own-cloud"):
-        chosen = next((service for service in allowed if service.cloud is None), None)
-    arguments = _argue_cloud(facts, answers, chosen, today)
+        chosen = next((service for service in fitting if service.cloud is None), None)
+    arguments = list(_argue_cloud(facts, answers, chosen, today))
+    own = next((service for service in allowed if on and service.cloud == on), None)
+    if own is not None and own not in fitting:
+        arguments.append(Argument(0, f"{own.name} does not train on preference pairs."))
     return _score("cloud", arguments, chosen.id if chosen else None)
+
+
+def _has_tuning(service: Platform, tuning: Tuning | None) -> bool:
+    """Return whether a cloud service tunes a model of the catalog in this way."""
+    return tuning is None or any(
+        model.platform == service.id and tuning in model.methods
+        for model in hosted_models.list_hosted_models("current")
+    )
 
 
 def _allows(service: Platform, answers: Answers) -> bool:

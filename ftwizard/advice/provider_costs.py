@@ -16,7 +16,7 @@ from ftwizard.advice.questions import (
     planned_size,
     wanted_size,
 )
-from ftwizard.catalog.hosted_models import list_hosted_models
+from ftwizard.catalog.hosted_models import Tuning, list_hosted_models
 from ftwizard.catalog.providers import ProviderId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hosted_platforms import HostedProvider
@@ -108,16 +108,22 @@ def fill_in_model(plan: Plan, facts: MachineInfo, answers: Answers) -> Plan:
 
 
 def estimate_provider_costs(
-    offers: Sequence[Offer], facts: MachineInfo, answers: Answers, today: datetime.date
+    offers: Sequence[Offer],
+    facts: MachineInfo,
+    answers: Answers,
+    today: datetime.date,
+    tuning: Tuning | None = None,
 ) -> tuple[ProviderCost, ...]:
     """Return the cost at each provider, in catalog order; ``offers``: for the rows.
+
+    ``tuning``: the only one that the rows are for; None for any.
 
     Spot instances, services that the answers rule out, and smaller models than asked for do not
     count.
     """
     complete = complete_answers(facts, answers)
     complete["size"] = planned_size(facts, answers)
-    scores = {score.provider: score for score in rank_providers(facts, answers, today)}
+    scores = {score.provider: score for score in rank_providers(facts, answers, today, tuning)}
     return tuple(
         _cost(scores[provider.id], offers, facts, complete) for provider in catalog().providers
     )

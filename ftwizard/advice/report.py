@@ -57,7 +57,8 @@ def build_report(
     Raises FtwizardError (wrong usage) for an unknown question or answer.
     """
     complete = questions.complete_answers(facts, answers)
-    recommended = provider_advice.recommend(facts, answers, today)
+    tuning = data.tuning if data else None
+    recommended = provider_advice.recommend(facts, answers, today, tuning)
     return AdviceReport(
         date=today,
         machine=facts,
@@ -68,7 +69,7 @@ def build_report(
             rule_out(score, recommended.blocked)
             if recommended.blocked and score.provider == recommended.provider
             else score
-            for score in provider_advice.rank_providers(facts, answers, today)
+            for score in provider_advice.rank_providers(facts, answers, today, tuning)
         ],
         data=advise_on_data(data, facts, complete, today) if data else None,
         catalog=msgspec.structs.replace(catalog(), sources={}),
@@ -120,7 +121,7 @@ def cost_by_provider(
         by_rule=False,
     )
     offers = offer_list.list_offers(load, prices, query)
-    return estimate_provider_costs(offers, facts, answers, today)
+    return estimate_provider_costs(offers, facts, answers, today, data_evidence.tuning)
 
 
 def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:

@@ -357,3 +357,19 @@ def test_a_login_of_a_cloud_lets_its_platform_start_first() -> None:
         result = provider_advice.recommend(facts, {"size": "large", "data": "own-cloud"}, TODAY)
         assert (result.first.provider, result.first.platform) == ("cloud", platform)
         assert result.first.problem == "" and result.cloud == platform
+
+
+def test_a_service_without_the_tuning_of_the_rows_is_not_recommended() -> None:
+    facts = machine(credentials=("gcp", "aws", "together"))
+    for cloud, name in (("gcp", "Google Vertex AI"), ("aws", "AWS Bedrock")):
+        answers = {"cloud": cloud, "size": "medium"}
+        any_rows = provider_advice.recommend(facts, answers, TODAY)
+        pairs = provider_advice.recommend(facts, answers, TODAY, "preference")
+        assert any_rows.first.platform == {"gcp": "vertex", "aws": "bedrock"}[cloud]
+        assert (pairs.first.platform, pairs.cloud) == ("together", "together")
+        assert f"{name} does not train on preference pairs." in pairs.first.cautions
+        inside = {**answers, "data": "own-cloud"}
+        ruled_out = provider_advice.recommend(facts, inside, TODAY, "preference").ruled_out
+        assert any("does not train on preference pairs" in reason for reason in ruled_out)
+    azure = provider_advice.recommend(facts, {"cloud": "azure"}, TODAY, "preference")
+    assert azure.cloud == "foundry"
