@@ -23,7 +23,7 @@ from ftwizard.plan.schema import (
 )
 from ftwizard.strict_yaml import SettingsError
 
-PLATFORMS: dict[HostedProvider, PlatformChecks] = {
+CHECKS: dict[HostedProvider, PlatformChecks] = {
     "openai": openai.CHECKS, "foundry": openai.CHECKS, "together": together.CHECKS,
     "bedrock": bedrock.CHECKS, "mantle": bedrock.MANTLE_CHECKS, "vertex": vertex.CHECKS,
 }  # fmt: skip
@@ -33,7 +33,7 @@ def find_problems(plan: Plan, provider: HostedProvider) -> Iterator[SettingsErro
     """Yield each problem of a plan whose provider is the platform ``provider``."""
     yield from _find_unused_settings(plan, provider)
     settings = plan.platform_settings
-    checks = PLATFORMS[provider]
+    checks = CHECKS[provider]
     problems = [
         *_find_platform_problems(settings, checks),
         *checks.find_file_problems(plan, settings),
@@ -49,7 +49,7 @@ def _find_unused_settings(plan: Plan, provider: HostedProvider) -> Iterator[Sett
     """Yield settings of local training; the hints name the platform's own."""
     platform = hosted_models.PLATFORM_NAMES[provider]
     for name in _list_changed(plan.recipe, Recipe()):
-        own = PLATFORMS[provider].recipe_names.get(name)
+        own = CHECKS[provider].recipe_names.get(name)
         yield SettingsError(
             f"is set, but {platform} trains by its own settings.",
             f"Set {provider}.{own} instead."

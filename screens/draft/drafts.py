@@ -368,7 +368,7 @@ def _without_unused(plan: Plan, provider: HostedProvider) -> schema.PlatformSett
     """Return settings of a platform without those that the chosen method or model does not use."""
     settings = plan.platform_settings
     default = type(settings)()
-    unused = hosted_checks.PLATFORMS[provider].list_unused(plan, settings)
+    unused = hosted_checks.CHECKS[provider].list_unused(plan, settings)
     return msgspec.structs.replace(settings, **{name: getattr(default, name) for name in unused})
 
 

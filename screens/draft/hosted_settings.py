@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.advice.recipe_rules import Setting, SettingChoice
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.hosted_platforms import HostedProvider
-from ftwizard.plan.hosted_checks import PLATFORMS
+from ftwizard.plan.hosted_checks import CHECKS
 from ftwizard.plan.platforms import model_limits
 from ftwizard.plan.schema import HOSTED_PROVIDERS, OpenAI, Plan
 from ftwizard.screens.draft import accounts
@@ -44,7 +44,7 @@ def _if_used(name: str) -> Callable[[Plan], bool]:
 
     def applies(plan: Plan) -> bool:
         assert plan.provider != "local"
-        unused = PLATFORMS[plan.provider].list_unused(plan, plan.platform_settings)
+        unused = CHECKS[plan.provider].list_unused(plan, plan.platform_settings)
         return name not in unused
 
     return applies

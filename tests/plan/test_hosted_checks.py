@@ -117,7 +117,7 @@ def test_hint_names_the_setting_of_the_platform(
 
 
 def test_every_named_setting_of_a_platform_exists() -> None:
-    for provider, platform in hosted_checks.PLATFORMS.items():
+    for provider, platform in hosted_checks.CHECKS.items():
         names = platform.recipe_names
         assert set(names) <= set(schema.Recipe.__struct_fields__)
         fields = set(schema.HOSTED_PROVIDERS[provider].__struct_fields__)
