@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import typing
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ftwizard.catalog.hosted_models import check_deprecation, list_hosted_models
 from ftwizard.cli import parser
 from ftwizard.graders.grader_file import parse_grader
 from ftwizard.graders.handler import LambdaFunction
@@ -123,6 +125,21 @@ def list_words(kind: Any) -> Iterator[str]:
             yield part
         else:
             yield from list_words(part)
+
+
+def test_every_platform_is_in_one_table_with_its_methods() -> None:
+    table = read_page("hosted").partition("| `provider` |")[2].partition("\n\n")[0]
+    rows = {row[1].strip("` "): row for row in (line.split("|") for line in table.splitlines()[2:])}
+    assert list(rows) == list(PLATFORMS)
+    today = datetime.date.today()
+    for provider, row in rows.items():
+        methods = {
+            method
+            for model in list_hosted_models("current")
+            if model.platform == provider and check_deprecation(model, today).tunable
+            for method in model.methods
+        }
+        assert methods <= {word.strip() for word in row[4].split(",")}, provider
 
 
 @pytest.mark.parametrize("page", HOSTED_PAGES)
