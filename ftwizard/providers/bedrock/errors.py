@@ -23,6 +23,8 @@ QUOTA_PAGE = "https://console.aws.amazon.com/servicequotas/home/services/bedrock
 AGAIN = "Run the same command again: it looks the job up before it creates another."
 NAME_TAKEN = "name_taken"
 """Code where a job of this name exists: an earlier request of the same run created it."""
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables with credentials; the last only for temporary ones."""
 _SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_BEARER_TOKEN_BEDROCK",
 )  # fmt: skip
@@ -113,6 +115,8 @@ class Account:
         self.profile = (
             environment.get("AWS_DEFAULT_PROFILE") or environment.get("AWS_PROFILE") or "default"
         ).strip()
+        self.has_keys = all(environment.get(name, "").strip() for name in KEYS[:2])
+        """Whether boto3 takes keys of the environment, which count more than any profile."""
         values = (environment.get(name, "").strip() for name in _SECRET_VARIABLES)
         self._secrets = tuple(value for value in values if len(value) >= 8)
 
@@ -138,6 +142,15 @@ class Account:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile"
             f" {make_visible(self.profile, 60)} in ~/.aws/config and ~/.aws/credentials, and the role"
             " of this machine"
+        )
+
+    def describe_renewal(self) -> str:
+        """Say how to replace credentials that AWS refused."""
+        if not self.has_keys:
+            return self.describe_login()
+        return (
+            f"Set new ones: {', '.join(KEYS)}. Or remove them, since they count more than a login: unset"
+            f" {' '.join(KEYS)}. {self.describe_login()}"
         )
 
     def describe_login(self, command: str = "") -> str:
@@ -327,8 +340,8 @@ def _describe(
     because = f": {text}" if text and text != code else f" ({code})" if code else ""
     if kind == "key":
         return (
-            f"AWS refused the credentials of {_name_profile(account)}{because}",
-            account.describe_login(),
+            f"AWS refused the credentials of {_name_credentials(account)}{because}",
+            account.describe_renewal(),
         )
     if kind == "permission":
         return f"AWS does not allow this account to {action}{because}", _hint_rights(text)
@@ -357,7 +370,9 @@ def _describe(
     return f"{account.name} rejected the request to {action}{because}", hint
 
 
-def _name_profile(account: Account) -> str:
+def _name_credentials(account: Account) -> str:
+    if account.has_keys:
+        return "AWS_ACCESS_KEY_ID in the environment"
     if account.profile == "default":
         return "this environment"
     return f"the profile {make_visible(account.profile, 60)}"

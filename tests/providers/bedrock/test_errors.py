@@ -162,6 +162,17 @@ def test_a_wrong_clock_is_named() -> None:
     assert "aws login" in translate(answer("ExpiredToken", 403, "The token is expired")).hint
 
 
+def test_keys_of_the_environment_count_more_than_a_login() -> None:
+    expired = answer("ExpiredToken", 403, "The security token included in the request is expired")
+    error = translate(expired, profile="dev")
+    assert "AWS_ACCESS_KEY_ID in the environment" in error.message and "dev" not in error.message
+    assert "unset AWS_ACCESS_KEY_ID" in error.hint
+    account = errors.Account({"AWS_PROFILE": "dev"})
+    error = errors.translate(expired, account, "create the job")
+    assert "the profile dev" in error.message
+    assert error.hint.startswith("Log in: aws login --profile dev")
+
+
 def test_a_failed_transfer_has_its_cause() -> None:
     def fail() -> None:
         try:
