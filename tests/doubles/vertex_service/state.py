@@ -16,7 +16,7 @@ from tests.doubles.vertex_service.jobs import TUNING, Job, choose_settings, coun
 from tests.doubles.vertex_service.login import Logins
 from tests.doubles.vertex_service.rows import RowsRejected, read_rows
 from tests.doubles.vertex_service.scenario import Scenario, VertexFailure
-from tests.doubles.vertex_service.weights import write_adapter
+from tests.doubles.vertex_service.weights import write_adapter, write_model
 
 FINAL = "postprocess/node-0/checkpoints"
 SPEC_FIELDS = {"supervised": "supervised_tuning_spec", "reinforcement": "reinforcement_tuning_spec"}
@@ -176,7 +176,11 @@ class ServiceState:
     def _write_weights(self, job: Job) -> None:
         root = f"{job.request['outputUri'].rstrip('/')}/{FINAL}"
         with TemporaryDirectory() as folder:
-            weights = self.scenario.adapter or str(write_adapter(Path(folder), job.model.id))
+            weights = self.scenario.adapter
+            if job.is_full:
+                weights = str(write_model(Path(folder)))
+            elif not weights:
+                weights = str(write_adapter(Path(folder), job.model.id))
             for epoch in range(max(1, job.epochs - 9), job.epochs + 1):
                 self.storage.write_folder(Path(weights), f"{root}/checkpoint-{epoch}")
             self.storage.write_folder(Path(weights), f"{root}/final")

@@ -1,4 +1,4 @@
-"""Weights of open models: an adapter in PEFT's form, with small random numbers."""
+"""Weights of open models: an adapter in PEFT's form, or a whole model, with small random numbers."""
 
 from __future__ import annotations
 
@@ -27,4 +27,21 @@ def write_adapter(folder: Path, base: str) -> Path:
         "inference_mode": True,
     }  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2))
+    return folder
+
+
+def write_model(folder: Path) -> Path:
+    """Write ``config.json`` and ``model.safetensors`` of a very small Llama, without its tokenizer."""
+    random = np.random.default_rng(1)
+    names = ["model.embed_tokens", *(f"model.layers.{n}.self_attn.q_proj" for n in range(LAYERS))]
+    tensors = {
+        f"{name}.weight": random.normal(0, 0.05, (WIDTH, WIDTH)).astype(np.float32)
+        for name in names
+    }
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 2, "vocab_size": WIDTH,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
     return folder

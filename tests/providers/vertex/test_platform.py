@@ -173,15 +173,23 @@ def test_a_model_without_an_endpoint_is_not_asked(world: World) -> None:
             world.platform.get_endpoint(model, world.make_plan(OPEN))
 
 
-def test_weights_of_an_open_model_are_downloaded_whole(world: World, tmp_path: Path) -> None:
-    remote, _ = world.finish(world.make_plan(OPEN))
+@pytest.mark.parametrize(
+    ("model", "files"),
+    [
+        (OPEN, ["adapter_config.json", "adapter_model.safetensors"]),
+        ("qwen3-4b", ["config.json", "model.safetensors"]),  # tuned in full
+    ],
+)
+def test_weights_of_an_open_model_are_downloaded_whole(
+    world: World, tmp_path: Path, model: str, files: list[str]
+) -> None:
+    remote, _ = world.finish(world.make_plan(model))
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "old").write_text("old")
     reported: list[tuple[int, int]] = []
     assert world.platform.download(remote, folder, lambda *counts: reported.append(counts))
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     total = sum(path.stat().st_size for path in folder.iterdir())
     assert reported[-1] == (total, total)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
