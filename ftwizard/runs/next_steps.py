@@ -167,6 +167,10 @@ def _find_way_to_ask(folder: JobFolder) -> Step | None:
         return STEPS["merge"]._replace(
             text="merge its adapter, to evaluate and serve it here (downloads its base model if needed)"
         )
+    if (whole := folder.path / hosted.DOWNLOADED).is_dir():
+        return Step(
+            "export its weights, to serve it here", "export", ("--to", "gguf"), subject=str(whole)
+        )
     better = hosted.find_better_checkpoint(record.checkpoints)
     if better and serving == "own_deployment":
         return _stop_at(better, needs_deployment=True)
@@ -356,6 +360,7 @@ def is_card_older(folder: JobFolder) -> bool:
 def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
     """Return in words what exists of a run's model, and what is missing of it."""
     existing = ["adapter"] if folder.adapter.is_dir() else []
+    existing += ["downloaded weights"] if (folder.path / hosted.DOWNLOADED).is_dir() else []
     record = remote.read(folder)
     if record and record.tuned_model:
         existing.insert(0, f"model at {hosted.name_platform(record.provider)}")

@@ -209,6 +209,17 @@ def test_next_step_is_the_evaluation(run: JobFolder) -> None:
     assert lines["exists"] == "model at OpenAI" and lines["missing"] == "model card"
 
 
+def test_next_step_with_weights_that_were_downloaded_whole(run: JobFolder) -> None:
+    model = "qwen/qwen3@qwen3-4b"
+    remote.write(run, make_remote(provider="vertex", model=model))
+    assert next_steps.find_next(run).command == "download"
+    (run.path / hosted.DOWNLOADED).mkdir()
+    step = next_steps.find_next(run)
+    command = f"ftwizard export {run.path / hosted.DOWNLOADED} --to gguf"
+    assert step.format_command(run.id) == command
+    assert dict(next_steps.list_lines(run))["exists"] == "model at Vertex AI, downloaded weights"
+
+
 def judge(folder: JobFolder, verdict: str, step: int | None = None) -> None:
     """Write an evaluation of the run's model, or of a checkpoint."""
     evaluation = Evaluation(verdict=verdict)  # type: ignore[arg-type]
