@@ -277,38 +277,24 @@ def judge_scores(rows: Sequence[TrialRow]) -> list[TrialFinding]:
     ]
     lines = tuple(row.line for row in scored)
     if not any(rights):
-        return [
-            TrialFinding(
-                severity="error",
-                code="all_zero",
-                message=f"All {len(rights)} right answers scored 0.",
-                fix="Check which field of the rows the grader reads, and in which form the answer is.",
-                lines=lines,
-            )
-        ]
+        message = f"All {len(rights)} right answers scored 0."
+        fix = "Check which field of the rows the grader reads, and in which form the answer is."
+        return [_make_error("all_zero", message, fix, lines)]
     if len({score for _, right, wrong in both for score in (right, wrong)}) == 1:
-        return [
-            TrialFinding(
-                severity="error",
-                code="all_equal",
-                message=f"All answers scored {both[0][1]:g}, the right and the wrong ones.",
-                fix="Compare the answer with the field of the row that has the right one.",
-                lines=lines,
-            )
-        ]
+        message = f"All answers scored {both[0][1]:g}, the right and the wrong ones."
+        fix = "Compare the answer with the field of the row that has the right one."
+        return [_make_error("all_equal", message, fix, lines)]
     confused = tuple(row.line for row, right, wrong in both if wrong >= right)
     if not confused:
         return []
-    return [
-        TrialFinding(
-            severity="error",
-            code="wrong_as_high",
-            message=f"A wrong answer scored as high as the right one in"
-            f" {format_count(len(confused), 'row')}.",
-            fix="Make the comparison stricter: the right answer needs the highest score.",
-            lines=confused,
-        )
-    ]
+    count = format_count(len(confused), "row")
+    message = f"A wrong answer scored as high as the right one in {count}."
+    fix = "Make the comparison stricter: the right answer needs the highest score."
+    return [_make_error("wrong_as_high", message, fix, confused)]
+
+
+def _make_error(code: Code, message: str, fix: str, lines: tuple[int, ...]) -> TrialFinding:
+    return TrialFinding(severity="error", code=code, message=message, fix=fix, lines=lines)
 
 
 def _find_limits(grader: GraderFile, rows: Sequence[TrialRow]) -> list[TrialFinding]:

@@ -111,16 +111,6 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     return read if report.usable else None
 
 
-def check_again(prompter: Prompter, draft: Draft) -> Draft:
-    """Check a draft's rows again if they were checked for another provider."""
-    if not data_check.needs_recheck(draft):
-        return draft
-    checked = check_rows(prompter, draft.with_check(draft.plan.data.files, None))
-    if checked is None:
-        raise GoBack("file")
-    return confirm_doubts(prompter, checked)
-
-
 def _ask_how_to_read(prompter: Prompter, draft: Draft, error: FtwizardError) -> Draft | None:
     """Ask for the columns or the encoding if an error is about these; None to keep it as it was."""
     if data_check.list_candidate_encodings(error):
