@@ -90,7 +90,7 @@ def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int
     ``sizes``: items of each set. ``limit``: of a set, for a model that answers at any pace.
     ``per_minute``: requests that this one answers; None where they are not counted.
     """
-    if per_minute is None:
+    if not per_minute:  # a quota of 0 says nothing about the pace: the platform refuses by itself
         return limit
     budget, counts = per_minute * MAX_ASKING_S / 60, list(sizes)
     while limit > 1 and sum(min(count, limit) for count in counts) > budget:
