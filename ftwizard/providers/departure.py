@@ -212,7 +212,8 @@ def _count_prompts(plan: Plan, rows: _EvaluatedRows, rate: float | None) -> tupl
         parts.append(format_count(trained, "training row"))
     if sets:
         parts.append(f"the {' and '.join(sets)} set{'s' if len(sets) > 1 else ''}")
-    return f"prompts of {' and of '.join(parts)}", total
+    *first, last = parts
+    return f"prompts of {' and of '.join(filter(None, (', of '.join(first), last)))}", total
 
 
 def _describe_part(part: UploadPart) -> str:

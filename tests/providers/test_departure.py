@@ -88,7 +88,7 @@ def test_rows_bytes_host_and_cost_are_named() -> None:
 def test_the_prompts_of_an_evaluation_leave_too() -> None:
     text = describe(make("openai", test_rows=100))
     assert (
-        "OpenAI gets the prompts of 100 test rows and of 24 training rows and of the general and safety sets"
+        "OpenAI gets the prompts of 100 test rows, of 24 training rows and of the general and safety sets"
         in text
     )
     assert "to answer with both models, $" in text
