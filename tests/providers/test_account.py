@@ -12,7 +12,7 @@ import pytest
 
 from ftwizard import kept_keys
 from ftwizard.catalog import hosted_models
-from ftwizard.hosted_platforms import PLATFORMS
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.providers import account
 from tests.doubles import http_server
 from tests.doubles.openai_service import serve
@@ -127,6 +127,24 @@ def test_dated_models_of_foundry_are_those_of_the_catalog() -> None:
 
 def test_a_model_tuned_at_foundry_is_not_its_base() -> None:
     assert hosted_models.find_listed("gpt-4.1-mini-2025-04-14.ft-1-x", "foundry") is None
+
+
+@pytest.mark.parametrize("provider", PLATFORMS)
+def test_an_account_is_checked_without_changing_anything(
+    provider: HostedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_double(provider) as double:
+        for (
+            name,
+            value,
+        ) in double.environment.items():  # Google's libraries read that of the process
+            monkeypatch.setenv(name, value)
+        report = account.inspect_account(provider)
+        assert double.list_jobs() == double.list_files() == []
+    assert report.ready and report.error is None, report
+    assert any(model.tunable for model in report.models)
+    assert (report.login is None) == bool(PLATFORMS[provider].variables)
+    assert report.endpoint and double.key not in repr(report)
 
 
 def test_a_region_that_does_not_train_the_model_is_a_caution() -> None:

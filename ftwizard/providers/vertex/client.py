@@ -81,7 +81,9 @@ class VertexClient:
                 code="emulator",
             )
         self.endpoint = hide_secrets(self._address or DEFAULT_ADDRESS)
-        self.account = errors.Account(self.endpoint, self.emulator)
+        self.account = errors.Account(
+            self.endpoint, self.emulator, has_file=bool(self.get_variable(CREDENTIALS_VARIABLE))
+        )
         self._clients: dict[tuple[str, str], genai.Client] = {}
 
     def get_variable(self, variable: str) -> str:

@@ -67,8 +67,17 @@ an object of the API."""
 class Account:
     """Who is asked, and the texts about it."""
 
-    def __init__(self, address: str = "", storage_address: str = "") -> None:
+    def __init__(
+        self, address: str = "", storage_address: str = "", *, has_file: bool = False
+    ) -> None:
+        """``has_file``: a variable names the file of the credentials."""
         self.name = ACCESS.name
+        self.renewal = f"Log in again: {ACCESS.login}"
+        if has_file:
+            self.renewal = (
+                "Set GOOGLE_APPLICATION_CREDENTIALS to a file that works. Or unset it, since it counts"
+                f" more than a login. {self.renewal}"
+            )
         self.host = make_visible(urlsplit(address).hostname or "aiplatform.googleapis.com", 100)
         self.storage_host = make_visible(urlsplit(storage_address).hostname or STORAGE_HOST, 100)
 
@@ -174,7 +183,7 @@ def _translate_login(
             " to it.", code="bad_credentials",
         )  # fmt: skip
     return ProviderError(
-        "key", f"Google refused the login: {text}.", f"Log in again: {ACCESS.login}",
+        "key", f"Google refused the login: {text}.", account.renewal,
         code="refused_login",
     )  # fmt: skip
 
@@ -302,7 +311,7 @@ def _describe(kind: ErrorKind, answer: Answer, account: Account, action: str) ->
     name = "Cloud Storage" if answer.is_storage else account.name
     because = f": {answer.text}" if answer.text else ""
     if kind == "key":
-        return f"{name} refused the Google credentials{because}", f"Log in again: {ACCESS.login}"
+        return f"{name} refused the Google credentials{because}", account.renewal
     if kind == "permission":
         return f"This Google account may not {action}{because}", _hint_rights(answer)
     if kind == "quota":

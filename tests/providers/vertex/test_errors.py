@@ -38,6 +38,13 @@ def convert(error: BaseException, *, creates: bool = False) -> ProviderError:
     return converted
 
 
+def test_a_file_of_credentials_counts_more_than_a_login() -> None:
+    refused_login = LOGIN.RefreshError("invalid_grant: Token has been expired or revoked.", {})
+    hint = translate(refused_login, Account(has_file=True), "log in").hint
+    assert "unset" in hint and hint.endswith("gcloud auth application-default login")
+    assert translate(refused_login, Account(), "log in").hint.startswith("Log in again")
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "word"),
     [
