@@ -21,6 +21,7 @@ from ftwizard.evaluate.run.hosted import make_arm
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.plan import plan_file
 from ftwizard.providers import deployments
+from ftwizard.providers.base import ProviderError
 from ftwizard.providers.endpoints import find_endpoints
 from ftwizard.runs import hosted, next_steps, remote
 from ftwizard.runs.evaluation import ItemAnswer
@@ -175,6 +176,26 @@ def test_a_deployment_that_fails_is_deleted(
     assert main(["deploy", run.id]) == FAILED
     assert "failed at Amazon Bedrock, and was deleted" in capsys.readouterr().err.replace("\n", " ")
     assert list_names(service) == [] and read(run).billed == ()
+
+
+def test_a_deployment_is_awaited_through_an_outage(
+    run: JobFolder, service: RunningAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform, model = deployments.get_deployer("bedrock"), read(run).tuned_model or ""
+    resource = deployments.deploy(run, platform.quote_endpoint(model), platform)
+    find, lost = platform.get_endpoint, iter(range(deployments.MAX_FAILED_LOOKS - 1))
+
+    def find_or_fail(*args: Any, **kwargs: Any) -> Any:
+        if next(lost, None) is not None:
+            raise ProviderError("unreachable", "The connection was lost.")
+        return find(*args, **kwargs)
+
+    monkeypatch.setattr(platform, "get_endpoint", find_or_fail)
+    assert deployments.wait_until_it_answers(run, resource, platform).served_name == resource.id
+    lost = iter(range(deployments.MAX_FAILED_LOOKS))
+    with pytest.raises(ProviderError, match="connection was lost"):
+        deployments.wait_until_it_answers(run, resource, platform)
+    assert list_names(service) and read(run).billed, "it stays, and its record too"
 
 
 def test_throttling_is_outlasted(

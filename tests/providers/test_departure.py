@@ -16,6 +16,7 @@ from ftwizard.providers.cost import predict_cost
 from ftwizard.providers.departure import WIDTH, describe_asking, describe_departure
 from ftwizard.providers.upload import SensitiveRows, UploadReport
 from ftwizard.quantity import Figure
+from ftwizard.runs.evaluation_plan import fit_items
 from tests.helpers.hosted import make_remote
 from tests.providers.test_cost import make_plan, make_reinforcement, make_report
 
@@ -153,6 +154,12 @@ def test_a_slow_model_is_asked_for_half_an_hour_unless_the_plan_wants_more() -> 
     text = describe_asking(msgspec.structs.replace(plan, evaluate=settings), record, 100, 1)
     assert "100 test rows" in text and "1 h" in text and "fewer" not in text
     assert "of 5 training rows" in describe_asking(plan, record, 20, 1, 5)
+
+
+def test_a_quota_of_nothing_is_no_pace() -> None:
+    assert fit_items([100, 40], 100, 0.0) == fit_items([100, 40], 100, None) == 100
+    assert fit_items([100, 40, 3], 100, 1.0) == 13
+    assert fit_items([100], 100, 0.01) == 1
 
 
 @pytest.mark.parametrize(
