@@ -118,6 +118,20 @@ def _grade(
     while len(payload) > MAX_BYTES and len(samples) > 1:
         samples = samples[: len(samples) // 2]
         payload = json.dumps(samples, ensure_ascii=False).encode("utf-8", "replace")
+    rewards, problem = read_scores(_invoke(client, arn, region, payload), samples)
+    if problem:
+        raise ProviderError(
+            "rejected",
+            f"The grader answered with {problem}.",
+            'It must return a list with {"id": ..., "aggregate_reward_score": NUMBER} for each sample.'
+            " ftwizard grader lambda FILE writes such a function.",
+            code="grader_answer",
+        )
+    return [Grade(score=reward) for reward in rewards]
+
+
+def _invoke(client: BedrockClient, arn: str, region: str, payload: bytes) -> Any:
+    """Return what a function answers, None if that is not JSON; raise ProviderError if it fails."""
     function = client.connect(
         "lambda", region, creates=True, timeout_s=max(TIMEOUT_S, MAX_TIMEOUT_S + 5.0)
     )
@@ -134,16 +148,7 @@ def _grade(
         value = None
     if answer.get("FunctionError"):
         raise _explain_error(client, value)
-    rewards, problem = read_scores(value, samples)
-    if problem:
-        raise ProviderError(
-            "rejected",
-            f"The grader answered with {problem}.",
-            'It must return a list with {"id": ..., "aggregate_reward_score": NUMBER} for each sample.'
-            " ftwizard grader lambda FILE writes such a function.",
-            code="grader_answer",
-        )
-    return [Grade(score=reward) for reward in rewards]
+    return value
 
 
 def _explain_error(client: BedrockClient, value: Any) -> ProviderError:
