@@ -89,9 +89,13 @@ def judge(
 
 
 def describe_function_trial(arn: str) -> str:
-    """Describe the trial that a Lambda function gets once the upload is confirmed."""
-    name = make_visible(arn.partition(":function:")[2] or arn, 80)
+    """Describe the trial that a Lambda function gets once the upload is confirmed.
+
+    It is named with its account, which gets the rows: a plan may be somebody else's.
+    """
+    start, _, name = arn.partition(":function:")
+    shown = make_visible(f"{name} of account {start.rpartition(':')[2]}" if name else arn, 100)
     return (
-        f"before the upload, your function {name} grades {format_count(TRIAL_ROWS, 'row')}, each with"
+        f"before the upload, the function {shown} grades {format_count(TRIAL_ROWS, 'row')}, each with"
         " the right answer and a wrong one"
     )

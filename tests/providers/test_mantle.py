@@ -263,7 +263,8 @@ def test_a_function_that_tells_nothing_apart_is_refused(
     with serve_function(monkeypatch, path, timeout_s=3) as environment:
         platform = connect_with(mantle_service, environment)
         assert any("--timeout 300" in text for text in platform.check_plan(plan))
-        assert "function exact grades 10 rows" in platform.describe_trial(plan)
+        trial = platform.describe_trial(plan)
+        assert f"the function exact of account {aws.ACCOUNT} grades 10 rows" in trial
         with pytest.raises(FtwizardError, match=says):
             platform.try_grader(plan, tmp_path / "train.jsonl")
 
