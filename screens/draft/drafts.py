@@ -342,8 +342,8 @@ class Draft:
 
     @property
     def validates(self) -> bool:
-        """Whether there is validation data."""
-        return bool(self.plan.data.files.validation or self.plan.validation_share)
+        """Whether there is validation data, unless the platform takes none."""
+        return self.plan.has_validation or not self.plan.takes_validation
 
     def with_hour_price(self, hour: PriceRate | None) -> Draft:
         """Return a draft with the hourly price of this machine."""

@@ -317,7 +317,9 @@ def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def ask_validation(prompter: Prompter, draft: Draft) -> Draft:
-    """Ask for a validation share or file; none needs confirmation."""
+    """Ask for a validation share or file; none needs confirmation. Some platforms take none."""
+    if not draft.plan.takes_validation:
+        return draft.allowing("no-validation", False)
     prompter.explain("Validation loss shows when the model starts memorizing the training data.")
     chosen = prompter.choose("Validation data", SHARES, draft.share)
     draft = _ask_own_file(prompter, draft) if chosen == OWN_FILE else draft.with_validation(chosen)

@@ -78,7 +78,11 @@ class DataFields(Vertical):
         self.query_one("#verdict", Static).update(verdict)
 
     def lay_out(self, *, is_read: bool, suggests: bool) -> None:
-        """Show the validation fields once the file is read; ``suggests``: show file names."""
+        """Show the validation fields once the file is read, where the platform takes such rows.
+
+        ``suggests``: show file names.
+        """
         self.rows.fold(not suggests)
-        self.query_one("#validation").display = is_read or self.share == OWN_FILE
-        self.query_one("#own").display = self.share == OWN_FILE
+        takes, has_own = self._draft.plan.takes_validation, self.share == OWN_FILE
+        self.query_one("#validation").display = takes and (is_read or has_own)
+        self.query_one("#own").display = takes and has_own

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ftwizard.advice import evidence
 from ftwizard.advice.evidence import FineTuningWarning
+from ftwizard.catalog.hosted_models import get_tuning
 from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
@@ -99,8 +100,11 @@ def list_suggestions(report: DataReport) -> list[str]:
     """List what else the data suggests: reinforcement where answers are verifiable."""
     if report.partial:
         return []
-    rft = evidence.read_evidence(report).rft
-    return [f"{rft.reason} {rft.caution} {evidence.describe_template(rft)}".rstrip()] if rft else []
+    if (rft := evidence.read_evidence(report).rft) is None:
+        return []
+    is_chosen = get_tuning(report.target) == "reinforcement"
+    parts = (rft.reason, "" if is_chosen else rft.caution, evidence.describe_template(rft))
+    return [" ".join(part for part in parts if part)]
 
 
 def lacks_conversion(report: DataReport) -> bool:

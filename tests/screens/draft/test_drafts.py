@@ -197,3 +197,9 @@ def test_consent_to_send_secrets_is_for_these_rows_and_this_platform() -> None:
 def test_a_platform_has_no_step_for_the_estimate() -> None:
     assert Draft(make_machine()).skipped_steps == frozenset()
     assert Draft(make_machine()).with_provider("openai").skipped_steps == {"Estimate"}
+
+
+def test_a_platform_without_validation_rows_lacks_none() -> None:
+    draft = Draft(make_machine()).with_provider("cloud").with_platform("mantle").with_place()
+    assert draft.validates and draft.with_validation("none").validates
+    assert not draft.with_platform("bedrock").with_place().with_validation("none").validates

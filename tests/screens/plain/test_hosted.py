@@ -152,3 +152,8 @@ def test_other_families_of_models_have_other_settings() -> None:
     assert {"grader", "batchSize", "reasoningEffort"} <= rft - nova
     assert "learningRateWarmupSteps" not in rft
     assert {"bucket", "role", "region"}.isdisjoint(list_names("mantle", "gpt-oss-20b"))
+
+
+def test_no_validation_is_asked_for_where_the_platform_takes_none() -> None:
+    draft = Draft(FACTS).with_provider("cloud").with_platform("mantle").with_place()
+    assert data.ask_validation(Scripted(), draft).plan.allow == ()

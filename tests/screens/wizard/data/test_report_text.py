@@ -232,3 +232,18 @@ def test_repair_summary_lists_changed_and_skipped_rows() -> None:
     nothing = msgspec.structs.replace(done, changed=[], left_out=[])
     assert new_files.format_changes(nothing, "nothing") == Text("nothing")
     assert REPORT["rows"] == 1800, "no test has changed the shared report"
+
+
+def test_supervised_tuning_is_no_simpler_start_where_reinforcement_is_chosen() -> None:
+    def suggest(target: str) -> str:
+        messages = [{"role": "assistant", "content": "The answer is 42."}]
+        rows = [
+            {"line": n, "example": example("", messages=messages, extra={"reference_answer": 42})}
+            for n in range(1, 41)
+        ]
+        (text,) = report_text.list_suggestions(clean("sums.jsonl", target=target, preview=rows))
+        return text
+
+    supervised, reinforcement = suggest("openai-sft"), suggest("bedrock-rft")
+    assert "simpler start" in supervised and "simpler start" not in reinforcement
+    assert "ftwizard grader new" in supervised and "ftwizard grader new" in reinforcement
