@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ MAX_STEPS_LISTED = 5
 HOURS_PER_MONTH = 730.0
 MIN_HOURLY_USD = 0.01
 """Lower prices are shown by the month."""
+_TAG = re.compile(r"[0-9a-f]{32}")
 
 
 def name_platform(provider: str) -> str:
@@ -195,10 +197,20 @@ def refuse_removal(folder: JobFolder) -> None:
 
 
 def list_uploaded(folder: JobFolder) -> list[tuple[str, str]]:
-    """Return platform and id of each file that a run uploaded."""
+    """Return platform and id of each file that a run uploaded.
+
+    The address of one in a bucket has the run's tag. A record from somebody else may name any other
+    object there, which would be deleted with the run.
+    """
     record = remote.read(folder)
-    files = record.files.values() if record else ()
-    return [(record.provider, file.id) for file in files if record and file.id]
+    if record is None:
+        return []
+    ids = [file.id for file in record.files.values() if file.id]
+    has_tag = bool(_TAG.fullmatch(record.tag))
+    return [
+        (record.provider, each) for each in ids
+        if "://" not in each or (has_tag and record.tag in each)
+    ]  # fmt: skip
 
 
 def list_buckets(record: RemoteJob) -> list[str]:

@@ -17,7 +17,7 @@ from ftwizard.quantity import Figure
 from ftwizard.runs import default_run, describe, hosted, next_steps, remote, result, store
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_job import Candidate
-from ftwizard.runs.remote import BilledResource, RemoteCheckpoint
+from ftwizard.runs.remote import BilledResource, RemoteCheckpoint, RemoteFile
 from tests.helpers.hosted import BASE, TUNED, dollars, make_ended, make_remote
 from tests.helpers.results import make_trained, write_judgment
 
@@ -178,6 +178,19 @@ def test_only_weights_that_a_platform_offers_are_to_be_downloaded(
     with pytest.raises(FtwizardError) as raised:
         hosted.require_local(folder, "exported")
     assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tag", "count"), [("0123456789abcdef" * 2, 1), ("a", 0), ("f" * 32, 0)]
+)  # fmt: skip
+def test_only_objects_of_the_run_in_a_bucket_are_deleted_with_it(
+    home: Path, tag: str, count: int
+) -> None:
+    address = f"s3://acme/rows/ftwizard-{'0123456789abcdef' * 2}-train.jsonl"
+    file = RemoteFile(path="upload/train.jsonl", name=address, rows=1, size_bytes=1, id=address)
+    record = make_remote(provider="bedrock", tag=tag, files={"train": file})
+    folder = make_ended(home / "runs" / "one", record)
+    assert hosted.list_uploaded(folder) == [("bedrock", address)] * count
 
 
 def test_downloaded_adapter_is_used_as_a_local_one(run: JobFolder) -> None:
