@@ -196,9 +196,10 @@ def test_the_rate_of_a_model_is_kept(
     bedrock: ConverseEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "RATE_MARGIN", 1.0)
+    start = time.monotonic()
     assert len(ask(BEDROCK, ARN, make_items(4), requests_per_minute=600)) == 4  # one in 0.1 s
-    gaps = [after - before for before, after in zip(bedrock.times, bedrock.times[1:], strict=False)]
-    assert sum(gaps) > 0.25, "they began together"
+    # A request may arrive late, never early: the last one begins three intervals after the first.
+    assert bedrock.times[-1] - start > 0.3, "they began together"
     answerer = EndpointAnswerer(
         Arm(name="tuned", model=BEDROCK, served_name=ARN, requests_per_minute=4)
     )
