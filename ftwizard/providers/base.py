@@ -17,6 +17,7 @@ from ftwizard.catalog.account import Login
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
+from ftwizard.graders.grader_file import REFERENCE
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
@@ -222,6 +223,10 @@ class Platform(Protocol):
         Return cautions to show. Raises ProviderError where the job could not be created.
         """
         ...
+
+    def list_references(self, plan: Plan) -> list[str]:
+        """Return the fields of a row in which the plan's grader looks for the right answer."""
+        return [REFERENCE]
 
     def describe_trial(self, plan: Plan) -> str:
         """Describe what ``try_grader`` will do, for the confirmation; empty without a grader."""

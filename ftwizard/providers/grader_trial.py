@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
+from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.graders.grader_file import find_reference
 from ftwizard.graders.trial import (
@@ -98,4 +101,31 @@ def describe_function_trial(arn: str) -> str:
     return (
         f"before the upload, the function {shown} grades {format_count(TRIAL_ROWS, 'row')}, each with"
         " the right answer and a wrong one"
+    )
+
+
+def answer_prompts(
+    rows: Mapping[str, list[ParsedRow]], fields: Sequence[str]
+) -> dict[str, list[ParsedRow]]:
+    """Return the rows with their references as answers, for a comparison with the base model.
+
+    ``fields``: where a reference is, the first before the others. A row without one stays a prompt.
+    """
+    return {part: [_answer(row, fields) for row in each] for part, each in rows.items()}
+
+
+def _answer(row: ParsedRow, fields: Sequence[str]) -> ParsedRow:
+    example, conversation = row.example, row.conversation
+    name = next((field for field in fields if example.extra.get(field) is not None), None)
+    if example.kind != "prompt" or name is None:
+        return row
+    answer = {"role": "assistant", "content": find_reference(example.extra, [name])}
+    return msgspec.structs.replace(
+        row,
+        example=msgspec.structs.replace(
+            example, kind="chat", messages=[*example.messages, answer], extra={}
+        ),
+        conversation=msgspec.structs.replace(
+            conversation, messages=[*conversation.messages, answer], awaits_answer=False
+        ),
     )

@@ -24,6 +24,7 @@ from ftwizard.providers import cost, platforms, upload
 from ftwizard.providers.access import describe_clear_text
 from ftwizard.providers.base import JobStatus, Platform
 from ftwizard.providers.departure import describe_departure
+from ftwizard.providers.grader_trial import answer_prompts
 from ftwizard.providers.session import read_poll_s
 from ftwizard.quantity import Figure
 from ftwizard.runs import remote, store
@@ -121,7 +122,10 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> Departure:
     checks.check_epochs(plan)
 
     def keep(rows: dataset.Rows) -> None:
-        if plan.finish.compare and platform.get_method(plan) == "supervised":
+        method = platform.get_method(plan)
+        if method == "reinforcement":
+            rows = answer_prompts(rows, platform.list_references(plan))
+        if plan.finish.compare and method in ("supervised", "reinforcement"):
             dataset.save_test_set(JobFolder(path), rows, plan.evaluate.shots, plan.recipe.seed)
 
     report = upload.prepare_upload(plan, path, endpoint=platform.endpoint, keep=keep)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ftwizard.catalog.hosted_models import Tuning
 from ftwizard.data.format_names import TargetName
+from ftwizard.graders.grader_file import REFERENCE
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import Plan
 from ftwizard.providers.base import JobEvent, JobStatus, Platform, ProviderError
@@ -89,6 +90,9 @@ class MantlePlatform(OpenAIPlatform):
         except ProviderError as error:
             return self._excuse(error)
         return cautions
+
+    def list_references(self, plan: Plan) -> list[str]:
+        return [REFERENCE]
 
     def describe_trial(self, plan: Plan) -> str:
         return describe_function_trial(plan.mantle.grader) if plan.mantle.grader else ""

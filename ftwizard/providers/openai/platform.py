@@ -11,7 +11,7 @@ from typing import Any
 
 from ftwizard.catalog.hosted_models import Tuning, find_listed
 from ftwizard.data.format_names import TargetName
-from ftwizard.graders.grader_file import is_python
+from ftwizard.graders.grader_file import REFERENCE, is_python
 from ftwizard.graders.trial import TRIAL_ROWS
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan.schema import HostedMethod, OpenAI, Plan
@@ -127,6 +127,11 @@ class OpenAIPlatform(OpenAIClient, Platform):
         here = graders.try_here(plan, settings, path)
         there = graders.dry_run_grader(self, plan, settings, path)
         return there.summary, [*here.cautions, *there.cautions]
+
+    def list_references(self, plan: Plan) -> list[str]:
+        settings = self._get_settings(plan)
+        grader = graders.get_grader(settings, self.id) if settings.grader else None
+        return [*graders.find_item_fields(grader), REFERENCE]
 
     def describe_trial(self, plan: Plan) -> str:
         settings = self._get_settings(plan)
