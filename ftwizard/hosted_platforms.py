@@ -35,6 +35,8 @@ class HostedPlatform(NamedTuple):
 
     serving: Serving = "at_once"
     """How its tuned models come to answer, apart from those that the catalog says it never serves."""
+    bills_models: bool = False
+    """Whether a tuned model is billed for as long as it is kept, also while nobody asks it."""
 
     @property
     def key_variable(self) -> str:
@@ -79,6 +81,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         key_page="https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html",
         login="aws login",
         serving="free_deployment",
+        bills_models=True,
         credentials=(
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",

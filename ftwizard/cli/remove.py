@@ -37,6 +37,7 @@ def remove(arguments: argparse.Namespace) -> int:
             print("Nothing was deleted.")
             return DECLINED
     left = [] if only or arguments.remote_files else [*filter(None, map(_name_left, folders))]
+    billed = [] if only else [*filter(None, map(_describe_billed, folders))]
     deleted_files = _delete_uploaded(folders) if arguments.remote_files else 0
     for folder in folders:
         (delete.remove_checkpoints if only else delete.remove)(folder)
@@ -50,6 +51,7 @@ def remove(arguments: argparse.Namespace) -> int:
     if deleted_files:
         lines.append(f"Deleted {format_count(deleted_files, 'uploaded file')} at the platform.")
     lines += dict.fromkeys(left) if arguments.yes else []  # else the question named them
+    lines += [f"! {text}" for text in billed]
     output.print_report(arguments, report, lines)
     return 0
 
@@ -85,6 +87,12 @@ def _name_left(folder: JobFolder) -> str:
         return ""
     count = format_count(len(files), "uploaded file")
     return f"{count}, job and model stay at {hosted.name_platform(record.provider)}."
+
+
+def _describe_billed(folder: JobFolder) -> str:
+    """Describe the tuned model of a run that is billed without the run; empty if there is none."""
+    record = remote.read(folder)
+    return hosted.describe_kept_model(folder.id, record) if record else ""
 
 
 def _describe_uploaded(folder: JobFolder, *, are_deleted: bool) -> str:

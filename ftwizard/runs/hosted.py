@@ -196,6 +196,17 @@ def refuse_removal(folder: JobFolder) -> None:
         )
 
 
+def describe_kept_model(run_id: str, record: RemoteJob) -> str:
+    """Describe a tuned model that is billed for as long as its platform keeps it; empty for others."""
+    platform = _find_platform(record.provider)
+    if platform is None or not platform.bills_models or record.tuned_model is None:
+        return ""
+    return (
+        f"The tuned model of run {make_visible(run_id, 64)} is billed by the month until it is deleted at "
+        f"{platform.name}: ftwizard teardown --provider {record.provider}"
+    )
+
+
 def list_uploaded(folder: JobFolder) -> list[tuple[str, str]]:
     """Return platform and id of each file that a run uploaded.
 

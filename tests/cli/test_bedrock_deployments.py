@@ -131,7 +131,9 @@ def test_a_model_is_deployed_asked_and_removed(
     assert list_names(service) == [] and read(run).billed == ()
     assert read(run).tuned_endpoint is None
     assert service.state and len(service.state.models) == 1, "the model is never deleted by --yes"
-    assert main(["remove", run.id, "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["remove", run.id, "--yes", "--remote-files"]) == 0
+    assert "billed by the month until it is deleted" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_tuned_model_is_deleted_after_its_question(
