@@ -153,7 +153,9 @@ def require_light_status(folder: JobFolder) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "ftwizard.runs.hosted" in modules
-    assert modules.isdisjoint({"openai", "together", "torch", "httpx", "httpx2", "textual"})
+    assert modules.isdisjoint(
+        {"openai", "together", "boto3", "torch", "httpx", "httpx2", "textual"}
+    )
 
 
 @contextlib.contextmanager
