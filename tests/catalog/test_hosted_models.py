@@ -167,6 +167,19 @@ def test_article_models_of_together_and_bedrock_are_listed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "max_tokens"),
+    [
+        ("bedrock/llama-3.2-90b", 10_000),
+        ("bedrock/llama-3.2-11b", 16_000),
+        ("vertex/llama-4-scout", 2_048),
+    ],
+)
+def test_limit_of_tokens_is_that_of_the_model_where_it_is_lower(name: str, max_tokens: int) -> None:
+    model = find_model(name)
+    assert model and model.limits("supervised").max_tokens == max_tokens
+
+
+@pytest.mark.parametrize(
     ("name", "meant"),
     [
         ("meta-llama/Llama-4-Scout-17B-16E-Instruct", None),

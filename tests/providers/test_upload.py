@@ -22,7 +22,10 @@ from ftwizard.providers.upload import UploadReport
 from ftwizard.train import dataset
 
 TOKEN = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
-MODELS = {"openai": "gpt-4.1-mini", "foundry": "gpt-4.1-mini", "together": "Qwen/Qwen3-8B"}
+MODELS = {
+    "openai": "gpt-4.1-mini", "foundry": "gpt-4.1-mini", "together": "Qwen/Qwen3-8B",
+    "bedrock": "llama-3.2-90b",
+}  # fmt: skip
 
 
 def make_chat(number: int, text: str = "") -> dict[str, Any]:
@@ -210,6 +213,27 @@ def test_too_few_rows_name_limit_and_command_and_leave_no_file(tmp_path: Path) -
         prepare(make_plan(tmp_path, [make_chat(number) for number in range(8)]), tmp_path)
     assert f"ftwizard check {tmp_path}/rows.jsonl --target openai-sft" in error.value.hint
     assert not list((tmp_path / "job").rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize(("count", "is_enough"), [(99, False), (105, True)])
+def test_rows_for_llama_at_bedrock_count_together_and_are_short(
+    tmp_path: Path, count: int, is_enough: bool
+) -> None:
+    """A tenth is for validation, so the training file alone has fewer than 100 rows in both cases."""
+    rows = [make_chat(number) for number in range(count)]
+    rows[3] = make_chat(3, "word " * 11_000)
+    more = (
+        "data: {files: {train: rows.jsonl}, split: {validation: 0.1, test: 0.0}}\n"
+        "bedrock: {region: us-west-2, bucket: acme-rows, role: tuner}\n"
+    )
+    plan = make_plan(tmp_path, rows, "bedrock", more)
+    if not is_enough:
+        with pytest.raises(FtwizardError, match="at least 100 for training and validation"):
+            prepare(plan, tmp_path)
+        return
+    report = prepare(plan, tmp_path)
+    assert report.train.rows < 100 and report.validation
+    assert any("more than 10,000 tokens" in warning for warning in report.warnings)
 
 
 def test_secrets_are_counted_with_the_lines_of_the_users_files(tmp_path: Path) -> None:
