@@ -301,7 +301,8 @@ def describe_methods(service: HostedProvider) -> str:
     """Describe what each method of a platform learns from."""
     methods: dict[str, Tuning] = accounts.OWN_METHODS[service]
     words = [f"{own} {accounts.METHOD_REASONS[tuning]}" for own, tuning in methods.items()]
-    return f"{'; '.join(words)}. Another method needs other rows, which are checked again."
+    others = " Another method needs other rows, which are checked again." if len(words) > 1 else ""
+    return f"{'; '.join(words)}.{others}"
 
 
 def resolve_grader(plan: Plan, absolute: Callable[[str], str]) -> Plan:

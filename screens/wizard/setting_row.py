@@ -51,7 +51,7 @@ class SettingRow(Horizontal):
         else:
             empty = setting.empty if setting_values.can_be_automatic(setting) else ""
             yield TextInput(self._shown_value, max_length=400, placeholder=empty)
-            yield Static(self.origin, classes="origin", markup=False)
+            yield Static(self._describe_origin(), classes="origin", markup=False)
 
     @property
     def field(self) -> Choice | Input:
@@ -102,7 +102,12 @@ class SettingRow(Horizontal):
     def _set_origin(self, origin: str, note: str = "") -> None:
         self.origin = origin
         for shown in self.query(".origin").results(Static):
-            shown.update(origin + note)
+            shown.update(self._describe_origin() + note)
+
+    def _describe_origin(self) -> str:
+        """Describe where the value is from; empty while the person still has to name one."""
+        lacks = self.setting.empty == setting_values.NEEDED and not self._shown_value
+        return "" if lacks and self.origin == "default" else self.origin
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         event.stop()

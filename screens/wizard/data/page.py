@@ -225,7 +225,7 @@ class DataPage(WizardPage):
         if action == "repair":
             return bool(checked and checked.findings)
         if action == "split":
-            return bool(checked and checked.usable)
+            return bool(checked and checked.usable and self._draft.plan.takes_validation)
         if action == "columns":
             return bool(checked and report_text.can_map(checked))
         if action == "decode":

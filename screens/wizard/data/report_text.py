@@ -102,9 +102,13 @@ def list_suggestions(report: DataReport) -> list[str]:
         return []
     if (rft := evidence.read_evidence(report).rft) is None:
         return []
-    is_chosen = get_tuning(report.target) == "reinforcement"
-    parts = (rft.reason, "" if is_chosen else rft.caution, evidence.describe_template(rft))
+    parts = (rft.reason, "" if is_graded(report) else rft.caution, evidence.describe_template(rft))
     return [" ".join(part for part in parts if part)]
+
+
+def is_graded(report: DataReport) -> bool:
+    """Tell whether a grader scores the model's own answers, so that no token of the rows is trained on."""
+    return get_tuning(report.target) == "reinforcement"
 
 
 def lacks_conversion(report: DataReport) -> bool:
@@ -219,7 +223,7 @@ def format_tokens(report: DataReport) -> Text:
     parts = []
     if counted := report.tokens:
         parts.append(_format_amount(counted, " tokens"))
-    if trainable := report.trained_tokens:
+    if (trainable := report.trained_tokens) and not is_graded(report):
         parts.append(f"trainable: {_format_amount(trainable, '' if counted else ' tokens')}")
     return Text(f"  {'; '.join(parts)}" if parts else "")
 

@@ -25,9 +25,10 @@ from ftwizard.screens.wizard.data import length_histogram, report_text, row_text
 from ftwizard.screens.wizard.data.selection import Subject
 from ftwizard.text import format_count, make_visible
 
+SPLIT = "s"
 TOOLS: tuple[tuple[str, str, Callable[[DataReport], bool]], ...] = (
     ("f", "fixes rows into a new file", lambda report: bool(report.findings)),
-    ("s", "splits off a validation file", lambda report: bool(report.usable)),
+    (SPLIT, "splits off a validation file", lambda report: bool(report.usable)),
     ("c", "converts for another target", report_text.can_convert),
     ("o", "chooses the columns to read", report_text.can_map),
     ("e", "decodes the file in its likely encoding", report_text.lacks_decoding),
@@ -210,7 +211,7 @@ def build_overview(
     keys = Text("\n").join(
         Text.assemble((key, f"bold {palette.ACCENT}"), f"  {label}")
         for key, label, needed in TOOLS
-        if needed(report) and not report.partial
+        if needed(report) and not report.partial and (key != SPLIT or draft.plan.takes_validation)
     )
     notes = layout.wrap_hanging(notes, 2, width) if notes else notes
     below = [part for part in (notes, keys) if part]

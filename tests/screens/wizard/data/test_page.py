@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from ftwizard.data.platforms import Severity
 from ftwizard.errors import FtwizardError
+from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.models.loss_mask import RowMask, TokenSpan
 from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
@@ -537,3 +538,20 @@ def test_mask_stays_on_from_row_to_row(command: Command) -> None:
         await wait_for_text(pilot, f"Because {int(first) - 1}.</s>")
 
     on_page(draft_of(model="owner/m"), (100, 30), play)
+
+
+@pytest.mark.parametrize(("platform", "takes"), [("bedrock", True), ("mantle", False)])
+def test_validation_is_asked_for_where_the_platform_takes_it(
+    platform: HostedProvider, takes: bool, command: Command
+) -> None:
+    command.answer = clean(FILE, target="bedrock-rft")
+    draft = draft_of().with_provider("cloud").with_platform(platform).with_place()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read_file(pilot)
+        shown = frame(pilot.app)
+        assert ("Validation" in shown, "s split" in shown) == (takes, takes)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(draft, (160, 50), play)

@@ -247,3 +247,8 @@ def test_supervised_tuning_is_no_simpler_start_where_reinforcement_is_chosen() -
     supervised, reinforcement = suggest("openai-sft"), suggest("bedrock-rft")
     assert "simpler start" in supervised and "simpler start" not in reinforcement
     assert "ftwizard grader new" in supervised and "ftwizard grader new" in reinforcement
+
+
+def test_no_token_of_the_rows_is_trained_on_where_a_grader_scores_answers() -> None:
+    assert "trainable" in report_text.format_tokens(clean("sums.jsonl")).plain
+    assert "trainable" not in report_text.format_tokens(clean("a", target="bedrock-rft")).plain
