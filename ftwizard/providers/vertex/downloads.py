@@ -24,10 +24,12 @@ TIMEOUT_S, RETRY_S = 60.0, 300.0
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,6})")
 
 
-def list_open_checkpoints(client: VertexClient, output_uri: str) -> list[RemoteCheckpoint]:
+def list_open_checkpoints(
+    client: VertexClient, output_uri: str, epoch_steps: int = 1
+) -> list[RemoteCheckpoint]:
     """Return the folders of an open model's checkpoints, one an epoch; none without an output.
 
-    Google numbers them by epoch and names no steps, so the step is that number.
+    Google numbers them by epoch. ``epoch_steps``: steps of each; 1 if unknown.
     """
     if not output_uri:
         return []
@@ -38,7 +40,7 @@ def list_open_checkpoints(client: VertexClient, output_uri: str) -> list[RemoteC
         if match := _CHECKPOINT.fullmatch(folder):
             numbers.add(int(match[1]))
     return [
-        RemoteCheckpoint(id=f"checkpoint-{number}", step=number, epoch=float(number))
+        RemoteCheckpoint(id=f"checkpoint-{number}", step=number * epoch_steps, epoch=float(number))
         for number in sorted(numbers)
     ]
 
@@ -48,13 +50,16 @@ def download_weights(
     output_uri: str,
     folder: Path,
     report: Callable[[int, int], None],
-    step: int | None = None,
+    checkpoint: str = "",
 ) -> bool:
-    """Download the result of an open model's job, or a checkpoint; return False if it is not there.
+    """Download the result of an open model's job, or a checkpoint by its id; return False if it is not
+    there.
 
     ``folder`` is replaced by a complete one or not at all.
     """
-    source = FINAL if step is None else f"{CHECKPOINTS}/checkpoint-{step}"
+    if checkpoint and not _CHECKPOINT.fullmatch(checkpoint):
+        return False
+    source = f"{CHECKPOINTS}/{checkpoint}" if checkpoint else FINAL
     prefix = f"{output_uri}/{source}/"
     objects = [item for item in list_objects(client, prefix) if not item.name.endswith("/")]
     if not objects:

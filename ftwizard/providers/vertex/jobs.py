@@ -143,9 +143,13 @@ def list_events(client: VertexClient, job_id: str, read_ids: frozenset[str]) -> 
 
 def list_checkpoints(client: VertexClient, job_id: str) -> list[RemoteCheckpoint]:
     """Return the checkpoints that Google keeps, or the bucket, by step."""
-    job = fetch_job(client, job_id)
+    return list_kept(client, fetch_job(client, job_id))
+
+
+def list_kept(client: VertexClient, job: Any) -> list[RemoteCheckpoint]:
+    """Return the checkpoints of a job of the SDK."""
     return records.read_checkpoints(job) or list_open_checkpoints(
-        client, records.get_output_uri(job)
+        client, records.get_output_uri(job), records.count_epoch_steps(job)
     )
 
 

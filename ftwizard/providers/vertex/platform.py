@@ -154,7 +154,11 @@ class VertexPlatform(VertexClient, Platform):
         output = records.get_output_uri(job)
         if not output or records.get_state(job) != "succeeded":
             return False
-        return downloads.download_weights(self, output, folder, report, step)
+        checkpoint = ""
+        if step is not None:
+            kept = jobs.list_kept(self, job)
+            checkpoint = next((each.id for each in kept if each.step == step), "none")
+        return downloads.download_weights(self, output, folder, report, checkpoint)
 
 
 def _refuse_model(model: str, *, is_gemini: bool) -> Endpoint:

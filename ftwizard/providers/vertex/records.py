@@ -238,6 +238,13 @@ def count_steps(job: Any) -> int | None:
     return min(steps, steps * done // int(epochs)) if done and steps and epochs else None
 
 
+def count_epoch_steps(job: Any) -> int:
+    """Return the steps of an epoch; 1 if they are unknown."""
+    steps = _get_count(get_stats(job), "tuning_step_count")
+    epochs = read_settings(job).get("epoch_count")
+    return max(1, steps // int(epochs)) if steps and epochs else 1
+
+
 def read_settings(job: Any) -> dict[str, Any]:
     """Return the hyperparameters that Google chose or confirmed."""
     spec = get_spec(job)

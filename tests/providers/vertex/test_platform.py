@@ -196,10 +196,12 @@ def test_weights_of_an_open_model_are_downloaded_whole(
 
 
 def test_a_checkpoint_of_an_open_model_is_downloaded(world: World, tmp_path: Path) -> None:
-    remote, status = world.finish(world.make_plan(OPEN, epoch_count=2))
+    remote, status = world.finish(world.make_plan(OPEN, epoch_count=2, batch_size=4))
     checkpoints = world.platform.list_checkpoints(status.id)
-    assert [checkpoint.step for checkpoint in checkpoints] == [1, 2]
-    assert world.platform.download(remote, tmp_path / "first", ignore, step=1)
+    assert [checkpoint.step for checkpoint in checkpoints] == [3, 6]
+    assert [checkpoint.epoch for checkpoint in checkpoints] == [1, 2]
+    assert world.platform.download(remote, tmp_path / "first", ignore, step=3)
+    assert not world.platform.download(remote, tmp_path / "second", ignore, step=2)
     assert not world.platform.download(remote, tmp_path / "ninth", ignore, step=9)
     assert not (tmp_path / "ninth").exists()
 
