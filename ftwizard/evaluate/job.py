@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftwizard.evaluate import runner
+from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.run.asking import (
@@ -28,10 +29,12 @@ from ftwizard.evaluate.run.judgment import (
     write_evaluation,
 )
 from ftwizard.evaluate.run.subject import Answers, Subject
+from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.train import dataset
@@ -104,7 +107,24 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
         for name in ("items.jsonl", "frozen.json"):
             if (folder.evaluations / name).exists():
                 shutil.copy(folder.evaluations / name, worker.folder.evaluations / name)
+    if over_network and _names_models(plan):
+        _copy_answers(folder, worker.folder)
     return Subject(worker.folder, plan, base, test_set, over_network, rate)
+
+
+def _names_models(plan: Plan) -> bool:
+    """Return whether a platform's name for a model never stands for another, as that of a deployment that
+    the user makes may."""
+    serving = (PLATFORMS[name].serving for name in PLATFORMS if name == plan.provider)
+    return next(serving, "own_deployment") != "own_deployment"
+
+
+def _copy_answers(run: JobFolder, job: JobFolder) -> None:
+    """Copy the answers that a run has already, so that a platform is not asked and paid twice."""
+    answers = run.evaluations / FILE
+    if answers.exists() and not (job.evaluations / FILE).exists():
+        job.evaluations.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(answers, job.evaluations / FILE)
 
 
 def _find_rate(request: EvaluationRequest) -> float | None:

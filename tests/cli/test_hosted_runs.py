@@ -107,6 +107,19 @@ def test_run_is_evaluated_at_the_platform_with_only_its_key(
     assert not any(KEY.encode() in data for data in written)
 
 
+def test_another_number_of_items_asks_only_what_is_not_answered(
+    run: JobFolder, server: ChatEndpoint, environments: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run_eval("one", "--json") == 0
+    server.requests.clear()
+    capsys.readouterr()
+    assert run_eval("one", "--max-items", "20", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["sets"]["target"]["arms"]["tuned"]["n"] == 20
+    assert not server.requests
+
+
 def test_what_an_evaluation_costs_is_said_before(
     run: JobFolder, server: ChatEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
