@@ -152,4 +152,6 @@ def _with_recommendation(draft: Draft) -> Draft:
 
 
 def _recommendation(draft: Draft) -> Recommendation:
-    return provider_advice.recommend(draft.machine, draft.answers, datetime.date.today())
+    evidence, today = get_evidence(draft), datetime.date.today()
+    tuning = evidence.tuning if evidence else None
+    return provider_advice.recommend(draft.machine, draft.answers, today, tuning)

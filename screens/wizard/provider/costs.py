@@ -28,7 +28,8 @@ class PricedOffers:
 
     def find(self, evidence: Evidence | None, draft: Draft, today: datetime.date) -> DataFindings:
         """Return the findings with the cost of each provider under the answers of a draft."""
-        costs = estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
+        tuning = evidence.tuning if evidence else None
+        costs = estimate_provider_costs(self.offers, draft.machine, draft.answers, today, tuning)
         return DataFindings(
             evidence,
             costs,

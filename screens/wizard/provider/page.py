@@ -170,7 +170,8 @@ class ProviderPage(WizardPage):
         return self._draft.with_answers(drop_assumed(self._questions, answers))
 
     def _recommendation(self, draft: Draft) -> Recommendation:
-        return provider_advice.recommend(draft.machine, draft.answers, self._today)
+        tuning = self._evidence.tuning if self._evidence else None
+        return provider_advice.recommend(draft.machine, draft.answers, self._today, tuning)
 
     def _with_recommendation(self, draft: Draft) -> Draft:
         recommendation = self._recommendation(draft)

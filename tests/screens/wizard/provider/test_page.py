@@ -223,6 +223,25 @@ def test_costs_match_the_advise_command(tmp_path: Path) -> None:
         ] == [(their.amount, their.details) for their in theirs]
 
 
+def test_preference_pairs_are_not_for_a_cloud_that_does_not_train_on_them(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."}
+        for n in range(20)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    findings = run.check_files(file, run.CheckOptions(near=False))
+    draft = Draft(FACTS).with_check(schema.Files(train=str(file)), findings)
+    recorded = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        recorded.append(" ".join(get_details(pilot).split()))
+
+    on_page(draft.with_answers({"cloud": "aws"}), (120, 40), play)
+    assert "AWS Bedrock does not train on preference pairs." in recorded[0]
+    assert "Cloud-managed, Together AI" in recorded[0]
+
+
 def test_saved_hourly_price_is_used_for_this_machine(tmp_path: Path) -> None:
     locations.config_folder().mkdir(parents=True, exist_ok=True)
     (locations.config_folder() / "prices.toml").write_text(MACHINE)
