@@ -28,7 +28,7 @@ PANES: tuple[Pane, ...] = ("all", "chart", "gpus")
 """In the order that a key cycles through."""
 SMOOTHINGS = (DEFAULT_WEIGHT, 0.9, 0.97, 0.0)
 """EMA weights that a key cycles through; 0 draws only the raw values."""
-LOSS = "loss"
+LOSS, REWARD = "loss", "reward"
 NAMES = {
     "loss": "train",
     "eval_loss": "validation",
@@ -36,12 +36,18 @@ NAMES = {
     "grad_norm": "grad norm",
     "mean_token_accuracy": "token accuracy",
     "eval_mean_token_accuracy": "validation accuracy",
+    "reward": "reward",
+    "eval_reward": "validation reward",
     "tokens_per_s": "tokens/s",
     "padding_share": "padding share",
     "wait_share": "data wait share",
     "flops_share": "MFU",
 }
-VALIDATION_METRICS = {"loss": "eval_loss", "mean_token_accuracy": "eval_mean_token_accuracy"}
+VALIDATION_METRICS = {
+    "loss": "eval_loss",
+    "mean_token_accuracy": "eval_mean_token_accuracy",
+    "reward": "eval_reward",
+}
 """Validation metrics that are drawn with the training metric."""
 UNCHARTED = frozenset((
     "epoch", "tokens", "eval_runtime", "memory", "memory_on_gpu",
@@ -116,11 +122,14 @@ class ChartData:
         self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
-        """Return the lines to draw; the loss if the run lacks the chosen metric.
+        """Return the lines to draw; the loss if the run lacks the chosen metric, or the reward where
+        that is what it has, as jobs with a grader.
 
         ``plain`` leaves out the raw values behind a smoothed line.
         """
         name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
+        if name == LOSS and not progress.metrics[LOSS] and REWARD in progress.metrics:
+            name = REWARD
         raw = progress.metrics[name]
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
         label = NAMES.get(name, name)

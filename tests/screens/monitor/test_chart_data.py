@@ -63,3 +63,15 @@ def test_smoothed_line_says_so_and_a_schedule_is_drawn_as_it_is() -> None:
     assert last_value("train, smoothed", ChartSettings()) > 1.0
     assert last_value("train", ChartSettings(smoothing=0.0)) == 1.0
     assert last_value("learning rate", ChartSettings(metric="learning_rate", smoothing=0.9)) == 1e-3
+
+
+def test_the_reward_is_drawn_where_a_job_has_no_loss() -> None:
+    progress, settings = Progress(), ChartSettings(smoothing=0.0)
+    event = {"t": 1.0, "attempt": 1, "kind": "log"}
+    progress.feed([{**event, "step": step, "reward": step / 10} for step in (1, 2)])
+    progress.feed([{**event, "kind": "eval", "step": 2, "eval_reward": 0.3}])
+    reward, validation = ChartData(settings).lines(progress)
+    assert (reward.name, reward.series[-1][1]) == ("reward", 0.2)
+    assert (validation.name, validation.series[-1][1]) == ("validation reward", 0.3)
+    progress.feed([{**event, "step": 3, "loss": 1.5}])
+    assert ChartData(settings).lines(progress)[0].name == "train"
