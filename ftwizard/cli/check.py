@@ -155,7 +155,11 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
 def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     mark = output.MARKS[report.verdict]
     rows = f"{format_count(report.rows, 'row')}, {report.usable:,} usable"
-    if report.trained_tokens and (without := report.trained_tokens.rows_without):
+    if (
+        _has_answers(report)
+        and report.trained_tokens
+        and (without := report.trained_tokens.rows_without)
+    ):
         rows += f", {without:,} without trainable tokens"
     yield (
         f"{mark} {part}{make_visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
@@ -178,6 +182,11 @@ def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
         yield from _report_lines(report.validation, "validation: ")
 
 
+def _has_answers(report: DataReport) -> bool:
+    """Return whether the model trains on answers in the rows, not on its own."""
+    return get_target(report.target).method != "rft"
+
+
 def _suggestion_lines(report: DataReport) -> list[str]:
     """Return what else the rows suggest: reinforcement where answers are verifiable."""
     from ftwizard.advice import evidence
@@ -197,7 +206,8 @@ def _token_lines(report: DataReport) -> Iterator[str]:
         f"  Tokens: {_format_total(tokens)}, counted with {tokens.encoding}; per row {tokens.p50:,} (median), "
         f"{tokens.p95:,} (95th percentile), {tokens.max:,} (maximum)"
     )
-    yield f"  Trainable: {_format_total(trained)}"
+    if _has_answers(report):
+        yield f"  Trainable: {_format_total(trained)}"
     if report.billed:
         bill = report.billed
         about = f"{_format_tokens(bill.tokens)} per epoch; " if bill.tokens else ""

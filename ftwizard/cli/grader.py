@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_SHOWN_ANSWER = 25
+MAX_SHOWN_LINE = 200
 _OPTIONS = {
     "new": ("kind", "field"),
     "try": ("rows", "field", "time_limit", "columns", "encoding"),
@@ -160,7 +161,7 @@ def _list_verdict(report: Trial) -> Iterator[str]:
         yield f"    {finding.message} {finding.fix}"
     if report.printed:
         yield "· The grader printed:"
-        yield from (f"    {line}" for line in report.printed.split("\n")[:10])
+        yield from (f"    {line[:MAX_SHOWN_LINE]}" for line in report.printed.split("\n")[:10])
     if report.verdict != "error":
         shown = make_visible(shlex.quote(report.grader))
         yield f"  Name it in the plan: openai.grader or foundry.grader: {shown}"

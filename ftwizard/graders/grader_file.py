@@ -1,4 +1,8 @@
-"""Python files with a grader: one function ``grade(sample, item)`` that scores an answer."""
+"""Python files with a grader: one function ``grade(sample, item)`` that scores an answer.
+
+``sample`` is the answer, ``item`` the row; the score is a float, the higher the better. Nothing in it
+depends on a platform, so it can be the reward function of any training that samples answers.
+"""
 
 from __future__ import annotations
 

@@ -82,3 +82,32 @@ def test_wrong_usage_and_unusable_files(
     (folder / "g.py").write_text("def grade(sample, item):\n    return 1\n")
     assert main(["grader", *argv]) == code
     assert says in capsys.readouterr().err
+
+
+def test_a_check_of_prompts_says_nothing_of_tokens_to_train_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check", "rows.jsonl", "--target", "bedrock-rft"])
+    text = capsys.readouterr().out
+    assert "for Amazon Bedrock (RFT)" in text and "Tokens:" in text
+    assert "rainable" not in text
+
+
+def test_a_long_line_that_a_grader_prints_is_cut(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "g.py").write_text("print('x' * 1000)\ndef grade(sample, item):\n    return 0\n")
+    assert main(["grader", "try", "g.py", "--rows", "rows.jsonl"]) == 1
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 250
+
+
+def test_rows_whose_needed_reference_is_missing_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (folder / "rows.jsonl").read_text()
+    (folder / "other.jsonl").write_text(rows.replace("reference_answer", "answer"))
+    assert main(["check", "other.jsonl", "--target", "bedrock-rft"]) == 1
+    assert "the row has no reference_answer" in capsys.readouterr().out
+    (folder / "chat.csv").write_text("prompt,completion\n" + "a,b\n" * 12)
+    assert main(["check", "chat.csv", "--target", "bedrock-rft"]) == 1
+    assert "--answer-field reference_answer" in capsys.readouterr().out
