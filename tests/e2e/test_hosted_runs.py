@@ -108,7 +108,7 @@ def require_finished(double: HostedDouble, folder: JobFolder) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(folder.result.read_text())
     assert result["remote"]["model"] == status["remote"]["model"]
     has_price = double.provider not in ("foundry", "mantle")
-    costs = ("predicted_cost",) if has_price else ()
+    costs: tuple[str, ...] = ("predicted_cost",) if has_price else ()
     if double.counts_tokens:
         assert result["remote"]["trained_tokens"] > 0
         costs = costs and (*costs, "actual_cost")
