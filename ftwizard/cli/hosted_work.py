@@ -129,7 +129,9 @@ def _deploy(session: Session) -> _Served | None:
             sleep=lambda seconds: session.wait(seconds, cancels=False),
         )  # fmt: skip
     except ProviderError as error:
-        return _Served(None, error.text)
+        # The evaluation says itself how to deploy it again.
+        has_failed = error.code == "deployment_failed"
+        return _Served(None, error.message if has_failed else error.text)
     return _Served(endpoint)
 
 

@@ -257,6 +257,16 @@ def test_a_deployment_that_is_refused_leaves_a_finished_run_with_its_next_step(
     assert next_steps.find_next(compared).command == "deploy"
 
 
+def test_a_deployment_that_fails_does_not_fail_the_run(
+    compared: JobFolder, service: RunningAws
+) -> None:
+    service.control.change(deployment_failure="out of capacity")
+    assert isinstance(run_worker(compared), RunResult)
+    message = read_findings(compared)["tuned_not_asked"]["message"]
+    assert "failed at Amazon Bedrock" in message and message.count("Deploy it") == 1
+    assert list_names(service) == [] and read(compared).billed == ()
+
+
 def test_a_model_that_must_be_bought_is_not_deployed(tmp_path: Path, service: RunningAws) -> None:
     folder = create_run(
         tmp_path, "bedrock", rows=140, model="llama-3.1-8b", finish={"compare": True},
