@@ -50,8 +50,8 @@ KILLS: dict[str, tuple[tuple[str, str], ...]] = {
         ("create", "hold_reply"), ("look up", "hold"), ("metrics", "hold"), ("checkpoints", "hold"),
     ),
     "bedrock": (
-        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold"), ("create", "hold_reply"),
-        ("look up", "hold"), ("results", "hold"), ("deploy", "hold_reply"), ("ask", "hold_reply"),
+        ("upload", "hold"), ("upload", "hold_reply"), ("create", "hold_reply"), ("look up", "hold"),
+        ("results", "hold"), ("deploy", "hold_reply"), ("ask", "hold_reply"),
     ),
     "mantle": (("upload", "hold"), ("create", "hold_reply"), ("events", "hold")),
     "vertex": (
