@@ -76,8 +76,6 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """The cloud service; None for other providers, or if the cloud is unknown."""
     size: Size
     """Of the model that ``provider`` suits."""
-    startable: bool
-    """Whether ftwizard can start its jobs."""
     reasons: tuple[str, ...]
     """Why this one; never empty."""
     ruled_out: tuple[str, ...]
@@ -133,7 +131,6 @@ def recommend(
         provider=best.provider,
         platform=best.platform,
         size=wanted_size(complete),
-        startable=not catalog().provider(best.provider).explain_unavailable(best.platform),
         reasons=best.pros or ("It has fewer drawbacks than the others.",),
         ruled_out=tuple(
             f"{catalog().provider(score.provider).name} is ruled out: {score.why_not}"
@@ -164,8 +161,6 @@ def recommend(
 def find_start_problem(score: ProviderScore, facts: MachineInfo, today: datetime.date) -> str:
     """Explain why ftwizard cannot start a provider's jobs here and now; empty if it can."""
     provider = catalog().provider(score.provider)
-    if unavailable := provider.explain_unavailable(score.platform):
-        return unavailable
     if score.provider == "local":
         return "" if "local" in facts.extras else NO_LIBRARIES
     platform: HostedProvider | None = "openai" if score.provider == "openai" else score.platform
@@ -320,10 +315,9 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     statement = provider.claims(factor, verdict.platform)[0].statement
     differs = f"{factor.capitalize()}: {statement}."
     price = provider.claims("cost", verdict.platform)[0]
-    # That it cannot start is one of ``start_problems``.
-    unavailable = provider.explain_unavailable(verdict.platform)
-    cons = [con for con in verdict.cons if con != unavailable]
-    return " ".join([*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."])
+    return " ".join(
+        [*verdict.cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
+    )
 
 
 def format_provider(provider: ProviderId, platform: HostedProvider | None) -> str:
@@ -504,8 +498,6 @@ def _argue_cloud(
         yield Argument(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
         yield Argument(-2, "Only its own models, settings and endpoint.")
-    if unavailable := provider.explain_unavailable(service.id if service else None):
-        yield Argument(-1, unavailable)
     for end in catalog().lifecycles:
         if service and end.platform == service.id and end.date <= today:
             yield Argument(0, f"{', '.join(end.models)}: {end.text}")
@@ -543,8 +535,6 @@ def _argue_openai(facts: MachineInfo, answers: Answers, today: datetime.date) ->
         yield Argument(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
         days = text.format_count((models - today).days, "day")
         yield Argument(-2, f"The models and their fine-tunes end on {models}, in {days}.")
-    if unavailable := catalog().provider("openai").explain_unavailable():
-        yield Argument(-1, unavailable)
 
 
 def _openai_end(kind: str) -> Lifecycle:

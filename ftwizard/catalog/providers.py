@@ -68,10 +68,6 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether the tuned weights can be downloaded."""
     own_account: bool
     """Whether the data stays in the user's own cloud account."""
-    available: bool
-    """Whether ftwizard can start its jobs."""
-    unavailable: str = ""
-    """Why it cannot."""
     models: ProviderFacts
     """Models that it fine-tunes."""
     special: ProviderFacts
@@ -87,20 +83,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: ProviderId
     name: str
     summary: str
-    available: bool
-    """Whether ftwizard can start its jobs, at one of its platforms at least."""
-    unavailable: str = ""
-    """Why it cannot."""
     weights: Literal["yes", "no", "depends"]
     factors: dict[Factor, ProviderFacts]
     platforms: tuple[Platform, ...] = ()
-
-    def explain_unavailable(self, platform: HostedProvider | None = None) -> str:
-        """Explain why ftwizard cannot start its jobs, at one of its platforms; empty if it can."""
-        if not self.available:
-            return self.unavailable
-        services = (service for service in self.platforms if service.id == platform)
-        return next((service.unavailable for service in services if not service.available), "")
 
     def claims(self, factor: Factor, platform: HostedProvider | None = None) -> ProviderFacts:
         """Return the claims about a factor, newest first; a platform's own claims replace those of

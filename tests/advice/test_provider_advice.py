@@ -6,7 +6,6 @@ import datetime
 import itertools
 from typing import get_args
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,7 +88,6 @@ def test_recommendation_always_has_a_provider_and_reasons(
     for words in (*texts(result), *result.costs_of.values()):
         assert make_visible(words) == words and 0 < len(words) <= 480
         assert "$0 " not in words
-    assert result.startable, "ftwizard starts the jobs of every platform"
     assert (result.platform is None) or result.provider == "cloud"
     for words in questions.describe_machine(facts).values():
         assert words and make_visible(words) == words
@@ -169,7 +167,6 @@ def test_large_model_without_gpu_gets_a_cloud_with_cautions() -> None:
         machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
     )
     assert (result.provider, result.platform) == ("cloud", "bedrock")
-    assert result.startable
     assert result.start_problems["cloud"] == (
         "No login for AWS Bedrock was found. Log in: aws login"
     )
@@ -257,25 +254,6 @@ def test_question_texts_fit_a_terminal() -> None:
             assert (option.label + option.when).isprintable()
 
 
-def make_startable(monkeypatch: pytest.MonkeyPatch, *startable: ProviderId) -> None:
-    """Let ftwizard start the jobs of hosted providers."""
-    names = catalog()
-    providers = tuple(
-        msgspec.structs.replace(
-            provider,
-            available=provider.id in startable,
-            platforms=tuple(
-                msgspec.structs.replace(each, available=True, unavailable="")
-                for each in provider.platforms
-            ),
-            unavailable="" if provider.id in startable else "ftwizard cannot start these jobs yet.",
-        )
-        for provider in names.providers
-    )
-    changed = msgspec.structs.replace(names, providers=providers)
-    monkeypatch.setattr(provider_advice, "catalog", lambda: changed)
-
-
 @given(_machines, _answers, _days)
 def test_first_path_always_starts_here(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
@@ -326,8 +304,7 @@ def test_missing_libraries_are_named_before_anything_else() -> None:
     assert result.start_problems["local"] == result.first.problem
 
 
-def test_hosted_provider_comes_first_only_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_startable(monkeypatch, "cloud", "local")
+def test_hosted_provider_comes_first_only_with_its_key() -> None:
     answers = {"size": "large", "data": "leave"}
     without = provider_advice.recommend(machine(), answers, TODAY)
     assert (without.provider, without.first.provider) == ("cloud", "local")
@@ -343,8 +320,7 @@ def test_hosted_provider_comes_first_only_with_its_key(monkeypatch: pytest.Monke
     assert kept.first.provider == "local", "an answer that rules it out counts more than a key"
 
 
-def test_unknown_cloud_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_startable(monkeypatch, "cloud", "local")
+def test_unknown_cloud_cannot_start() -> None:
     facts = machine(credentials=("aws", "gcp"))
     result = provider_advice.recommend(facts, {"data": "own-cloud", "size": "large"}, TODAY)
     assert result.first.provider == "local" and "which one" in result.start_problems["cloud"]
