@@ -15,7 +15,6 @@ from ftwizard.providers.base import ProviderError
 from ftwizard.providers.bedrock import errors
 from tests.providers.bedrock.plans import SECRET, make_environment
 
-HEADERS = {"date": email.utils.formatdate(usegmt=True)}
 TOKEN = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUCIQ"
 DENIED = (
     "User: arn:aws:iam::123456789012:user/ann is not authorized to perform:"
@@ -25,10 +24,11 @@ DENIED = (
 
 
 def answer(code: str, status: int, message: str = "", **headers: str) -> ClientError:
+    now = email.utils.formatdate(usegmt=True)
     return ClientError(
         {
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": HEADERS | headers},
+            "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {"date": now, **headers}},
         },
         "CreateModelCustomizationJob",
     )
