@@ -31,6 +31,8 @@ from ftwizard.text import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ftwizard.runs.progress import Progress
+
 OPTIONAL_COLUMNS = (
     "model", "loss", "memory off by", "memory", "off by", "child of", "best validation", "predicted", "took",
 )  # fmt: skip
@@ -147,7 +149,8 @@ def status(arguments: argparse.Namespace) -> int:
     """Print the state of a run."""
     folder = run_argument.find(arguments.run, default_run.choose_shown)
     job = observe(folder)
-    report = store.with_changes(store.make_status(folder, job, read_progress(folder)), folder)
+    progress = read_progress(folder)
+    report = store.with_changes(store.make_status(folder, job, progress), folder)
     if arguments.json:
         from ftwizard.runs.evaluation_files import read_helped  # loads the plan
 
@@ -159,7 +162,7 @@ def status(arguments: argparse.Namespace) -> int:
         output.print_json(report)
         return 0
     out = output.make_console()
-    lines = _report_lines(report)
+    lines = _report_lines(report, progress)
     predicted = prediction.read_prediction(folder)
     if job.state != "ended" and (took := _format_time(predicted)):
         cost = _format_cost(predicted)
@@ -177,8 +180,8 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
-    lines = [("run", report.id), ("state", describe.describe_state(report))]
+def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[tuple[str, str]]:
+    lines = [("run", report.id), ("state", describe.describe_state(report, progress))]
     if report.remote and report.state != "ended":  # the outcome of one that has ended names it
         job = (
             f", job {make_visible(report.remote.job_id, hosted.MAX_ID)}"

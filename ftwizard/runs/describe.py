@@ -378,8 +378,12 @@ def format_phase(phase: str) -> str:
     return make_visible(PHASE_NAMES.get(phase, phase), 40)
 
 
-def describe_state(status: RunStatus) -> str:
-    """Describe the state of a run: ``✓ finished``, ``running: training``."""
+def describe_state(status: RunStatus, progress: Progress | None = None) -> str:
+    """Describe the state of a run: ``✓ finished``, ``running: training``.
+
+    ``progress``: of a run whose state may be as long as ``running: comparing: tuned model, 12 of 80
+    answers``.
+    """
     if status.state == "ended":
         reason = status.end_reason or "lost"
         return f"{MARKS.get(reason, '✗')} {END_NAMES.get(reason, reason)}"
@@ -388,7 +392,8 @@ def describe_state(status: RunStatus) -> str:
     if stop_sign := describe_halt(status):
         return stop_sign
     if status.state == "running" and status.phase:
-        return f"running: {PHASE_NAMES.get(status.phase, status.phase)}"
+        doing = PHASE_NAMES.get(status.phase, status.phase)
+        return f"running: {describe_progress(progress) if progress else doing}"
     return status.state
 
 
