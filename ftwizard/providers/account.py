@@ -50,7 +50,7 @@ def inspect_account(
         report = msgspec.structs.replace(report, models=models, cautions=tuple(cautions))
         chosen = _choose(report, model)
         plan, more = _make_plan(provider, chosen, region)
-        more += _check_plan(platform, plan)
+        more += [*platform.describe_account(), *_check_plan(platform, plan)]
     except ProviderError as error:
         return _with_error(report, error, model)
     hosted = hosted_models.find_listed(chosen.id, provider)

@@ -213,6 +213,10 @@ class Platform(Protocol):
         """
         return None
 
+    def describe_account(self) -> list[str]:
+        """Return cautions about the account and its environment, for a check without a plan."""
+        return []
+
     def list_models(self) -> list[LiveModel]:
         """Return the models that this account sees; raise ProviderError for a wrong key."""
         ...

@@ -106,6 +106,19 @@ class BedrockClient:
             else ("", "")
         )
 
+    def describe_regions(self) -> list[str]:
+        """Return a caution where the two variables of the region differ: programs of AWS disagree on
+        which of them counts."""
+        names = (self.region_source, "AWS_REGION")
+        first, second = (self._environment.get(name, "").strip() for name in names)
+        if not first or not second or first == second:
+            return []
+        caution = (
+            f"{names[0]} is {make_visible(first, 40)}, and {names[1]} is {make_visible(second, 40)}."
+            f" {names[0]} counts here, as in boto3. Unset one of them, or set bedrock.region in the plan."
+        )
+        return [caution]
+
     def find_address(self, service: str) -> str | None:
         """Return the address that the environment sets for a service; None for AWS's own.
 

@@ -75,6 +75,9 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
             region=self.region,
         )  # fmt: skip
 
+    def describe_account(self) -> list[str]:
+        return self.describe_regions()
+
     def name_file(self, plan: Plan, tag: str, name: str) -> str:
         address = f"{get_folder(plan.bedrock)}ftwizard-{tag}-{name}"
         files.parse_address(address)
@@ -94,6 +97,7 @@ class BedrockPlatform(BedrockClient, DeployingPlatform):
         clear_text = describe_clear_text(self.find_address("s3") or "")
         cautions = [
             *filter(None, [clock, clear_text]),
+            *([] if plan.bedrock.region else self.describe_regions()),
             *models.check_model(self, plan, region),
             *self._check_grader(plan, region),
             *models.check_quota(self, region),

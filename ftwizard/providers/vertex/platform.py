@@ -28,6 +28,11 @@ from ftwizard.text import make_visible
 ANY_PROJECT = "-"
 NUMBER = "PROJECT_NUMBER"
 """Stands for the number of a project that is unknown."""
+UNKNOWN_RIGHT = (
+    "Whether you may create jobs (aiplatform.tuningJobs.create) was not checked: only a job shows that. The"
+    " role Vertex AI User (roles/aiplatform.user) has that right."
+)
+"""Google tells the rights in a project only by another API, which few projects have enabled."""
 
 
 class VertexPlatform(VertexClient, Platform):
@@ -73,6 +78,9 @@ class VertexPlatform(VertexClient, Platform):
             account=make_visible(self.find_default_project(), 100),
             region=make_visible(self.get_variable(LOCATION_VARIABLE), 40),
         )
+
+    def describe_account(self) -> list[str]:
+        return [UNKNOWN_RIGHT]
 
     def get_target(self, plan: Plan) -> TargetName:
         return "vertex-gemini" if models.is_gemini(plan.model.name) else "vertex-open"

@@ -8,8 +8,10 @@ import pytest
 from ftwizard.plan.schema import Bedrock
 from ftwizard.providers.account import inspect_account
 from ftwizard.providers.base import PLAN_SETTING, ProviderError
+from ftwizard.providers.bedrock import client
 from ftwizard.providers.bedrock.request import REINFORCEMENT
-from tests.doubles.aws import ACCOUNT, EAST, ROLE, WEST, WEST_BUCKET
+from tests.doubles.aws import ACCOUNT, EAST, ROLE, WEST, WEST_BUCKET, AwsFault
+from tests.helpers.followed_jobs import quick_aws
 from tests.providers.bedrock.conftest import Serve, World
 from tests.providers.bedrock.plans import GRADER, SETTINGS, make_plan
 
@@ -97,6 +99,38 @@ def test_a_quota_of_no_jobs_is_an_error(serve: Serve) -> None:
     assert (report.ready, report.cause) == (False, "quota")
     assert report.error is not None and "is 0" in report.error
     assert "servicequotas" in report.hint and world.service.control.list_jobs() == []
+
+
+def test_regions_that_differ_are_a_caution_unless_the_plan_names_one(world: World) -> None:
+    platform = world.connect(AWS_REGION=WEST)
+    without = make_plan(msgspec.structs.replace(SETTINGS, region=None))
+    for cautions in (platform.check_plan(without), platform.describe_account()):
+        assert "AWS_DEFAULT_REGION is us-east-1, and AWS_REGION is us-west-2" in cautions[0]
+    (caution,) = platform.check_plan(make_plan())
+    assert STORAGE in caution
+    assert world.connect(AWS_REGION=EAST).describe_account() == []
+    assert world.connect(AWS_REGION=WEST, AWS_DEFAULT_REGION="").describe_account() == []
+    environment = world.service.environment | {"AWS_REGION": WEST}
+    report = inspect_account("bedrock", environment=environment)
+    assert report.ready and sum("AWS_REGION is" in caution for caution in report.cautions) == 1
+
+
+def test_a_check_outlasts_a_drop_at_each_of_its_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MAX_ATTEMPTS", 2)
+    quick_aws(monkeypatch)
+    control = world.service.control
+    identity = "get_caller_identity"  # asked once
+    control.add_fault(AwsFault(on=identity, action="drop_reply"))
+    (caution,) = world.platform.check_plan(make_plan())
+    assert STORAGE in caution
+    calls = {request.call for request in control.list_requests()}
+    assert {identity, "head_bucket", "get_role", "list_jobs"} < calls
+    for call in sorted(calls - {identity}):
+        control.add_fault(AwsFault(on=call, action="drop_reply"))
+        assert world.platform.check_plan(make_plan()) == [caution], call
+    assert control.list_jobs() == control.list_files() == []
 
 
 def test_what_was_noted_before_an_error_is_shown(serve: Serve) -> None:

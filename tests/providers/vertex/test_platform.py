@@ -13,7 +13,7 @@ from ftwizard.providers.platforms import get_platform
 from ftwizard.providers.vertex import downloads
 from ftwizard.providers.vertex.platform import VertexPlatform
 from ftwizard.providers.vertex.records import FINAL
-from tests.doubles.vertex_service import PROJECT, PROJECT_NUMBER, VertexPace
+from tests.doubles.vertex_service import PROJECT, PROJECT_NUMBER, Fault, VertexPace
 from tests.providers.vertex.world import (
     GEMINI,
     OPEN,
@@ -70,6 +70,24 @@ def test_an_account_without_a_bucket_keeps_its_other_cautions(make_world: MakeWo
     assert report.ready, report.error
     assert any("runs here already" in caution for caution in report.cautions)
     assert any("Set vertex.bucket" in caution for caution in report.cautions)
+
+
+def test_the_right_that_no_request_shows_is_named(make_world: MakeWorld) -> None:
+    world = make_world(denied=("aiplatform.tuningJobs.create",))
+    report = account.inspect_account("vertex", environment=world.environment)
+    assert report.ready
+    assert any("aiplatform.tuningJobs.create) was not" in caution for caution in report.cautions)
+
+
+def test_a_check_outlasts_a_drop_at_each_of_its_calls(world: World) -> None:
+    cautions = world.platform.check_plan(world.make_plan())
+    calls = {request.call for request in world.control.list_requests() if request.call}
+    assert {"token", "list_jobs", "get_bucket", "test_permissions"} <= calls
+    for call in sorted(calls):
+        world.control.add_fault(Fault(on=call, action="drop_reply"))
+        platform = VertexPlatform(world.environment)
+        assert platform.check_plan(world.make_plan()) == cautions, call
+    assert world.control.list_jobs() == world.control.list_files() == []
 
 
 def test_an_open_model_names_the_account_that_reads_the_bucket(world: World) -> None:
