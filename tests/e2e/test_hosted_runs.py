@@ -180,7 +180,9 @@ def list_arguments() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("double", "form"), [("openai", "csv"), ("together", "alpaca")], indirect=["double"]
+    ("double", "form"),
+    [("openai", "csv"), ("together", "alpaca"), ("bedrock", "csv"), ("vertex", "alpaca")],
+    indirect=["double"],
 )
 def test_rows_of_another_form_are_converted(
     double: HostedDouble, tmp_path: Path, home: Path, form: str
@@ -200,7 +202,8 @@ def test_rows_of_another_form_are_converted(
     folder = start(plan, home)
     require_finished(double, folder)
     sent = (folder.path / "upload" / "train.jsonl").read_text("utf-8-sig").splitlines()
-    assert json.loads(sent[0])["messages"][-1]["role"] == "assistant"
+    row = json.loads(sent[0])
+    assert row.get("messages", row.get("contents"))[-1]["role"] in ("assistant", "model")
 
 
 def test_a_follower_killed_at_each_call_makes_one_job(
