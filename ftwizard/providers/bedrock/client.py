@@ -180,6 +180,8 @@ class BedrockClient:
         except (
             BotoCoreError, ClientError, Boto3Error, ResponseParserError, HTTPError, HTTPClientError,
         ) as error:  # fmt: skip
+            if isinstance(error, ClientError):  # was signed: boto3 has the credentials at hand
+                self.account.method = str(getattr(self._session.get_credentials(), "method", ""))
             raise errors.translate(
                 error, self.account, action, creates=creates, model=model
             ) from None

@@ -105,6 +105,10 @@ _PROXY_ERRORS = {
 """Causes of an error of the HTTP client whose proxy cannot be used."""
 
 
+_ROLES = ("iam-role", "container-role")
+"""Methods of boto3 that find the credentials of a machine."""
+
+
 class Account:
     """Who is asked, by which credentials, and the secrets that no message may have."""
 
@@ -117,6 +121,8 @@ class Account:
         ).strip()
         self.has_keys = all(environment.get(name, "").strip() for name in KEYS[:2])
         """Whether boto3 takes keys of the environment, which count more than any profile."""
+        self.method = ""
+        """How boto3 found the credentials that it uses; empty before it has any."""
         values = (environment.get(name, "").strip() for name in _SECRET_VARIABLES)
         self._secrets = tuple(value for value in values if len(value) >= 8)
 
@@ -373,8 +379,8 @@ def _describe(
 def _name_credentials(account: Account) -> str:
     if account.has_keys:
         return "AWS_ACCESS_KEY_ID in the environment"
-    if account.profile == "default":
-        return "this environment"
+    if account.method in _ROLES:
+        return "the role of this machine"
     return f"the profile {make_visible(account.profile, 60)}"
 
 

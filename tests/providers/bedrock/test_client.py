@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ftwizard.providers.base import ProviderError
@@ -49,6 +51,21 @@ def test_no_credentials_name_where_they_were_looked_for(
         platform.find_login()
     assert (failure.value.kind, failure.value.code) == ("key", "no_key")
     assert "~/.aws/credentials" in failure.value.message and "aws login" in failure.value.hint
+
+
+def test_refused_keys_of_a_file_are_called_those_of_its_profile(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+    keys = "aws_access_key_id = AKIAREFUSED123456789\naws_secret_access_key = refused\n"
+    file.write_text(f"[default]\n{keys}")
+    for name, value in world.service.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    with pytest.raises(ProviderError, match="the credentials of the profile default: "):
+        get_platform("bedrock").find_login()
 
 
 def test_an_unknown_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

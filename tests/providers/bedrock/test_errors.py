@@ -84,6 +84,13 @@ def test_answers(code: str, status: int, text: str, kind: str, may_have_acted: b
     assert not translate(answer(code, status, text)).may_have_acted  # nothing was to be created
 
 
+def test_refused_credentials_of_a_role_are_named() -> None:
+    account = errors.Account({})
+    account.method = "iam-role"
+    error = errors.translate(answer("InvalidClientTokenId", 403), account, "create the job")
+    assert "refused the credentials of the role of this machine" in error.message
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "part"),
     [(boto.NoCredentialsError(), "key", "boto3 looked at AWS_ACCESS_KEY_ID"),
