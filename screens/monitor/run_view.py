@@ -133,8 +133,22 @@ class RunView(Container):
         """Format the machine that trains: of a hosted run, its job."""
         if self.record:
             wide, tall = self.screen.has_class("-wide"), self.screen.has_class("-tall")
-            return hosted.format_job(self.record, width, in_columns=wide, in_full=tall)
+            # A chart without a line needs no height.
+            has_room = not self._has_lines and (tall or self.screen.has_class("-short"))
+            return hosted.format_job(
+                self.record, width, in_columns=wide or has_room, in_full=tall or has_room
+            )
         return readings.format_machine(samples, self._follower.status.now(), width)
+
+    @property
+    def _has_lines(self) -> bool:
+        """Whether there is anything to chart."""
+        shown = self._follower.shown
+        return (
+            shown.loss is not None
+            or shown.eval_loss is not None
+            or chart_data.list_metrics(shown) != [LOSS]
+        )
 
     def _format_plan(self, width: int) -> Text:
         if self.plan is None:
