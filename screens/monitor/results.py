@@ -206,6 +206,12 @@ class ResultsPage(Page[str]):
         """Whether the model is at a platform only, where it can be asked."""
         return self._hosted is not None and self._hosted.tuned_model is not None
 
+    @property
+    def _deploys_free(self) -> bool:
+        """Whether a deployment costs nothing by existing, so that nothing has to be asked."""
+        record = remote.read(self._folder)
+        return record is not None and hosted.find_serving(record) == "free_deployment"
+
     def _can_run(self, command: str) -> bool:
         if command in ("eval", "card"):
             return self._has_model or self._is_elsewhere
@@ -245,7 +251,8 @@ class ResultsPage(Page[str]):
             self.app.notify(f"{self._next.describe()}. Then come back here.", markup=False)
         elif self._next.command == "chat":
             self.action_chat()
-        elif self._next.command == "deploy":  # which shows its price and asks, in a terminal
+        elif self._next.command == "deploy" and not self._deploys_free:
+            # It shows its price and asks, in a terminal.
             command = self._next.format_command(self._folder.id)
             self.app.notify(f"In a terminal: {command}. Then come back here.", markup=False)
         else:

@@ -9,11 +9,12 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.plan.schema import Model
 from ftwizard.providers.base import Endpoint
 from ftwizard.runs import remote
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
-from tests.helpers.hosted import TUNED, make_ended, make_remote
+from tests.helpers.hosted import TUNED, make_ended, make_plan, make_remote
 from tests.screens.frames import drive, until, wait_for_text
 from tests.screens.monitor.test_evaluated_results import Calls, calls, evaluate
 
@@ -79,6 +80,32 @@ def test_enter_evaluates_and_then_judges_the_better_checkpoint(
     write_json(run.evaluation, evaluate([], general=48))
     drive(FtwizardApp(("run", "one")), SIZE, play)
     assert calls == [("eval", str(run.path), "--checkpoint", "10")]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "is_free"),
+    [("bedrock", "amazon.nova-lite-v1:0:300k", True),
+     ("together", "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", False)],
+)  # fmt: skip
+def test_enter_deploys_only_what_costs_nothing(
+    home: Path, calls: Calls, provider: Any, model: str, is_free: bool
+) -> None:
+    record = make_remote(provider=provider, model=model, checkpoints=())
+    plan = make_plan(provider=provider, model=Model(name=model))
+    folder = make_ended(home / "runs" / "one", record, plan=plan)
+    folder.events.touch()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await wait_for_text(pilot, "Deploy it")
+        await pilot.press("enter")
+        if is_free:
+            await until(pilot, lambda: bool(calls))
+        else:
+            await wait_for_text(pilot, "In a terminal: ftwizard deploy one.")
+
+    drive(FtwizardApp(("run", "one")), SIZE, play)
+    assert calls == ([("deploy", str(folder.path))] if is_free else [])
 
 
 def test_model_that_may_be_shipped_needs_only_its_card(run: JobFolder) -> None:
