@@ -232,7 +232,7 @@ def _format_outcome(report: AccountReport, key: str, *, can_type: bool) -> Text:
         hint = f"Copy it again from {PLATFORMS[report.provider].key_page}, and enter it above."
     text.append(f"\n  {make_visible(hint, 400)}" if hint else "")
     if report.login:
-        text.append_text(format_login(report.login))
+        text.append("\n").append_text(format_login(report.login))
     if report.alternatives:
         text.append("\n\nElsewhere, with the same answers", "bold")
     for alternative in report.alternatives:
@@ -269,12 +269,24 @@ def _format_models(report: AccountReport, method: str) -> Text:
         text.append(f"  {describe_model(model)}".rstrip(), "dim")
     if len(models) > MAX_LISTED:
         text.append(f"\n    and {len(models) - MAX_LISTED:,} more, on a later page", "dim")
+    for note, names in _group_notes(models[:MAX_LISTED]).items():
+        text.append(f"\n    {', '.join(names)}: {note}", "dim")
     for model in others:
         text.append("\n  ✗ ", "dim").append(
             f"{make_visible(model.id, 60):<{min(cells, 60)}}", "dim"
         )
         text.append(f"  {_describe_refusal(model)}", "dim")
     return text
+
+
+def _group_notes(models: Sequence[AccountModel]) -> dict[str, list[str]]:
+    """Return what is to be known of models that can be tuned, with their names."""
+    notes: dict[str, list[str]] = {}
+    for model in models:
+        if model.note:
+            names = notes.setdefault(make_visible(model.note, 300), [])
+            names.append(make_visible(model.name, 60))
+    return notes
 
 
 def _describe_refusal(model: AccountModel) -> str:

@@ -23,6 +23,7 @@ class FoldedSection(Widget, can_focus=True):
         ),
     ]
     unfolded: reactive[bool] = reactive(False)
+    label: reactive[str] = reactive("")
 
     @dataclass
     class Turned(Message):
@@ -32,13 +33,13 @@ class FoldedSection(Widget, can_focus=True):
 
     def __init__(self, label: str) -> None:
         super().__init__()
-        self._label = label
+        self.label = label
 
     def render(self) -> Text:
         mark = "▾" if self.unfolded else "▸"
         keys = "← collapse" if self.unfolded else "→ expand"
         return Text.assemble(
-            (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
+            (f"{mark} {self.label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
         )
 
     def action_turn(self, to: bool | None = None) -> None:

@@ -21,6 +21,7 @@ from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
 from ftwizard.strict_yaml import SettingsError
+from ftwizard.text import format_count
 
 
 class SettingsPage(WizardPage):
@@ -44,7 +45,7 @@ class SettingsPage(WizardPage):
         basic = [setting for setting in settings if not setting.advanced]
         for setting in basic:
             yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
-        yield FoldedSection(f"advanced: {len(advanced)} more settings")
+        yield FoldedSection(label_advanced(len(advanced)))
         for setting in advanced:
             yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
 
@@ -112,11 +113,13 @@ class SettingsPage(WizardPage):
 
     def _show_problem(self, problem: Problem) -> None:
         self._problem = problem.text
-        self._update_texts()
-        if problem.row:
-            if problem.row.setting.advanced:
-                self.query_one(FoldedSection).action_turn(True)
+        if problem.row and problem.row.setting.advanced:
+            self.query_one(FoldedSection).action_turn(True)
             self.call_after_refresh(problem.row.field.focus)  # once it is expanded
+        elif problem.row:
+            # At once: what is typed as soon as the problem is shown belongs to this field.
+            self.set_focus(problem.row.field)
+        self._update_texts()
 
     def _update_texts(self) -> None:
         """Explain the focused setting, and update the preview."""
@@ -149,3 +152,8 @@ class SettingsPage(WizardPage):
     ) -> Text:
         """Return the explanation of a row; None for the page's other fields."""
         raise NotImplementedError
+
+
+def label_advanced(count: int) -> str:
+    """Return the label of the section of advanced settings."""
+    return f"advanced: {format_count(count, 'more setting')}"

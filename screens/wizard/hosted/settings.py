@@ -19,8 +19,9 @@ from ftwizard.screens.draft import accounts, hosted_settings, setting_values, te
 from ftwizard.screens.draft.drafts import Draft, Step, get_absolute_path
 from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
-from ftwizard.screens.wizard.settings_page import SettingsPage
+from ftwizard.screens.wizard.settings_page import SettingsPage, label_advanced
 from ftwizard.text import make_visible
 
 NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it."
@@ -106,8 +107,12 @@ class HostedSettingsPage(SettingsPage):
         region = self._find_region_row()
         if region is not None and not region.is_changed:
             region.put(setting_values.get_value(plan, region.setting), "of the model")
+        advanced = 0
         for row in self.query(SettingRow):
-            row.set_class(not self._applies[row.setting.name](plan), "unused")
+            counts = self._applies[row.setting.name](plan)
+            row.set_class(not counts, "unused")
+            advanced += counts and row.setting.advanced
+        self.query_one(FoldedSection).label = label_advanced(advanced)
 
     def _read_rows(self) -> tuple[Draft, Problem | None]:
         """Return the draft with the current values, and the first problem."""
@@ -189,6 +194,8 @@ class HostedSettingsPage(SettingsPage):
             return text.append("  not in the list of this account", "dim")
         if words := accounts.describe_model(model):
             text.append(f"  {words}", "dim")
+        if model.note:
+            text.append(f"\n  {make_visible(model.note, 300)}", "dim")
         return text
 
     def _format_row_reason(

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -25,7 +26,7 @@ from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.hosted.account import AccountPage
 from ftwizard.screens.wizard.hosted.settings import HostedSettingsPage
-from ftwizard.screens.wizard.setting_row import SettingRow
+from ftwizard.screens.wizard.setting_row import Problem, SettingRow
 from tests.doubles.openai_service import RunningService
 from tests.screens.costs.helpers import FACTS
 from tests.screens.frames import (
@@ -212,6 +213,10 @@ AWS_REPORT = AccountReport(
                      methods=("supervised", "reinforcement"), regions=("us-east-1",)),
         AccountModel(id="meta.llama3-3-70b-instruct-v1:0:128k", name="Llama 3.3 70B", tunable=True,
                      methods=("supervised",), regions=("us-west-2",)),
+        *(AccountModel(id=f"meta.llama3-{id}-instruct-v1:0:128k", name=name, tunable=True,
+                       methods=("supervised",), regions=("us-west-2",),
+                       note="Once tuned, it needs provisioned throughput, billed by the hour.")
+          for id, name in (("1-8b", "Llama 3.1 8B"), ("2-90b", "Llama 3.2 90B"))),
     ),
 )  # fmt: skip
 NO_LOGIN = AccountReport(
@@ -325,6 +330,31 @@ def test_the_settings_of_a_bucket_follow_the_model(size: tuple[int, int]) -> Non
     settings = step.draft.final_plan.bedrock
     assert (settings.region, settings.bucket, settings.role) == ("us-west-2", "rows", "tuner")
     assert (step.direction, step.draft.plan.target) == (1, "bedrock-llama")
+
+
+def test_what_is_typed_as_a_problem_is_shown_goes_into_its_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    show_problem = HostedSettingsPage._show_problem
+
+    def show_and_type(page: HostedSettingsPage, problem: Problem) -> None:
+        show_problem(page, problem)
+        for character in "rows":
+            page.app.post_message(events.Key(character, character))
+
+    monkeypatch.setattr(HostedSettingsPage, "_show_problem", show_and_type)
+    draft = replace(BEDROCK, account=AWS_REPORT)
+    draft = draft.with_plan(model=schema.Model(name="amazon.nova-lite-v1:0:300k"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: pilot.app.screen.focused is not None)
+        await pilot.press("enter")
+        bucket = pilot.app.screen.query_one("#setting-bucket", SettingRow)
+        await until(pilot, lambda: bucket.field.value != "")
+        await wait_for_stable_frame(pilot)
+        assert bucket.field.value == "rows"
+
+    on_page(HostedSettingsPage, draft, (80, 24), play)
 
 
 def test_the_settings_of_vertex_are_those_of_the_family() -> None:
