@@ -43,6 +43,8 @@ SortKey = Literal[
 ]
 MAX_FIRST_HOURS = 24
 """A longer run on this machine is not one to try first."""
+_NAMES = {**PLATFORM_NAMES, "mantle": "Bedrock open"}
+"""Short enough for a name and its model in the table of a narrow terminal."""
 _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 
@@ -125,7 +127,7 @@ def _hosted(
     alive = check_deprecation(model, asked.today)
     return Offer(
         provider=model.provider, platform=model.platform, model=model.id, method=method,
-        name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
+        name=f"{_NAMES[model.platform]} {model.name}",
         weights=model.weights(), recommended=model.recommended,
         tunable=alive.tunable, since=alive.since, until=alive.until, ends=alive.ends,
         training=training,
