@@ -95,7 +95,8 @@ class Watcher:
         with contextlib.suppress(ProviderError):
             rows = session.read_briefly(session.platform.read_results, status)
             self._write_results(rows)
-            if not self.progress.losses:
+            # Also where an earlier follower died while it copied them.
+            if not self.progress.losses or any(row.id in self._read_ids for row in rows):
                 self._copy(rows)
         with contextlib.suppress(ProviderError):
             kept = session.read_briefly(session.platform.list_checkpoints, status.id)

@@ -10,6 +10,7 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.providers import submit
+from ftwizard.providers.watch import Watcher
 from ftwizard.runs import remote
 from ftwizard.runs.remote import RemoteJob
 from tests.doubles.aws import WEST, AwsFailure
@@ -88,6 +89,28 @@ def test_a_follower_that_was_killed_continues(
     record = remote.read(folder)
     assert record is not None and record.job_id is None
     require_one_job(double, folder, run_follower(folder))
+
+
+def test_a_follower_that_dies_while_it_copies_the_curve_copies_the_rest(
+    double: AwsDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create(tmp_path, double)
+    original = Watcher._write
+
+    def die(watch: Watcher, kind: str, **fields: Any) -> None:
+        original(watch, kind, **fields)
+        if kind == "log" and len(watch.progress.losses) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "_write", die)
+        with pytest.raises(KeyboardInterrupt):
+            run_follower(folder)
+    add_attempt(folder)
+    require_one_job(double, folder, run_follower(folder))
+    steps = [event["step"] for event in events(folder, "log")]
+    rows = (folder.path / "results.csv").read_text().splitlines()[1:]
+    assert steps == [int(row.partition(",")[0]) for row in rows] and len(steps) > 2
 
 
 def test_a_failed_job_ends_the_run_with_its_reason(double: AwsDouble, tmp_path: Path) -> None:
