@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 import openai._base_client
 import pytest
+import requests as requests_sdk
 import together._base_client
+from botocore.httpsession import URLLib3Session
 
 from ftwizard import hosted_platforms
 from ftwizard.hosted_platforms import HostedProvider
@@ -181,6 +186,49 @@ def test_an_upload_that_fails_again_is_repeated(
     double.disturb("upload", trouble, times=3)
     require_one_job(double, folder, run_follower(folder))
     assert len(double.list_files()) == len(remote.read(folder).files)  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("is_sent", [False, True])
+@pytest.mark.parametrize("double", ["bedrock", "vertex"], indirect=True)
+def test_a_follower_that_dies_in_each_of_its_calls_makes_one_job(
+    double: HostedDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_sent: bool
+) -> None:
+    """The next follower dies in the next call that none has died in, before or after it took effect."""
+    killed: list[str] = []
+
+    def die_once(session: type, path: Callable[[Any], str]) -> None:
+        send = session.send  # type: ignore[attr-defined]
+
+        def send_and_die(self: Any, request: Any, *arguments: Any, **options: Any) -> Any:
+            call = f"{request.method} {path(request)}"
+            if call in killed or request.method == "PUT":  # boto3's upload would wait for its end
+                return send(self, request, *arguments, **options)
+            killed.append(call)
+            if is_sent:
+                send(self, request, *arguments, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(session, "send", send_and_die)
+
+    folder = create_run(tmp_path, double.provider)
+    die_once(URLLib3Session, name_request)
+    die_once(requests_sdk.Session, name_request)
+    die_once(httpx.Client, lambda request: request.url.path)
+    end: object = None
+    while end is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            end = run_follower(folder)
+        add_attempt(folder)
+    require_one_job(double, folder, end)
+    assert len(killed) >= {"bedrock": 7, "vertex": 5}[double.provider], killed
+
+
+def name_request(request: Any) -> str:
+    """Return path and action of a request: some services of AWS have one path for all."""
+    path = urlsplit(request.url).path
+    return f"{path} {request.body!r}" if path == "/" else path
 
 
 def test_a_long_outage_is_not_a_stall(
