@@ -181,7 +181,10 @@ def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Na
 
     record = remote.read(folder)
     if record is not None and record.has_ended:
-        return _print_end(folder, arguments, f"The job has ended already: {record.status}.")
+        text = f"The job has ended already: {make_visible(record.status, 40)}."
+        if observe(folder).state != "ended":
+            text += f" To stop what follows it here: ftwizard stop {folder.id} --detach"
+        return _print_end(folder, arguments, text)
     if name == "pause" and record is not None and record.provider not in hosted.PAUSING:
         raise FtwizardError(
             f"{hosted.name_platform(record.provider)} cannot pause a job. Nothing was changed.",

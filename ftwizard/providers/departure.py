@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ftwizard.catalog.hosted_models import find_rate, get_weights
-from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.hosted_platforms import PLATFORMS, HostedProvider, Serving
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import format_price, format_unit_price
 from ftwizard.providers import upload
@@ -130,6 +130,14 @@ def _list_places(
         )
 
 
+_EVALUATORS: dict[Serving, str] = {
+    "at_once": "afterwards, {name}",
+    "free_deployment": "afterwards, {name} deploys the model, free while idle, and",
+    "hourly_deployment": "once the tuned model is served, {name}",
+    "own_deployment": "once you have deployed the tuned model, {name}",
+}
+
+
 def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
     """Describe the prompts that are sent once the job has ended."""
     serving = get_serving(report.provider, report.model)
@@ -147,10 +155,8 @@ def _describe_evaluation(plan: Plan, report: UploadReport, name: str) -> str:
     price = f", {format_price(cost)}" if cost else ""
     own = "; your own sets as well" if plan.evaluate.sets else ""
     pace = f". {_describe_pace(plan, rows, rate)}" if rate else ""
-    does = (
-        "deploys the model, free while idle, and gets" if serving == "free_deployment" else "gets"
-    )
-    return f"afterwards, {name} {does} the {prompts}, to answer with both models{price}{own}{pace}"
+    who = _EVALUATORS[serving].format(name=name)
+    return f"{who} gets the {prompts}, to answer with both models{price}{own}{pace}"
 
 
 class _EvaluatedRows(NamedTuple):

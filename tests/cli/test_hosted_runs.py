@@ -18,6 +18,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import endpoint, hosted_chat
 from ftwizard.evaluate import job as evaluation_job
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
+from ftwizard.jobs.status import Status
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Foundry
 from ftwizard.providers.base import ProviderError
@@ -151,6 +152,19 @@ def test_stop_asks_nothing_about_a_job_that_has_ended(run: JobFolder) -> None:
     remote.write(run, msgspec.structs.replace(record, state="running", status="running"))
     with pytest.raises(FtwizardError, match="follows a job at OpenAI"):
         hosted_run.end(run, arguments)
+
+
+def test_canceling_a_job_that_has_ended_names_how_to_stop_its_evaluation(
+    run: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = parser.parser().parse_args(["stop", "one", "--cancel"])
+    assert hosted_run.end(run, arguments) == 0
+    assert "--detach" not in capsys.readouterr().out
+    monkeypatch.setattr(hosted_run, "observe", lambda folder: Status(state="running", attempt=1))
+    assert hosted_run.end(run, arguments) == 0
+    assert "ended already: succeeded. To stop what follows it here: ftwizard stop one --detach" in (
+        capsys.readouterr().out
+    )
 
 
 def test_checkpoint_that_is_not_kept_lists_the_others(run: JobFolder, server: ChatEndpoint) -> None:

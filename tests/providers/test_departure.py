@@ -163,6 +163,26 @@ def test_a_quota_of_nothing_is_no_pace() -> None:
 
 
 @pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("openai", "evaluation afterwards, OpenAI gets"),
+        ("together", "evaluation once the tuned model is served, Together gets"),
+        ("foundry", "evaluation once you have deployed the tuned model, Microsoft Foundry gets"),
+    ],
+)
+def test_no_evaluation_is_promised_before_the_tuned_model_answers(
+    provider: HostedProvider, words: str
+) -> None:
+    model = "Qwen/Qwen3-8B" if provider == "together" else "gpt-4.1-mini-2025-04-14"
+    plan = make_plan(provider, model)
+    plan = msgspec.structs.replace(plan, finish=Finish(compare=True))
+    platform = SimpleNamespace(name=NAMES[provider], endpoint="https://host.invalid")
+    report = make(provider, model=model, test_rows=30)
+    lines = describe_departure(plan, report, None, cast(Platform, platform))
+    assert words in " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize(
     ("model", "text"),
     [
         ("amazon.nova-lite-v1:0:300k", "deploys the model, free while idle, and gets the prompts"),

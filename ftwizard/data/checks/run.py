@@ -26,7 +26,7 @@ from ftwizard.data.io.inspect import Container, FileProblem
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.source import DataSource
 from ftwizard.data.mapping import guess
-from ftwizard.data.mapping.options import format_columns
+from ftwizard.data.mapping.options import format_as_setting, format_columns
 from ftwizard.data.platforms import Target, default_target, get_target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
@@ -269,10 +269,11 @@ class CheckedFile:
         if likely is None or not names:
             return None
         columns = shlex.quote(quote(format_columns(likely), 300))
+        as_setting = quote(format_as_setting(likely), 300)
         return RowFinding(
             "extra_columns",
             f"{quote(names[0], 40)} is not read: rows of {FORMAT_NAMES[self.format]} have no place for it",
-            f"to read it with the prompt: --columns {columns} (in a plan: data.columns)",
+            f"to read it with the prompt: --columns {columns} (in a plan, data.columns: {as_setting})",
         )
 
     def _read_examples(self) -> Iterator[tuple[int, Example]]:

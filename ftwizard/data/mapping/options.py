@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -71,6 +72,12 @@ def format_columns(columns: ColumnMap) -> str:
         elif value is not None:
             parts.append(f"{name}={_escape(value)}")
     return ",".join(parts)
+
+
+def format_as_setting(columns: ColumnMap) -> str:
+    """Return a mapping as a plan has it, on one line."""
+    values = ((name, getattr(columns, name)) for name in SETTINGS)
+    return json.dumps({name: value for name, value in values if value}, ensure_ascii=False)
 
 
 def _escape(source: str) -> str:

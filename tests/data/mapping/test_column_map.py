@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ftwizard.data import reader
@@ -16,7 +17,7 @@ from ftwizard.data.io import chunks, records
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap, RowMapper
-from ftwizard.data.mapping.options import format_columns, parse_columns
+from ftwizard.data.mapping.options import format_as_setting, format_columns, parse_columns
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.train import dataset
@@ -180,6 +181,7 @@ def test_option_keeps_commas_of_templates_and_escapes() -> None:
     assert columns.prompt == "Title: {title}, then\n{body}"
     assert columns.completion == "Best Answer"
     assert parse_columns([format_columns(columns)]) == columns
+    assert msgspec.yaml.decode(format_as_setting(columns), type=ColumnMap) == columns
     assert parse_columns(["messages=a,roles.caller=user", "role=b"]).roles == {"caller": "user"}
 
 
