@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.status import observe
+from ftwizard.jobs.status import Status, observe
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Method
 from ftwizard.runs import checkpoints
@@ -218,11 +218,7 @@ def test_resume_skips_a_damaged_full_checkpoint(small_workspace: Workspace) -> N
     for attempt, (name, damage) in enumerate(
         (("model.safetensors", truncate_half), ("optimizer.pt", flip_bit)), 2
     ):
-        until(folder, lambda _, attempt=attempt: len(  # type: ignore[misc]
-            checkpoints.all_complete(folder.checkpoints)) == 2 and any(
-            e["attempt"] == attempt - 1 for e in events(folder, "checkpoint")), 120)  # fmt: skip
-        os.kill(command_pid(folder), signal.SIGKILL)
-        until_ended(folder)
+        kill_with_two_checkpoints(folder, attempt - 1)
         newest = checkpoints.all_complete(folder.checkpoints)[-1].name
         damage(folder.checkpoints / newest / name)
         done = run("resume", "torn")
@@ -242,6 +238,32 @@ def test_resume_skips_a_damaged_full_checkpoint(small_workspace: Workspace) -> N
     )
     assert len(list(folder.checkpoints.glob("damaged-checkpoint-*"))) == 2
     assert as_json("status", "torn")["end_reason"] == "stopped"
+
+
+def kill_with_two_checkpoints(folder: JobFolder, attempt: int) -> None:
+    """Kill a training while it keeps its newest checkpoint and another one, the best.
+
+    It stands still meanwhile: the next save could delete the other one.
+    """
+
+    def keeps_two(status: Status) -> bool:
+        kept = [
+            int(each.name.rpartition("-")[2])
+            for each in checkpoints.all_complete(folder.checkpoints)
+        ]
+        saved = [e["step"] for e in events(folder, "checkpoint") if e["attempt"] == attempt]
+        return len(kept) == 2 and max(kept) in saved
+
+    for _ in range(100):
+        until(folder, keeps_two, 120)
+        pid = command_pid(folder)
+        os.kill(pid, signal.SIGSTOP)
+        if keeps_two(observe(folder)):
+            os.kill(pid, signal.SIGKILL)
+            until_ended(folder)
+            return
+        os.kill(pid, signal.SIGCONT)
+    raise AssertionError("never two checkpoints while it stood still")
 
 
 def truncate_half(file: Path) -> None:
