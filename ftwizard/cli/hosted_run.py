@@ -181,7 +181,9 @@ def _request(folder: JobFolder, arguments: argparse.Namespace, name: requests.Na
 
     record = remote.read(folder)
     if record is not None and record.has_ended:
-        text = f"The job has ended already: {make_visible(record.status, 40)}."
+        text = (
+            f"The job has ended already: {make_visible(record.status or record.state or '', 40)}."
+        )
         if observe(folder).state != "ended":
             text += f" To stop what follows it here: ftwizard stop {folder.id} --detach"
         return _print_end(folder, arguments, text)
