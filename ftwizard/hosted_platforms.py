@@ -33,6 +33,8 @@ class HostedPlatform(NamedTuple):
     credentials: tuple[str, ...] = ()
     """Environment variables in which the SDK may find credentials: its follower keeps them."""
 
+    losses: str = ""
+    """Where its losses are, if not at its API while a job runs: ``in its console only``."""
     serving: Serving = "at_once"
     """How its tuned models come to answer, apart from those that the catalog says it never serves."""
     bills_models: bool = False
@@ -80,6 +82,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         address_variable="AWS_ENDPOINT_URL",
         key_page="https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html",
         login="aws login",
+        losses="when the job has ended",
         serving="free_deployment",
         bills_models=True,
         credentials=(
@@ -110,6 +113,7 @@ PLATFORMS: dict[HostedProvider, HostedPlatform] = {
         address_variable="GOOGLE_VERTEX_BASE_URL",
         key_page="https://cloud.google.com/docs/authentication/set-up-adc-local-dev-environment",
         login="gcloud auth application-default login",
+        losses="in its console only",
         credentials=("GOOGLE_APPLICATION_CREDENTIALS",),
     ),
 }

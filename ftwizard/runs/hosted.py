@@ -255,9 +255,12 @@ def describe_missing_loss(record: RemoteJob, progress: Progress, *, is_alive: bo
     platform = name_platform(record.provider)
     if progress.loss is not None or progress.eval_loss is not None or record.job_id is None:
         return ""
+    hosted_platform = _find_platform(record.provider)
     if not is_alive and record.has_ended:
         return f"{platform} published no loss for this job"
     if record.state == "running":
+        if hosted_platform and hosted_platform.losses:
+            return f"{platform} publishes losses {hosted_platform.losses}"
         return f"{platform} has published no loss for this job yet"
     return ""
 

@@ -101,6 +101,11 @@ def test_a_missing_loss_is_explained_while_the_job_runs_and_after_it(story: Stor
     ended, progress = make_record(status="succeeded", state="succeeded"), Progress()
     text = hosted_runs.describe_missing_loss(ended, progress, is_alive=False)
     assert text == "OpenAI published no loss for this job"
+    texts = {"bedrock": "when the job has ended", "vertex": "in its console only"}
+    for provider, where in texts.items():
+        record = make_record(provider=provider)
+        text = hosted_runs.describe_missing_loss(record, progress, is_alive=True)
+        assert text.endswith(f"publishes losses {where}")
 
 
 def test_long_ids_can_be_copied_where_there_is_room() -> None:
