@@ -245,8 +245,9 @@ def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
 def describe_state(summary: RemoteSummary) -> str:
     """Describe a job in a few words: ``OpenAI: validating_files``."""
     status = make_visible(summary.status, 40) if summary.status else "no job yet"
-    is_billed = any(not resource.is_free for resource in summary.billed or ())
-    billed = " · billed by the hour" if is_billed else ""
+    billing = [resource for resource in summary.billed or () if not resource.is_free]
+    unit = "month" if all(map(_is_billed_by_month, billing)) else "hour"
+    billed = f" · billed by the {unit}" if billing else ""
     return f"{name_platform(summary.provider)}: {status}{billed}"
 
 
@@ -314,12 +315,17 @@ def describe_billed(resource: BilledResource) -> str:
     return f"{make_visible(resource.kind, 40)} {name}, {price}{since}"
 
 
+def _is_billed_by_month(resource: BilledResource) -> bool:
+    """Tell whether a price per hour would be too small to read."""
+    return resource.price is not None and resource.price.value < MIN_HOURLY_USD
+
+
 def _describe_price(resource: BilledResource) -> str:
     if resource.price is None:
         return "by the hour"
     if resource.is_free:
         return "free while nobody asks it"
-    if resource.price.value < MIN_HOURLY_USD:
+    if _is_billed_by_month(resource):
         return f"{format_dollars(resource.price.value * HOURS_PER_MONTH)} per month"
     return f"{format_dollars(resource.price.value)} per hour"
 

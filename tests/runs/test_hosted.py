@@ -128,6 +128,21 @@ def test_outcome_lists_what_is_still_billed(home: Path) -> None:
     assert "Microsoft Foundry: succeeded" in end(folder)
 
 
+@pytest.mark.parametrize(
+    ("prices", "words"),
+    [((1.7, 0.0027), "by the hour"), ((0.0027, 0.0), "by the month"), ((0.0,), ""), ((), "")],
+)
+def test_the_state_of_a_job_says_how_what_it_left_is_billed(
+    prices: tuple[float, ...], words: str
+) -> None:
+    billed = tuple(BilledResource(kind="model", price=dollars(price)) for price in prices)
+    summary = remote.RemoteSummary(
+        provider="bedrock", job_id="j", status="Completed", model="m", url=None, billed=billed
+    )
+    state = hosted.describe_state(summary)
+    assert state == f"Amazon Bedrock: Completed{words and f' · billed {words}'}"
+
+
 def test_names_from_the_platform_are_made_visible(home: Path) -> None:
     record = make_remote(tuned_model="ft:\x1b[31mred", status="done\x07", url="https://x\u202e/")
     text = end(make_ended(home / "runs" / "one", record))
