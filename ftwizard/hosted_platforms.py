@@ -8,7 +8,7 @@ HostedProvider = Literal["openai", "foundry", "together", "bedrock", "mantle", "
 
 
 Serving = Literal["at_once", "free_deployment", "hourly_deployment", "own_deployment", "never"]
-"""How a tuned model comes to answer. ``at_once``: when the job has ended; ``free_deployment``: once
+"""How a tuned model is served. ``at_once``: when the job has ended; ``free_deployment``: once
 ftwizard has deployed it, which costs nothing while nobody asks it; ``hourly_deployment``: the same, billed
 by the hour; ``own_deployment``: once the user has deployed it; ``never``: not without capacity that ftwizard
 does not buy, or not at all."""
@@ -36,7 +36,7 @@ class HostedPlatform(NamedTuple):
     losses: str = ""
     """Where its losses are, if not at its API while a job runs: ``in its console only``."""
     serving: Serving = "at_once"
-    """How its tuned models come to answer, apart from those that the catalog says it never serves."""
+    """How its tuned models are served, apart from those that the catalog says it never serves."""
     bills_models: bool = False
     """Whether a tuned model is billed for as long as it is kept, also while nobody asks it."""
 

@@ -114,7 +114,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
 
     @property
     def serving(self) -> Serving:
-        """Return how a tuned one comes to answer at its platform."""
+        """Return how its tuned models are served at the platform."""
         serving = PLATFORMS[self.platform].serving
         if serving == "free_deployment" and not self.on_demand:
             return "never"

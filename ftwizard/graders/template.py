@@ -30,7 +30,7 @@ What makes a grader good:
 - The right answer has the highest score, every time. A model finds and uses each exception.
 - An answer that cannot be read scores 0; it does not raise an error.
 - Partly right answers score between 0 and 1, where that makes sense: the model then learns earlier.
-- It takes milliseconds, uses no network, no files, and little beside the standard library.
+- It takes milliseconds, uses no network, no files, and little except the standard library.
 
 Try it on ten rows:          ftwizard grader try @FILE@ --rows ROWS.jsonl
 For Amazon Bedrock (Lambda): ftwizard grader lambda @FILE@

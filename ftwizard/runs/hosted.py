@@ -49,7 +49,7 @@ def _find_platform(provider: str) -> HostedPlatform | None:
 
 
 def get_serving(provider: str, model: str) -> Serving:
-    """Return how a tuned model comes to answer at a platform. ``model``: id of its base model."""
+    """Return how a platform serves a tuned model. ``model``: id of its base model."""
     from ftwizard.catalog.hosted_models import find_variant  # the app begins without the catalog
 
     for name, platform in PLATFORMS.items():
@@ -60,7 +60,7 @@ def get_serving(provider: str, model: str) -> Serving:
 
 
 def find_serving(record: RemoteJob) -> Serving:
-    """Return how the tuned model of a job comes to answer."""
+    """Return how the tuned model of a job is served."""
     return get_serving(record.provider, record.model)
 
 
@@ -93,7 +93,7 @@ def describe_unserved(
 
 
 def describe_deploying(run_id: str, record: RemoteJob) -> str:
-    """Describe how a tuned model that does not answer yet comes to answer."""
+    """Describe what makes a tuned model answer that does not answer yet."""
     serving = find_serving(record)
     if serving == "never":
         return " ".join(describe_unserved(run_id, record))

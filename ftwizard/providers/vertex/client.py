@@ -155,14 +155,14 @@ class VertexClient:
         """Return the SDK for a location. It repeats nothing: a second request to create would make a
         second paid job if only the reply was lost."""
         require_place(project, location)
-        place = (project, location)
-        if place not in self._clients:
+        key = (project, location)
+        if key not in self._clients:
             credentials = self.login.credentials
             options = types.HttpOptions(
                 timeout=int(TIMEOUT_S * 1000), api_version=API_VERSION,
                 base_url=self._address or None,
             )  # fmt: skip
-            self._clients[place] = make_client(
+            self._clients[key] = make_client(
                 lambda: genai.Client(
                     vertexai=True,
                     project=project,
@@ -171,7 +171,7 @@ class VertexClient:
                     http_options=options,
                 )
             )
-        return self._clients[place]
+        return self._clients[key]
 
     @functools.cached_property
     def storage(self) -> storage.Client:

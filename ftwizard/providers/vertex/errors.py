@@ -83,7 +83,7 @@ class Account:
 
 
 class Answer(NamedTuple):
-    """What Google said: the parts that an error has, each of which may be missing."""
+    """The parts of an error of Google, each of which may be missing."""
 
     code: int
     status: str = ""

@@ -204,11 +204,11 @@ def find_file(client: VertexClient, name: str) -> str | None:
 
 
 def _get_object(client: VertexClient, address: str) -> Any:
-    place = parse_address(address)
-    bucket = client.storage.bucket(place.bucket)
+    parsed = parse_address(address)
+    bucket = client.storage.bucket(parsed.bucket)
     with tolerate("missing"):
         return client.read(
-            "look up the file", lambda: bucket.get_blob(place.name, timeout=TIMEOUT_S, retry=None)
+            "look up the file", lambda: bucket.get_blob(parsed.name, timeout=TIMEOUT_S, retry=None)
         )
     return None
 
@@ -216,9 +216,9 @@ def _get_object(client: VertexClient, address: str) -> Any:
 def upload(client: VertexClient, path: Path, name: str, report: Callable[[int, int], None]) -> str:
     """Upload a file to the address ``name`` unless it is there; return the address."""
     size = path.stat().st_size
-    place = parse_address(name)
-    bucket = client.storage.bucket(place.bucket)
-    blob = bucket.blob(place.name, chunk_size=CHUNK_BYTES if size > CHUNK_BYTES else None)
+    parsed = parse_address(name)
+    bucket = client.storage.bucket(parsed.bucket)
+    blob = bucket.blob(parsed.name, chunk_size=CHUNK_BYTES if size > CHUNK_BYTES else None)
     with client.guard("take the file"), _ReportingFile(path, size, report) as file:
         try:
             blob.upload_from_file(
@@ -276,19 +276,19 @@ def check_file(client: VertexClient, file_id: str) -> FileStatus:
 
 def delete_file(client: VertexClient, file_id: str) -> None:
     """Delete an object; one that is gone already is not an error."""
-    place = parse_address(file_id)
-    blob = client.storage.bucket(place.bucket).blob(place.name)
+    parsed = parse_address(file_id)
+    blob = client.storage.bucket(parsed.bucket).blob(parsed.name)
     with tolerate("missing"):
         client.read("delete the file", lambda: blob.delete(timeout=TIMEOUT_S, retry=None))
 
 
 def list_objects(client: VertexClient, prefix: str) -> list[Any]:
     """Return the objects under ``gs://BUCKET/FOLDER/``; none without the bucket."""
-    place = parse_address(prefix)
-    bucket = client.storage.bucket(place.bucket)
+    parsed = parse_address(prefix)
+    bucket = client.storage.bucket(parsed.bucket)
     with tolerate("missing"):
         return client.read(
             "list the files of the job",
-            lambda: list(bucket.list_blobs(prefix=place.name, timeout=TIMEOUT_S, retry=None)),
+            lambda: list(bucket.list_blobs(prefix=parsed.name, timeout=TIMEOUT_S, retry=None)),
         )
     return []

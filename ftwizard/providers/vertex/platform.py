@@ -136,8 +136,8 @@ class VertexPlatform(VertexClient, Platform):
     ) -> Endpoint | None:
         """Return where a model can be asked: a tuned Gemini in the location of its endpoint, its base in
         the same one. Raises ProviderError for a model that is not served."""
-        if place := records.parse_endpoint(model):
-            return Endpoint(address=make_address(*place), served_name=model, key_variable="")
+        if served_in := records.parse_endpoint(model):
+            return Endpoint(address=make_address(*served_in), served_name=model, key_variable="")
         if model.startswith("projects/"):
             return _refuse_model(model, is_gemini=models.is_gemini(plan.model.name))
         if not models.is_gemini(model):

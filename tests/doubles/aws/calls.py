@@ -129,7 +129,7 @@ class Call:
 
 
 def read_call(method: str, uri: str, headers: dict[str, str], data: bytes) -> Call:
-    """Return what a request asks for; a service is told by the scope of its signature."""
+    """Return what a request asks for; the scope of its signature names the service."""
     path, _, raw_query = uri.partition("?")
     query = dict(urllib.parse.parse_qsl(raw_query, keep_blank_values=True))
     scope = _SCOPE.search(headers.get("authorization", ""))

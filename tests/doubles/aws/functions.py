@@ -78,7 +78,7 @@ def _call(function: AwsFunction, event: Any) -> Outcome:
 
 
 def _load(path: Path) -> Any:
-    """Load a file as a module, with the modules beside it, as if for the first time."""
+    """Load a file as a module, with the modules next to it, as if for the first time."""
     with _LOADING:
         before = set(sys.modules)
         sys.path.insert(0, str(path.parent))
