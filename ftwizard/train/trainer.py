@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import math
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ftwizard.advice.recipe_advice import advise_learning_rate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate, training_setup
+from ftwizard.estimate import plan_estimate
 from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
-from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.plan.schema import Plan
 from ftwizard.runs import base_weights, checkpoints
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.result import TrainResult
@@ -29,21 +28,22 @@ from ftwizard.train import (
     initial_weights,
     loss_head,
     model_loading,
-    packing,
     predict,
     runtime,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
+from ftwizard.train.objectives import sft
+from ftwizard.train.objectives.setup import Objective, TrainerSetup
 from ftwizard.train.peak_memory import PeakMemoryMeter
 
 if TYPE_CHECKING:
-    from trl.trainer.sft_config import SFTConfig
-
     from ftwizard.train.callbacks import OverfitDetector, RunControl
 
 
 MAX_TAIL_BYTES = 1 << 20
 """Part of the events in which a resumed run looks for the newest step."""
+OBJECTIVES: dict[str, Objective] = {"sft": sft.OBJECTIVE}
+"""How the trainer of each ``recipe.objective`` is built and checked."""
 
 
 def train(
@@ -220,13 +220,12 @@ def build(
     callbacks: list[Any],
     changes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Load the model and return TRL's trainer with all rows.
+    """Load the model and return TRL's trainer of the plan's objective, with all rows.
 
-    ``changes`` override the SFTConfig made from the plan.
+    ``changes`` override TRL's settings made from the plan.
     """
     from transformers import PrinterCallback
     from transformers.utils import logging
-    from trl.trainer.sft_trainer import SFTTrainer
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model, precision = _load(worker, plan, ready.base)
@@ -239,106 +238,25 @@ def build(
         precision=precision,
         attention=model.config.get_text_config()._attn_implementation,
     )
-    validation = ready.encoded["validation"]
-    trainer = SFTTrainer(
+    setup = TrainerSetup(
+        plan=plan,
+        folder=worker.folder,
+        ready=ready,
         model=model,
-        args=build_config(
-            plan,
-            worker.folder,
-            ready.total,
-            precision,
-            validates=bool(validation),
-            changes={**loss_head.router_settings(model), **(changes or {})},
-        ),
-        train_dataset=ready.train,
-        eval_dataset=packing.build_dataset(validation) if validation else None,
-        processing_class=ready.encoder.tokenizer,
-        peft_config=lora_config,
+        precision=precision,
+        lora_config=lora_config,
         callbacks=callbacks,
+        changes=changes or {},
     )
+    objective = OBJECTIVES["sft"]
+    trainer = objective.make_trainer(setup)
     trainer.remove_callback(PrinterCallback)  # everything it prints is in the events already
-    packing.verify_rows(trainer.train_dataset, ready.encoded["train"])
-    packing.verify_rows(trainer.eval_dataset, validation)
     if lora_config:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
         initial_weights.load_adapter(worker, trainer.model)
-    loss_head.verify_loss(trainer, ready.encoded["train"])
-    if plan.recipe.packing:
-        packing.verify_isolation(trainer, ready.encoded["train"], precision)
+    objective.verify(setup, trainer)
     return trainer
-
-
-def build_config(
-    plan: Plan,
-    folder: JobFolder,
-    total: int,
-    precision: str,
-    *,
-    validates: bool,
-    changes: Mapping[str, Any] | None = None,
-) -> SFTConfig:
-    """Return TRL's SFTConfig for ``total`` steps in ``precision``; ``changes`` override settings."""
-    import torch
-    from trl.trainer.sft_config import SFTConfig
-
-    recipe = plan.recipe
-    has_gpu = torch.cuda.is_available()
-    every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
-    settings: dict[str, Any] = dict(
-        output_dir=str(folder.link / folder.checkpoints.name),
-        run_name=folder.id,
-        num_train_epochs=recipe.epochs,
-        max_steps=-1 if recipe.max_steps is None else total,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        learning_rate=recipe.learning_rate or LEARNING_RATES[recipe.method],
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            recipe.schedule, recipe.schedule
-        ),
-        warmup_steps=round(recipe.warmup * total),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        seed=recipe.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not has_gpu,
-        **_checkpointing(recipe.gradient_checkpointing, has_gpu),
-        dataloader_pin_memory=has_gpu,
-        # A frozen router cannot balance its experts, so the router loss would only add noise.
-        router_aux_loss_coef=None if recipe.method == "full" else 0.0,
-        # Rows are already masked, truncated and packed. TRL would refuse many templates, drop rows,
-        # and pack only after the steps are counted. It lays packed rows end to end.
-        assistant_only_loss=False,
-        max_length=None,
-        packing=False,
-        padding_free=recipe.packing,
-        # Every step is logged, unfiltered: a filter would hide NaN.
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if validates else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=recipe.save_steps or every,
-        save_total_limit=None,  # we rotate: TRL deletes before the new checkpoint is marked
-        load_best_model_at_end=False,
-        disable_tqdm=True,
-        report_to=list(plan.report_to) or "none",
-    )
-    return SFTConfig(**settings | dict(changes or {}))
-
-
-def _checkpointing(setting: bool | None, has_gpu: bool) -> dict[str, Any]:
-    """Return the setting for activation checkpointing under its name in transformers.
-
-    It was renamed in 5.2x, where the old name warns on every run.
-    """
-    from trl.trainer.sft_config import SFTConfig
-
-    names = {field.name for field in dataclasses.fields(SFTConfig)}
-    prefix = "activation" if "activation_checkpointing" in names else "gradient"
-    return {f"{prefix}_checkpointing": has_gpu if setting is None else setting}
 
 
 def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:

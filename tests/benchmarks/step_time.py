@@ -16,6 +16,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.train import adapter, trainer
 from ftwizard.train.inputs import prepare
+from ftwizard.train.objectives import sft
 from tests.benchmarks.workbench import bench, create_run
 
 TURNS, STEPS, SETTLING = 3, 6, 1
@@ -32,7 +33,7 @@ GROUPS = {
 def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
     """Return the shared settings, without evaluation and checkpoints."""
     changes = {"eval_strategy": "no", "save_strategy": "no", "max_steps": STEPS}
-    return trainer.build_config(
+    return sft.build_config(
         plan, worker.folder, ready.total, precision, validates=False, changes=changes
     )
 

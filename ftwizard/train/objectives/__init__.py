@@ -1,0 +1,1 @@
+"""Builders of TRL's trainers: one module for each training objective."""
