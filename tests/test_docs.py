@@ -23,6 +23,10 @@ from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
 from ftwizard.providers import launcher
+from ftwizard.rewards.dry_run import try_rewards
+from ftwizard.rewards.packaged import PACKAGED
+from ftwizard.rewards.reward import Reward
+from ftwizard.rewards.rows import PromptRow
 from ftwizard.runs.remote import RemoteResult, RemoteSummary
 from ftwizard.runs.store import RunStatus
 from tests.helpers.hosted_doubles import serve_double
@@ -239,3 +243,19 @@ def test_fields_of_a_hosted_run_are_documented() -> None:
         assert f"`{field}`" in text
     for field in RemoteResult.__struct_fields__:
         assert f"`remote.{field}`" in text or f"`.{field}`" in text
+
+
+def test_the_reward_in_the_documents_tells_answers_apart(tmp_path: Path) -> None:
+    page = read_page("rewards")
+    source = page.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "rewards.py"
+    path.write_text(source)
+    words = ["Paris", "Rome", "the Nile"]
+    rows = [
+        PromptRow(line=n, prompt=[{"role": "user", "content": "?"}], reference=word)
+        for n, word in enumerate(words, 1)
+    ]
+    assert try_rewards([Reward(function=f"{path}:my_reward")], rows).verdict == "ok"
+    for name, packaged in PACKAGED.items():
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert [option for option in packaged.options if f"`{option}`" not in line] == []

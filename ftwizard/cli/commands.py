@@ -228,6 +228,18 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--region", "REGION", "with lambda: AWS region of the job (default: us-east-1)"),
         *READ,
     )),
+    ("rewards", "try reward functions on ten rows, before training with them (GRPO)", "rewards:rewards", (
+        _value("rewards", "REWARD",
+               "reward functions: numeric_answer, 'length_limit={max: 50}', rewards.py:my_reward",
+               nargs="+"),
+        _value("--data", "DATA", "data file with rows to try them on, or a data set on the Hub"),
+        _value("--rows", "N", "rows to try (default: 10)", type=_number(int, 1000), default=10),
+        _value("--column", "NAME", "column with the right answer, of rows without an answer (default: "
+               "one that is named so)"),
+        _value("--template", "TEXT", "form of a right answer: '<answer>{answer}</answer>' (default: "
+               "the answer alone)"),
+        *READ,
+    )),
     ("estimate", "estimate cost on every provider; for a plan, also memory, time and disk",
      "estimate:estimate", (
         _value("plan", "PLAN|DATA",

@@ -29,7 +29,17 @@ BEGINNINGS = {
 }
 """How to begin, and what that does."""
 GROUPS = {
-    "prepare data": ("check", "show", "columns", "edit", "mask", "split", "convert", "grader"),
+    "prepare data": (
+        "check",
+        "show",
+        "columns",
+        "edit",
+        "mask",
+        "split",
+        "convert",
+        "grader",
+        "rewards",
+    ),
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch", "reproduce"),
     "watch": ("runs", "status", "watch", "diagnose"),
@@ -67,6 +77,7 @@ EXAMPLES = {
     "split": "ftwizard split rows.jsonl --out-train train.jsonl --out-validation val.jsonl",
     "convert": "ftwizard convert rows.jsonl --target openai-sft --out openai.jsonl",
     "grader": "ftwizard grader new grader.py",
+    "rewards": "ftwizard rewards numeric_answer rewards.py:my_reward --data rows.jsonl",
     "estimate": "ftwizard estimate rows.jsonl --model meta-llama/Llama-3.1-8B-Instruct --gpu 'RTX 4090'",
     "probe": "ftwizard probe plan.yaml --write smaller.yaml",
     "runs": "ftwizard runs state:finished model:qwen 'lr>1e-4'",
@@ -98,7 +109,7 @@ SYNONYMS = {
     "memory": "estimate", "fork": "branch", "diff": "compare", "tokens": "mask", "model": "models",
     "result": "status", "results": "status", "report": "status",
     "evaluate": "eval", "score": "eval", "benchmark": "eval", "generate": "chat", "infer": "chat",
-    "info": "status", "reward": "grader", "rft": "grader", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
+    "info": "status", "reward": "rewards", "grpo": "rewards", "rft": "grader", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
     "upload": "push", "publish": "push", "readme": "card",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""

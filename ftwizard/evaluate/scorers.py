@@ -14,18 +14,19 @@ import regex
 from ftwizard.data.example import RowProblem
 from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import MissingExtra
-from ftwizard.evaluate import json_answers, quantities, refusals
+from ftwizard.evaluate import refusals
 from ftwizard.evaluate.items import Item, ScorerName
-from ftwizard.evaluate.json_answers import MAX_MATCH_S
+from ftwizard.rewards import json_answers, quantities
+from ftwizard.rewards.choices import find_choice, read_choices
+from ftwizard.rewards.json_answers import MAX_MATCH_S
+from ftwizard.rewards.words import UNSPACED, fold, has_words
 from ftwizard.runs import answer_kind
 from ftwizard.runs.evaluation import ItemScore
 
 MAX_PATTERN_CHARACTERS = 10_000
 MIN_VALUE_CHARACTERS = 5
 """Letters and digits of a value that must not occur; shorter ones occur by chance."""
-_UNSPACED = r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-"""Characters of scripts without spaces between words."""
-_WORDS = re.compile(rf"{_UNSPACED}|[^\W_]+")
+_WORDS = re.compile(rf"{UNSPACED}|[^\W_]+")
 _RIGHT, _WRONG = ItemScore(value=1.0, passed=True), ItemScore(value=0.0, passed=False)
 
 
@@ -71,32 +72,15 @@ def _score_normalized(item: Item, answer: str) -> ItemScore:
 
 def _score_contains(item: Item, answer: str) -> ItemScore:
     """One of the expected texts occurs as whole words; with ``all``, each; none of ``without``."""
-    text = _fold(answer)
+    text = fold(answer)
     rule = item.rule
-    if any(_has_words(text, word) for word in rule.get("without", [])):
+    if any(has_words(text, word) for word in rule.get("without", [])):
         return _WRONG
     limit = rule.get("max_words")
     if limit is not None and len(answer.split()) > limit:
         return _WRONG
-    hits = [_has_words(text, phrase) for phrase in item.expected]
+    hits = [has_words(text, phrase) for phrase in item.expected]
     return _judge_match(all(hits) if rule.get("all") else any(hits))
-
-
-def _fold(text: str) -> str:
-    text = re.sub(r"[*_`]+", "", unicodedata.normalize("NFKC", text).replace("’", "'"))
-    return " ".join(text.casefold().split())
-
-
-def _has_words(text: str, phrase: str) -> bool:
-    """Return whether a folded text contains a phrase that is not part of a longer word."""
-    phrase = _fold(phrase)
-    if not phrase:
-        return False
-    before = "" if re.match(rf"\W|{_UNSPACED}", phrase) else r"(?<!\w)"
-    after = "" if re.search(rf"(?:\W|{_UNSPACED})$", phrase) else r"(?!\w)"
-    if before and re.search(_UNSPACED, text):
-        before, after = r"(?<![^\W\u0e00-\uffff])", r"(?![^\W\u0e00-\uffff])" if after else ""
-    return re.search(before + re.escape(phrase) + after, text) is not None
 
 
 def _score_regex(item: Item, answer: str) -> ItemScore:
@@ -134,70 +118,11 @@ def _score_json_schema(item: Item, answer: str) -> ItemScore:
         return ItemScore(note="The schema took too long on this answer.")
 
 
-_MARKED_CHOICE = re.compile(
-    r"(?:\\boxed\{\s*(?:\\text\{)?|(?i:\b(?:answer|choice|option|respuesta|réponse|antwort|risposta|"
-    r"resposta)\b(?:\s+(?:is|es|est|ist|è|é))?)(?i:\s+(?:option|choice|letter))?\s*[:=]?\s*[(\[“\"'*]*)"
-    r"([A-Z])(?![\w'’])"
-)
-_FIRST_CHOICE = re.compile(r"[(\[“\"'*\s]*([A-Za-z])(?:[)\].:,*”\"'\s]+|$)")
-_ANY_CHOICE = re.compile(r"\(([A-Z])\)|\*\*([A-Z])\*\*|(?<![\w'’])([B-HJ-Z])(?=[).:])")
-
-
-_LISTED_CHOICE = re.compile(r"^\W*([A-Z])[).:]", re.MULTILINE)
-
-
-def find_choice(answer: str, choices: dict[str, str]) -> str | None:
-    """Return the letter that an answer chooses, None if none, several, or one with another's text.
-
-    Accepts “B”, “(b)”, “The answer is B) Paris”, and the text of exactly one choice.
-    """
-    text = unicodedata.normalize("NFKC", answer).strip()
-    letter, end = _find_letter(text, choices)
-    if letter is None:
-        return _find_named_choice(_fold(text), choices)
-    line = _fold(text[end:].partition("\n")[0]).lstrip(" )].:,“”\"'-")
-    starts = {key for key, name in choices.items() if name and line.startswith(_fold(name))}
-    return letter if letter in starts or not starts else None
-
-
-def _find_letter(text: str, choices: dict[str, str]) -> tuple[str | None, int]:
-    """Return the letter that a text chooses, and its end; a list of all choices chooses none."""
-    marked = [match for match in _MARKED_CHOICE.finditer(text) if match[1] in choices]
-    if marked:
-        return str(marked[-1][1]), marked[-1].end()
-    if len(choices.keys() & set(_LISTED_CHOICE.findall(text))) > 1:
-        return None, 0
-    first = _FIRST_CHOICE.match(text)
-    if first and (letter := first[1].upper()) in choices:
-        is_alone = first.end() == len(text)
-        is_article = first[1] in "aAI" and not re.search(r"[)\].:,*”\"']", first[0])
-        if is_alone or (first[1].isupper() and not is_article) or ")" in first[0]:
-            return letter, first.end()
-    named = {next(filter(None, m.groups())): m.end() for m in _ANY_CHOICE.finditer(text)}
-    letters = list(named.keys() & choices.keys())
-    return (letters[0], named[letters[0]]) if len(letters) == 1 else (None, 0)
-
-
-def _find_named_choice(text: str, choices: dict[str, str]) -> str | None:
-    """Return the only choice whose text occurs; one within another that occurs does not count."""
-    named = {letter for letter, name in choices.items() if name and _has_words(text, name)}
-    named -= {a for a in named for b in named if a != b and _fold(choices[a]) in _fold(choices[b])}
-    return named.pop() if len(named) == 1 else None
-
-
 def _score_choice(item: Item, answer: str) -> ItemScore:
-    choices = _read_choices(item.rule.get("choices"))
+    choices = read_choices(item.rule.get("choices"))
     wanted = {find_choice(text, choices) for text in item.expected}
     letter = find_choice(answer, choices)
     return _judge_match(letter is not None and letter in wanted)
-
-
-def _read_choices(choices: Any) -> dict[str, str]:
-    """Return choices by letter; without a list, the letters A–J without texts."""
-    if isinstance(choices, dict):
-        return {str(key).strip().upper(): str(text) for key, text in choices.items()}
-    texts = list(map(str, choices)) if choices else [""] * 10
-    return {chr(ord("A") + n): text for n, text in enumerate(texts)}
 
 
 def _score_numeric(item: Item, answer: str) -> ItemScore:
@@ -336,7 +261,7 @@ def _check_choices(item: Item) -> None:
     if not is_listing or not all(isinstance(text, str | int | float) for text in texts):
         fix = 'write a list of 2 to 26 texts, or {"A": text, "B": text}'
         raise RowProblem("choices", "its choices are not a list of texts", fix)
-    if not all(re.fullmatch("[A-Z]", letter) for letter in _read_choices(choices)):
+    if not all(re.fullmatch("[A-Z]", letter) for letter in read_choices(choices)):
         raise RowProblem("choices", "a choice's key is not one letter", "use A, B, C …")
 
 

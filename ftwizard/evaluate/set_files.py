@@ -18,8 +18,9 @@ from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.privacy.quote import quote
 from ftwizard.data.reader import MAX_SHOWN_PROBLEMS, BadRow, no_rows_problem
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import json_answers, scorers
+from ftwizard.evaluate import scorers
 from ftwizard.evaluate.items import Item, ScorerName, make_id
+from ftwizard.rewards import json_answers
 from ftwizard.runs import answer_kind
 from ftwizard.text import format_count, make_visible
 

@@ -140,7 +140,7 @@ def test_a_pattern_that_backtracks_does_not_hang(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_pattern_of_a_schema_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftwizard.evaluate import json_answers
+    from ftwizard.rewards import json_answers
 
     monkeypatch.setattr(json_answers, "MAX_MATCH_S", 0.2)
     schema = {"type": "object", "properties": {"a": {"pattern": ENDLESS}}}

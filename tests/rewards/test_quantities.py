@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.evaluate import quantities
+from ftwizard.rewards import quantities
 
 SAME = {
     "4": ["4", "four", "Four.", "The answer is 4.", "**4**", "4.0", "2 + 2 = 4", "x = 4", "It's 4!",

@@ -1,0 +1,133 @@
+"""``rewards``: a dry run of reward functions on a few rows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ftwizard import user_paths
+from ftwizard.cli import output, progress, read_arguments
+from ftwizard.data.hub import datasets
+from ftwizard.errors import FAILED, USAGE, FtwizardError
+from ftwizard.rewards import dry_run, rows
+from ftwizard.rewards.dry_run import DryRun, RewardScores, Values
+from ftwizard.rewards.reward import MAX_REWARDS, Reward
+from ftwizard.strict_yaml import load_value
+from ftwizard.text import format_count, make_visible, shorten_middle
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAX_SHOWN_ANSWER = 24
+MAX_SHOWN_LINE = 200
+
+
+def rewards(arguments: argparse.Namespace) -> int:
+    """Try rewards on rows; return 1 if one fails or tells no answers apart."""
+    named = parse_rewards(arguments.rewards)
+    if not arguments.data:
+        raise FtwizardError(
+            "--data is missing: the data file with rows to try them on.",
+            f"For example: ftwizard rewards {named[0].function} --data rows.jsonl",
+            USAGE,
+        )
+    with progress.reporter() as say:
+        file, _ = datasets.locate(arguments.data, say)
+        prompts = rows.read_rows(
+            file,
+            max(dry_run.POOL_ROWS, arguments.rows),
+            column=arguments.column,
+            options=read_arguments.get_options(arguments),
+        )
+        template = arguments.template or dry_run.TEMPLATE
+        report = dry_run.try_rewards(named, prompts, arguments.rows, template=template)
+    if arguments.json:
+        output.print_json(report)
+    else:
+        _print_report(report)
+    return FAILED if report.verdict == "error" else 0
+
+
+def parse_rewards(texts: Sequence[str]) -> list[Reward]:
+    """Return rewards as a command names them: ``numeric_answer``, ``length_limit={max: 50}``."""
+    if len(texts) > MAX_REWARDS:
+        raise FtwizardError(
+            f"{len(texts)} rewards are too many.", f"Name up to {MAX_REWARDS}.", USAGE
+        )
+    return [_parse(text) for text in texts]
+
+
+def _parse(text: str) -> Reward:
+    name, sign, value = text.partition("=")
+    options = load_value(value, f"Options of {make_visible(name, 60)}") if sign else {}
+    if not isinstance(options, dict):
+        raise FtwizardError(
+            f"The options of {make_visible(name, 60)} are not a mapping.",
+            "Write them as YAML: 'length_limit={max: 50}'.",
+            USAGE,
+        )
+    reward = Reward(function=name.strip(), options={str(key): v for key, v in options.items()})
+    if reward.file is None:
+        return reward
+    path = user_paths.make_absolute(str(reward.file))
+    return Reward(function=f"{path}:{reward.name}", options=reward.options)
+
+
+def _print_report(report: DryRun) -> None:
+    out = output.make_console()
+    out.print(_build_table(report))
+    output.print_lines(out, "", *_list_verdict(report))
+
+
+def _build_table(report: DryRun) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("reward", no_wrap=True)
+    table.add_column("weight", justify="right")
+    for name in ("expected answer", "another row's", "empty"):
+        table.add_column(name, justify="right")
+    total = [report.total] if report.total and len(report.rewards) > 1 else []
+    for score in [*report.rewards, *total]:
+        table.add_row(
+            make_visible(score.name, 40),
+            f"{score.weight:g}" if score.function else "",
+            *(
+                _format_values(score, values)
+                for values in (score.expected, score.other, score.empty)
+            ),
+        )
+    return table
+
+
+def _format_values(score: RewardScores, values: Values) -> str:
+    """Format rewards as their mean, with the range if they differ."""
+    numbers = [value for value in values if value is not None]
+    if not score.other:
+        return "failed"
+    if not numbers:
+        return "–"
+    low, high, mean = min(numbers), max(numbers), sum(numbers) / len(numbers)
+    return f"{low:.3g}" if low == high else f"{mean:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _list_verdict(report: DryRun) -> Iterator[str]:
+    count = format_count(len(report.rows), "row")
+    if report.verdict == "ok":
+        yield f"✓ {count} tried: the rewards tell the expected answer from another row's and from an empty one."
+    for finding in report.findings:
+        where = output.format_lines(finding.lines, len(finding.lines))
+        yield f"{output.MARKS[finding.severity]} {finding.code}{where.replace(',', ':', 1)}"
+        yield f"    {finding.message} {finding.fix}"
+    first = report.rows[0]
+    expected = "none" if first.expected is None else f"“{_shorten(first.expected)}”"
+    yield f"· Tried at line {first.line}: expected {expected}, another row's “{_shorten(first.other)}”"
+    if report.printed:
+        yield "· The functions printed:"
+        yield from (f"    {line[:MAX_SHOWN_LINE]}" for line in report.printed.split("\n")[:10])
+
+
+def _shorten(text: str) -> str:
+    return shorten_middle(make_visible(" ".join(text.split())), MAX_SHOWN_ANSWER)
