@@ -45,6 +45,8 @@ class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
     best_step: int | None
     best_eval_loss: float | None
     best_on_disk: int | None
+    best_eval_reward: float | msgspec.UnsetType = msgspec.UNSET
+    """In reinforcement, the reward of the best evaluation: the one with the highest reward."""
     confidence: float | None
     """None where nothing was judged, as with too few evaluations."""
     evidence: Mapping[str, Value]
@@ -67,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         best_step=verdict.best_step,
         best_eval_loss=verdict.best_loss,
         best_on_disk=verdict.best_on_disk,
+        best_eval_reward=msgspec.UNSET if verdict.best_reward is None else verdict.best_reward,
         confidence=verdict.confidence,
         evidence=verdict.evidence,
         action=listed[0].action,
@@ -138,6 +141,8 @@ def _report_lines(
     if (best := describe_best(verdict)) and not any(map(describes_best, listed)):
         yield f"  {best}"
     counts = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
+    if rewards := curve.get_metric("reward"):
+        counts = f"{len(rewards):,} rewards, {counts}"
     sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
     sample = ", a sample of a long run" if is_sampled else ""

@@ -3,7 +3,6 @@
 from ftwizard.diagnosis.advice import (
     MARKS,
     PATTERN_NAMES,
-    Action,
     DiagnosisFinding,
     describe_best,
     describe_former,
@@ -12,6 +11,7 @@ from ftwizard.diagnosis.advice import (
     to_findings,
 )
 from ftwizard.diagnosis.curve import Curve, Objective, Pattern, Point, Sign
+from ftwizard.diagnosis.meaning import Action
 from ftwizard.diagnosis.verdict import CurveVerdict, diagnose
 
 __all__ = [

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
+from ftwizard.diagnosis import objective_advice
 from ftwizard.diagnosis.curve import Pattern, Sign, Value
+from ftwizard.diagnosis.meaning import (
+    Action,
+    Evidence,
+    Meaning,
+    Severity,
+    format_count,
+    format_loss,
+    format_percent,
+)
 from ftwizard.diagnosis.verdict import CurveVerdict
 from ftwizard.text import format_learning_rate
 
-Evidence = dict[str, Value]
-Severity = Literal["info", "warning", "error"]
-Action = Literal[
-    "go_on", "stop", "stop_keep_best", "save", "evaluate",
-    "again_half_rate", "again_more_accumulation", "again_half_rate_more_accumulation",
-    "again_usual_rate", "again_higher_rate", "again_ten_times_rate", "check_data",
-]  # fmt: skip
-"""``again_…``: a child run, from a checkpoint or from the start, with that setting changed;
-``higher``: five times the learning rate."""
 DECAYED = 0.25
 """Share of the peak learning rate below which a flat loss may be due to the schedule."""
 MARKS: dict[Severity, str] = {"info": "·", "warning": "!", "error": "✗"}
@@ -49,16 +50,6 @@ class DiagnosisFinding:
     confidence: float | None
     """From 0 to 1; None where nothing was judged."""
     evidence: Evidence
-
-
-@dataclass(frozen=True)
-class _Meaning:
-    name: str
-    severity: Severity | Callable[[Evidence], Severity]
-    message: str | Callable[[Evidence, str], str]
-    """A template, or a function of the evidence and the description of the best evaluation."""
-    action: str | Callable[[Evidence], str]
-    actions: tuple[Action, ...] | Callable[[Evidence], tuple[Action, ...]]
 
 
 def get_mark(finding: DiagnosisFinding) -> str:
@@ -103,7 +94,9 @@ def describe_best(verdict: CurveVerdict) -> str:
     """Describe the best evaluation and its checkpoint; empty without an evaluation."""
     if verdict.best_step is None:
         return ""
-    best = f"Best: {_format_loss(verdict.best_loss)} at step {verdict.best_step:,}"
+    value = verdict.best_loss if verdict.best_reward is None else verdict.best_reward
+    name = "" if verdict.best_reward is None else "reward "
+    best = f"Best: {name}{format_loss(value)} at step {verdict.best_step:,}"
     if verdict.best_on_disk == verdict.best_step:
         return f"{best}, on disk."
     if verdict.best_on_disk is not None:
@@ -116,19 +109,6 @@ def describes_best(finding: DiagnosisFinding) -> bool:
     if finding.code == "insufficient":
         return bool(finding.evidence["evaluations"])
     return finding.code in _DESCRIBING_BEST
-
-
-def _format_loss(value: Value) -> str:
-    """Format a loss with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
-
-
-def _format_percent(value: Value, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}%" if isinstance(value, int | float) else "?"
-
-
-def _format_count(count: Value, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _describe(message: str | Callable[[Evidence, str], str], evidence: Evidence, best: str) -> str:
@@ -144,22 +124,25 @@ def _describe(message: str | Callable[[Evidence, str], str], evidence: Evidence,
 
 
 def _describe_overfit(evidence: Evidence, best: str) -> str:
-    losses = f"{_format_loss(evidence['best_loss'])} → {_format_loss(evidence['now'])}"
+    if text := objective_advice.describe_overfit(evidence, best):
+        return text
+    losses = f"{format_loss(evidence['best_loss'])} → {format_loss(evidence['now'])}"
     message = (
-        f"Validation loss has risen for {_format_count(evidence['evaluations_since'], 'evaluation')} "
+        f"Validation loss has risen for {format_count(evidence['evaluations_since'], 'evaluation')} "
         f"({losses}, {_format_rise(evidence['rise'], evidence)})"
         f"{_MEANWHILE[evidence.get('training')]}. {best}"
     )
     name = evidence.get("score")
     if not name:
         return message
-    score = "token accuracy" if "token_accuracy" in str(name) else f"{name}"
+    names = {"eval_rewards_accuracies": "accuracy"}
+    score = "token accuracy" if "token_accuracy" in str(name) else names.get(str(name), str(name))
     return f"{message} Its {score} still improves: judge by that."
 
 
 def _format_rise(rise: Value, evidence: Evidence) -> str:
     """Format a rise in nats, with the interval that the rows show, if known."""
-    text, low = f"+{_format_loss(rise)}", evidence.get("rise_low")
+    text, low = f"+{format_loss(rise)}", evidence.get("rise_low")
     if not isinstance(low, float):
         return text
     high = evidence["rise_high"]
@@ -183,8 +166,11 @@ def _format_not_finite(value: Value) -> str:
 
 
 def _describe_insufficient(evidence: Evidence, best: str) -> str:
+    if evidence.get("objective") == "grpo":
+        few = f"{format_count(evidence['rewards'], 'logged reward')} so far."
+        return f"{few} {objective_advice.describe_figures(evidence)}"
     count = evidence["evaluations"]
-    few = f"{_format_count(count, 'evaluation') if count else 'No evaluation'}"
+    few = f"{format_count(count, 'evaluation') if count else 'No evaluation'}"
     if evidence.get("is_done"):
         first = f"{few} in the whole run: too few for a verdict."
     else:
@@ -195,6 +181,13 @@ def _describe_insufficient(evidence: Evidence, best: str) -> str:
 
 
 def _describe_reached(evidence: Evidence) -> str:
+    """Describe how the losses, and the figures of the objective, changed so far."""
+    figures = objective_advice.describe_figures(evidence)
+    losses = "" if evidence.get("objective") == "grpo" else _describe_losses(evidence)
+    return f"{losses} {figures}".strip()
+
+
+def _describe_losses(evidence: Evidence) -> str:
     """Describe how the losses changed so far; empty with too few of them."""
     parts = []
     for name, begin, now in (
@@ -203,7 +196,7 @@ def _describe_reached(evidence: Evidence) -> str:
     ):
         a, b = evidence[begin], evidence[now]
         if isinstance(a, float) and isinstance(b, float) and a != b:
-            parts.append(f"{name} loss {_format_loss(a)} → {_format_loss(b)}")
+            parts.append(f"{name} loss {format_loss(a)} → {format_loss(b)}")
     text = ", ".join(parts)
     epoch = evidence["epoch"]
     if text and isinstance(epoch, float):
@@ -218,7 +211,7 @@ def _describe_since_best(evidence: Evidence, best: str) -> str:
         return best
     low, high, rows = evidence.get("rise_low"), evidence.get("rise_high"), evidence.get("rows")
     if not isinstance(low, float) or not isinstance(high, float):
-        return f"The newest is {_format_loss(above)} above the best. {best}"
+        return f"The newest is {format_loss(above)} above the best. {best}"
     interval = f"{above:+.2g}, between {low:+.2g} and {high:+.2g}"
     if low > 0:
         return f"The newest is above the best, as {rows} rows prove ({interval}). {best}"
@@ -226,7 +219,7 @@ def _describe_since_best(evidence: Evidence, best: str) -> str:
 
 
 def _describe_diverged(evidence: Evidence, best: str) -> str:
-    before, now, start = (_format_loss(evidence[name]) for name in ("before", "now", "start"))
+    before, now, start = (format_loss(evidence[name]) for name in ("before", "now", "start"))
     began = "" if before == start else f"; it began at {start}"
     best = best if evidence.get("evaluated_before") else ""
     return f"Training loss diverged ({before} → {now}{began}){_describe_guessing(evidence)}. {best}"
@@ -236,8 +229,8 @@ def _describe_memorizing(evidence: Evidence, best: str) -> str:
     has_epochs = evidence["epochs_known"]
     when = "when rows repeat" if has_epochs else "at even intervals, as if rows repeat"
     message = (
-        f"Training loss drops in steps ({_format_count(evidence['steps_down'], 'step')}, about "
-        f"{_format_percent(evidence['drop_share'], 0)} each) {when}"
+        f"Training loss drops in steps ({format_count(evidence['steps_down'], 'step')}, about "
+        f"{format_percent(evidence['drop_share'], 0)} each) {when}"
     )
     if not best:
         return f"{message}. No validation loss shows whether it only memorizes."
@@ -247,22 +240,24 @@ def _describe_memorizing(evidence: Evidence, best: str) -> str:
 def _describe_no_learning(evidence: Evidence, _: str) -> str:
     if evidence.get("learning_rate") == 0:
         return "The learning rate is 0: the model cannot learn."
+    if text := objective_advice.describe_no_learning(evidence):
+        return text
     if "eval_now" in evidence:
-        losses = f"{_format_loss(evidence['eval_start'])} → {_format_loss(evidence['eval_now'])}"
+        losses = f"{format_loss(evidence['eval_start'])} → {format_loss(evidence['eval_now'])}"
         return f"Validation loss barely moves ({losses}){_describe_guessing(evidence)}."
-    losses = f"{_format_loss(evidence['start'])} → {_format_loss(evidence['now'])}"
+    losses = f"{format_loss(evidence['start'])} → {format_loss(evidence['now'])}"
     return f"Training loss barely moves ({losses}){_describe_guessing(evidence)}."
 
 
 def _describe_guessing(evidence: Evidence) -> str:
     if "ln_vocabulary" not in evidence:
         return ""
-    chance = _format_loss(evidence["ln_vocabulary"])
+    chance = format_loss(evidence["ln_vocabulary"])
     return f". That is random guessing (ln of the vocabulary size is {chance})"
 
 
 def _describe_spiky(evidence: Evidence, _: str) -> str:
-    share, norm = _format_percent(evidence["noise_share"], 0), evidence.get("grad_norm")
+    share, norm = format_percent(evidence["noise_share"], 0), evidence.get("grad_norm")
     rows = ", more than the choice of rows explains" if evidence.get("sampling") else ""
     grad_norm = f", with a grad norm of {norm:.3g}" if isinstance(norm, float) and norm > 2 else ""
     return f"Training loss jumps by {share} throughout{rows}{grad_norm}."
@@ -284,7 +279,7 @@ def _describe_healthy(evidence: Evidence, best: str) -> str:
 def _describe_no_eval(evidence: Evidence, _: str) -> str:
     losses = ""
     if "train_now" in evidence:
-        losses = f"Training loss {_format_loss(evidence['train_start'])} → {_format_loss(evidence['train_now'])}. "
+        losses = f"Training loss {format_loss(evidence['train_start'])} → {format_loss(evidence['train_now'])}. "
     return f"{losses}Without validation loss, overfitting would go unnoticed."
 
 
@@ -295,17 +290,17 @@ def _has_decayed(evidence: Evidence) -> bool:
 
 
 def _describe_plateau(evidence: Evidence, best: str) -> str:
-    share, rate = _format_percent(evidence["rate_share"], 0), ""
+    share, rate = format_percent(evidence["rate_share"], 0), ""
     if _has_decayed(evidence):
         rate = f", with the learning rate at {share} of its peak"
     if not best:
         return f"Training loss has been flat since step {evidence['since']:,}{rate}."
-    evaluations = _format_count(evidence["evaluations"], "evaluation")
+    evaluations = format_count(evidence["evaluations"], "evaluation")
     return f"Validation loss has been flat for {evaluations}{rate}. {best}"
 
 
 def _describe_spike(evidence: Evidence, _: str) -> str:
-    height, back = _format_loss(evidence["height"]), evidence.get("back_at_step")
+    height, back = format_loss(evidence["height"]), evidence.get("back_at_step")
     if back is None:
         return f"Training loss jumped by {height}, and has not come back."
     if evidence["spikes"] == 1:
@@ -320,7 +315,7 @@ def _describe_eval_nan(evidence: Evidence, _: str) -> str:
     contrast = ", though training loss is finite" if evidence["training_is_one"] else ""
     return (
         f"Validation loss is {_format_not_finite(evidence['eval_loss'])} in {evidence['bad']} of "
-        f"{_format_count(evidence['evaluations'], 'evaluation')}{contrast}."
+        f"{format_count(evidence['evaluations'], 'evaluation')}{contrast}."
     )
 
 
@@ -338,6 +333,8 @@ def _advise_overfit(evidence: Evidence) -> str:
 def _advise_no_learning(evidence: Evidence) -> str:
     if evidence.get("learning_rate") == 0:
         return "Set a learning rate above 0."
+    if text := objective_advice.advise_no_learning(evidence):
+        return text
     rate, usual = evidence.get("rate"), evidence.get("usual_rate")
     if _is_usual_rate(evidence) and isinstance(rate, float):
         return (
@@ -394,13 +391,13 @@ def _advise_insufficient(evidence: Evidence) -> str:
     return "Continue."
 
 
-_MEANINGS: dict[Pattern, _Meaning] = {
-    "healthy": _Meaning(
+_MEANINGS: dict[Pattern, Meaning] = {
+    "healthy": Meaning(
         "healthy", "info", _describe_healthy,
         lambda evidence: "Look at the results." if evidence.get("is_done") else "Continue.",
         ("go_on",),
     ),
-    "plateau": _Meaning(
+    "plateau": Meaning(
         "flat", "info", _describe_plateau,
         lambda evidence: (
             "Let it finish: the low learning rate may explain the flat loss."
@@ -409,12 +406,12 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ),
         ("stop_keep_best", "again_half_rate", "go_on"),
     ),
-    "overfit": _Meaning(
+    "overfit": Meaning(
         "overfitting", "warning", _describe_overfit,
         _advise_overfit,
         ("stop_keep_best", "again_half_rate"),
     ),
-    "memorizing": _Meaning(
+    "memorizing": Meaning(
         "memorizing", "warning", _describe_memorizing,
         lambda evidence: (
             "Keep the best and train fewer epochs."
@@ -423,7 +420,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ),
         ("stop_keep_best",),
     ),
-    "no_learning": _Meaning(
+    "no_learning": Meaning(
         "not learning", "warning", _describe_no_learning, _advise_no_learning,
         lambda evidence: (
             ("check_data", "again_higher_rate")
@@ -431,14 +428,14 @@ _MEANINGS: dict[Pattern, _Meaning] = {
             else ("again_higher_rate", "again_ten_times_rate", "check_data")
         ),
     ),
-    "spiky": _Meaning(
+    "spiky": Meaning(
         "spiky", "warning", _describe_spiky,
         lambda evidence: (
             f"Halve the learning rate and double the gradient accumulation{_explain_rate(evidence)}."
         ),
         ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
-    "spike": _Meaning(
+    "spike": Meaning(
         "spike", lambda evidence: "info" if evidence.get("back_at_step") else "warning", _describe_spike,
         lambda evidence: (
             "Continue. If it happens again, check the rows of that step."
@@ -449,7 +446,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
             ("go_on", "check_data") if evidence.get("back_at_step") else ("evaluate", "stop_keep_best")
         ),
     ),
-    "diverged": _Meaning(
+    "diverged": Meaning(
         "diverged", "error",
         _describe_diverged, _advise_diverged,
         lambda evidence: (
@@ -457,27 +454,27 @@ _MEANINGS: dict[Pattern, _Meaning] = {
              "again_usual_rate" if _is_above_usual(evidence) else "again_half_rate")
         ),
     ),
-    "nan": _Meaning(
+    "nan": Meaning(
         "NaN loss", "error", _describe_nan,
         "Restart from the best checkpoint with half the learning rate. Replace float16 by bfloat16.",
         ("stop_keep_best", "again_half_rate"),
     ),
-    "zero_loss": _Meaning(
+    "zero_loss": Meaning(
         "zero loss", "error", _describe_zero_loss,
         "Stop, and check which tokens are trained on: ftwizard mask.", ("stop", "check_data"),
     ),
-    "eval_nan": _Meaning(
+    "eval_nan": Meaning(
         "NaN validation loss", "warning", _describe_eval_nan,
         "Look for validation rows with no trainable tokens, or too long: ftwizard check.",
         ("check_data",),
     ),
-    "too_good": _Meaning(
+    "too_good": Meaning(
         "too good to be true", "warning",
         "Validation loss is {eval_loss:.4g} before any row was repeated.",
         "Look for training rows in the validation set, and for answers in the prompts.",
         ("check_data",),
     ),
-    "insufficient": _Meaning(
+    "insufficient": Meaning(
         "not enough evaluations", "info", _describe_insufficient, _advise_insufficient,
         lambda evidence: (
             ("go_on", "evaluate")
@@ -485,7 +482,8 @@ _MEANINGS: dict[Pattern, _Meaning] = {
             else ("stop_keep_best", "evaluate")
         ),
     ),
-    "no_eval": _Meaning(
+    **objective_advice.OBJECTIVE_MEANINGS,
+    "no_eval": Meaning(
         "no validation", "info", _describe_no_eval,
         "Set aside 10–20% of the rows for validation next time.", ("go_on",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -16,6 +17,11 @@ from ftwizard.diagnosis.rows import Change
 Pattern = Literal[
     "healthy", "plateau", "overfit", "memorizing", "no_learning", "spiky", "spike", "diverged",
     "nan", "zero_loss", "eval_nan", "too_good", "insufficient", "no_eval",
+    # Preference tuning (DPO, KTO):
+    "likelihood_displacement", "margin_explosion", "kl_zero",
+    # Reinforcement (GRPO); "kl_explosion" in KTO, too:
+    "no_reward_signal", "completions_clipped", "length_hacking", "reward_hacking", "reward_collapse",
+    "entropy_collapse", "kl_explosion",
 ]  # fmt: skip
 Value = float | int | str | None
 
@@ -37,7 +43,14 @@ MAX_LOGS = 50
 """Logged losses by which the steps between them are measured."""
 Point = tuple[float, float]
 """An optimizer step and a value there."""
-Objective = Literal["supervised", "preference", "reinforcement"]
+Objective = Literal["sft", "dpo", "kto", "grpo"]
+"""What a run trains for. Of curves from elsewhere, ``dpo`` stands for any method that learns from
+pairs, and ``grpo`` for any reinforcement with rewards."""
+OBJECTIVE_METRICS = re.compile(
+    "(eval_)?(rewards_(chosen|rejected|accuracies|margins)|logps_(chosen|rejected)|reward|reward_std"
+    "|rewards_.+_mean|frac_reward_zero_std|completions_(mean_length|clipped_ratio)|entropy|kl)"
+)
+"""Series of preference tuning and reinforcement, by the name that TRL logs with ``_`` for ``/``."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Curve:
     """
 
     train: Sequence[Point]
-    """Training loss: mean cross-entropy in nats per trained token, as logged."""
+    """Training loss as logged: in SFT, the mean cross-entropy in nats per trained token."""
     evals: Sequence[Point] = ()
     """Validation loss, in the same unit."""
     learning_rate: Sequence[Point] = ()
@@ -68,6 +81,9 @@ class Curve:
     """L2 norm of all gradients before clipping."""
     scores: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     """Validation metrics for which higher is better, by name, such as accuracy."""
+    metrics: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    """Series of the objective, by the names of ``OBJECTIVE_METRICS``; of an evaluation with the
+    prefix ``eval_``."""
     total_steps: int | None = None
     steps_per_epoch: float | None = None
     """Optimizer steps per epoch; with packing, an epoch of packed rows."""
@@ -77,7 +93,7 @@ class Curve:
     """Vocabulary size of the model."""
     accumulation: int | None = None
     """Micro-batches per optimizer step."""
-    objective: Objective = "supervised"
+    objective: Objective = "sft"
     validates: bool = False
     """Whether there are validation rows, even if none were evaluated yet."""
     checkpoints: Sequence[int] | None = None
@@ -95,8 +111,9 @@ class Curve:
 
     @property
     def last_step(self) -> float:
-        """The newest step of any loss; 0 without one."""
-        return max((points[-1][0] for points in (self.train, self.evals) if points), default=0)
+        """The newest step of any loss or reward; 0 without one."""
+        series = (self.train, self.evals, self.metrics.get("reward", ()))
+        return max((points[-1][0] for points in series if points), default=0)
 
     @property
     def warmup_end(self) -> float:
@@ -128,6 +145,10 @@ class Curve:
             return None
         return self.row_evidence[-1].step_noise / math.sqrt(self.steps_per_log)
 
+    def get_metric(self, name: str) -> list[Point]:
+        """Return the finite points of a metric; none if it was not logged."""
+        return keep_finite(self.metrics.get(name, ()))
+
     def get_change(self, step: float) -> Change | None:
         """Return the change that the rows of the evaluation at ``step`` show; None if unknown."""
         return next((item.change for item in self.row_evidence if item.step == step), None)
@@ -146,6 +167,7 @@ class Curve:
             learning_rate=cut(self.learning_rate),
             grad_norm=cut(self.grad_norm),
             scores={name: cut(points) for name, points in self.scores.items()},
+            metrics={name: cut(points) for name, points in self.metrics.items()},
             checkpoints=None if saved is None else [at for at in saved if at <= step],
             row_evidence=[item for item in self.row_evidence if item.step <= step],
         )

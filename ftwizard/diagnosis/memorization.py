@@ -47,7 +47,7 @@ def find_memorization(curve: Curve) -> Sign | None:
     within an epoch the loss barely falls. With unknown epochs, any even spacing is tried.
     """
     points = thin(keep_finite(curve.train), MAX_POINTS)
-    if len(points) < MIN_POINTS or curve.objective == "reinforcement":
+    if len(points) < MIN_POINTS:
         return None
     epoch = curve.steps_per_epoch
     if epoch is not None and not 1 <= epoch < math.inf:
@@ -65,6 +65,11 @@ def find_memorization(curve: Curve) -> Sign | None:
         {"steps_down": len(stairs.steps), "drop_share": median(stairs.shares),
          "epochs_known": int(bool(epoch)), "validated": int(bool(curve.evals))},
     )  # fmt: skip
+
+
+def find_unfollowed_memorization(curve: Curve) -> Sign | None:
+    """Find memorization only where a validation loss shows that nothing else was learned."""
+    return find_memorization(curve) if curve.evals else None
 
 
 def _suggest_periods(points: Sequence[Point]) -> list[float]:

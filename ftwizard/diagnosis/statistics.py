@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 
 from ftwizard.diagnosis.curve import Point
 
@@ -134,3 +135,101 @@ def measure_noise(values: Sequence[float]) -> float:
     )
     tail = residuals[int(0.9 * (len(residuals) - 1))]
     return max(noise(values), tail / NormalDist().inv_cdf(0.9))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far the level of a series moved from its first points to its newest."""
+
+    start: float
+    now: float
+    error: float
+    """Standard error of the difference of the two levels."""
+    since: float
+    """Step of the first of the newest points."""
+
+    @property
+    def rise(self) -> float:
+        """Return the difference: positive if the level rose."""
+        return self.now - self.start
+
+    @property
+    def z(self) -> float:
+        """Return the rise in standard errors; infinite for a noiseless one, 0 for none."""
+        if self.error > 0:
+            return self.rise / self.error
+        return math.copysign(math.inf, self.rise) if self.rise else 0.0
+
+
+HEAD_SHARE, NOW_SHARE = 0.1, 0.25
+"""Shares of the points that make up the level at the start, and the newest one."""
+MIN_HEAD, MIN_NOW = 3, 6
+"""Points of each at least."""
+
+
+def measure_shift(points: Sequence[Point]) -> Shift | None:
+    """Measure how far the newest level is from the first one; None with too few points.
+
+    The noise is the larger of that of all points and of the newest ones: rewards and margins vary
+    more among rows as they grow.
+    """
+    n = len(points)
+    if n < MIN_HEAD + MIN_NOW:
+        return None
+    values = [value for _, value in points]
+    head = values[: max(MIN_HEAD, int(HEAD_SHARE * n))]
+    tail = values[-max(MIN_NOW, int(NOW_SHARE * n)) :]
+    sigma = max(measure_noise(values), measure_noise(tail), measure_spread_of_steps(tail))
+    error = sigma * math.sqrt(1 / len(head) + 1 / len(tail))
+    return Shift(fmean(head), fmean(tail), error, points[n - len(tail)][0])
+
+
+def measure_spread_of_steps(values: Sequence[float]) -> float:
+    """Return the standard deviation of noise by the mean square of successive differences.
+
+    Unlike the median of them, it counts a series that is mostly constant but jumps sometimes
+    (von Neumann 1941).
+    """
+    if len(values) < 2:
+        return 0.0
+    return math.sqrt(fmean([(b - a) ** 2 for a, b in pairwise(values)]) / 2)
+
+
+def find_onset(points: Sequence[Point], level: float, *, is_above: bool = True) -> float:
+    """Return the step since which a running median has stayed beyond ``level``."""
+    values = running_median([value for _, value in points], REACH)
+    onset = points[-1][0]
+    for (step, _), value in zip(reversed(points), reversed(values), strict=True):
+        if (value < level) if is_above else (value > level):
+            break
+        onset = step
+    return onset
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A fall of a series from its highest level."""
+
+    since: float
+    """Step of the highest level."""
+    best: float
+    now: float
+    noise: float
+
+
+def find_fall(points: Sequence[Point], least: float, min_z: float = 4.0) -> Fall | None:
+    """Find a fall by at least ``least`` and ``min_z`` standard deviations; None without one.
+
+    Levels are medians of three points: the highest of many noisy ones is partly luck. The newest
+    two are averaged.
+    """
+    if len(points) < 5:
+        return None
+    values = [value for _, value in points]
+    levels = [median(values[max(0, i - 1) : i + 2]) for i in range(len(values) - 2)]
+    best = max(range(len(levels)), key=levels.__getitem__)
+    now, sigma = fmean(values[-2:]), max(noise(values), measure_spread_of_steps(values) / 2)
+    fall = levels[best] - now
+    if fall < max(least, min_z * sigma) or max(values[-2:]) >= levels[best]:
+        return None
+    return Fall(points[best][0], levels[best], now, sigma)

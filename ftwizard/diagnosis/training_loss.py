@@ -62,7 +62,7 @@ def _find_nan_logged_as_zero(curve: Curve) -> Sign | None:
     A loss that is 0 from the first step means rows with no trainable tokens instead.
     """
     start = _find_trailing_zeros(curve.train)
-    if curve.objective == "reinforcement" or not start or len(curve.train) - start < MIN_ZEROS:
+    if curve.objective == "grpo" or not start or len(curve.train) - start < MIN_ZEROS:
         return None
     onset = curve.train[start][0]
     later = [loss for step, loss in curve.evals if step >= onset]
@@ -92,12 +92,7 @@ def find_eval_nan(curve: Curve) -> Sign | None:
 
 
 def find_zero_loss(curve: Curve) -> Sign | None:
-    """Find a loss of exactly zero: no token counts toward the loss, or float16 underflowed.
-
-    In reinforcement learning a loss near zero is normal.
-    """
-    if curve.objective == "reinforcement":
-        return None
+    """Find a loss of exactly zero: no token counts toward the loss, or float16 underflowed."""
     for name, points in (("training", curve.train), ("validation", curve.evals)):
         start = _find_trailing_zeros(points)
         if len(points) - start < MIN_ZEROS:
@@ -113,7 +108,7 @@ def find_divergence(curve: Curve) -> Sign | None:
     near its best.
     """
     points = keep_finite(curve.train)
-    if len(points) < MIN_HIGH_LOSSES + 2 or curve.objective == "reinforcement":
+    if len(points) < MIN_HIGH_LOSSES + 2:
         return None
     values = [loss for _, loss in points]
     start = _measure_start(values)
@@ -204,17 +199,22 @@ UNCHANGED = 0.003
 BLOCKS = 8
 
 
+def find_zero_rate(curve: Curve) -> Sign | None:
+    """Find a learning rate that is 0 throughout: nothing can learn."""
+    rates = curve.learning_rate
+    if len(rates) < 5 or any(rate != 0 for _, rate in rates):
+        return None
+    return Sign("no_learning", 0, 1.0, {"learning_rate": 0.0})
+
+
 def find_no_learning(curve: Curve) -> Sign | None:
     """Find a training loss that does not move after warm-up."""
     points = keep_finite(curve.train)
-    rates = curve.learning_rate
-    if len(rates) >= 5 and all(rate == 0 for _, rate in rates):
-        return Sign("no_learning", 0, 1.0, {"learning_rate": 0.0})
-    if curve.objective == "reinforcement":
-        return None
+    if sign := find_zero_rate(curve):
+        return sign
     warmup_end = curve.warmup_end
     after = [point for point in points if point[0] >= warmup_end]
-    if len(points) < MIN_LOSSES or len(after) < MIN_LOSSES // 2 or not _has_had_time(curve, after):
+    if len(points) < MIN_LOSSES or len(after) < MIN_LOSSES // 2 or not has_had_time(curve, after):
         return None
     start, now, error = _fit_levels(points)
     guessing = get_guessing_evidence(curve, now)
@@ -242,7 +242,7 @@ def _is_validation_unchanged(curve: Curve) -> bool:
     return len(losses) >= 3 and max(losses) - min(losses) < UNCHANGED * abs(losses[-1])
 
 
-def _has_had_time(curve: Curve, after: Sequence[Point]) -> bool:
+def has_had_time(curve: Curve, after: Sequence[Point]) -> bool:
     """Return whether enough steps have passed for the loss to have moved."""
     span = after[-1][0] - max(curve.warmup_end, 0)
     if curve.total_steps:
@@ -295,7 +295,7 @@ def find_noise(curve: Curve) -> Sign | None:
     Where rows of two kinds are mixed, that is unknown: validation rows are of one kind.
     """
     points = keep_finite(curve.train)
-    if len(points) < MIN_LOSSES or curve.objective == "reinforcement" or curve.mixes_rows:
+    if len(points) < MIN_LOSSES or curve.mixes_rows:
         return None
     values = [loss for _, loss in points]
     share = _measure_noise_share(values)
@@ -356,7 +356,7 @@ def find_spike(curve: Curve) -> Sign | None:
     """Find jumps of the training loss that no choice of rows explains; report the highest."""
     points = keep_finite(curve.train)
     enough = 8 if curve.rows_per_step else MIN_LOSSES
-    if len(points) < enough or curve.objective == "reinforcement":
+    if len(points) < enough:
         return None
     spikes = _list_spikes(points, curve)
     if not spikes:
@@ -464,7 +464,7 @@ def find_loss_multiple(curve: Curve) -> int | None:
     mixed in are in the training loss only.
     """
     ratios = _compute_ratios(keep_finite(curve.train), keep_finite(curve.evals)[:EVALUATIONS])
-    if len(ratios) < EVALUATIONS or curve.objective == "reinforcement" or curve.mixes_rows:
+    if len(ratios) < EVALUATIONS or curve.objective == "grpo" or curve.mixes_rows:
         return None
     candidates = USUAL_ACCUMULATIONS if curve.accumulation is None else (curve.accumulation,)
     observed = ratios[0], median(ratios)

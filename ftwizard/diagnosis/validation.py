@@ -48,7 +48,7 @@ def find_overfitting(curve: Curve) -> Sign | None:
     must show it: by a trend, or by rises in a row.
     """
     evals = keep_finite(curve.evals)
-    if len(evals) < 3 or curve.objective == "reinforcement":
+    if len(evals) < 3:
         return None
     best = get_best(evals)
     if best is None or _has_training_risen(curve, best[0]):
@@ -225,8 +225,13 @@ def find_plateau(curve: Curve) -> Sign | None:
     return flat[0] if len(flat) > 1 else None
 
 
+def find_validation_plateau(curve: Curve) -> Sign | None:
+    """Find a flat validation loss; a training loss alone does not count."""
+    return find_plateau(curve) if curve.evals else None
+
+
 def _find_flat(curve: Curve) -> Sign | None:
-    if curve.objective == "reinforcement" or (curve.validates and not curve.evals):
+    if curve.validates and not curve.evals:
         return None
     evals = keep_finite(curve.evals)
     points = thin(evals or keep_finite(curve.train))
@@ -279,7 +284,7 @@ def _get_rate_share(curve: Curve, since: float) -> float | None:
 def find_too_good(curve: Curve) -> Sign | None:
     """Find a validation loss near zero before any row was repeated."""
     evals = keep_finite(curve.evals)
-    if curve.steps_per_epoch is None or curve.objective != "supervised":
+    if curve.steps_per_epoch is None:
         return None
     first = [(step, loss) for step, loss in evals if step <= curve.steps_per_epoch]
     if len(first) < 2 or first[-1][1] > 0.03 or first[-1][1] > 0.05 * max(first[0][1], 0.5):

@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ftwizard import user_paths
 from ftwizard.diagnosis import Curve, Objective, Point
-from ftwizard.diagnosis.curve import RowEvidence
+from ftwizard.diagnosis.curve import OBJECTIVE_METRICS, RowEvidence
 from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_count, to_number
@@ -46,6 +46,9 @@ _SCORES = (
     "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
 )  # fmt: skip
 _ROW_EVIDENCE = ("eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high")
+_FORMER_NAMES = {"completion_length": "completions_mean_length", "objective_kl": "kl"}
+"""Names of older versions, and of other trainers."""
+_PREFERENCE_SCORE = "eval_rewards_accuracies"
 _PADDED = (
     "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
     "full_valid_loss", "full_valid_mean_token_accuracy", "full_valid_accuracy",
@@ -76,12 +79,21 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         evals=_to_points(metrics["eval_loss"]),
         learning_rate=_to_points(metrics.get("learning_rate")),
         grad_norm=_to_points(metrics.get("grad_norm")),
-        scores={name: _to_points(metrics[name]) for name in _SCORES if name in metrics},
+        scores={
+            name: _to_points(metrics[name])
+            for name in (*_SCORES, _PREFERENCE_SCORE)
+            if name in metrics
+        },
+        metrics={
+            name: _to_points(series)
+            for name, series in metrics.items()
+            if OBJECTIVE_METRICS.fullmatch(name)
+        },
         total_steps=progress.total_steps,
         steps_per_epoch=_get_steps_per_epoch(_to_points(metrics.get("epoch"))),
         vocabulary=progress.vocabulary,
         accumulation=progress.accumulation,
-        objective=_guess_objective(metrics),
+        objective=to_objective(progress.objective) or _guess_objective(metrics),
         checkpoints=steps,
         row_evidence=_read_row_evidence(
             {name: _to_points(metrics.get(name)) for name in _ROW_EVIDENCE}
@@ -102,7 +114,7 @@ def from_file(path: Path) -> Curve:
         if (result := read(text)) is not None:
             break
     curve, names = result or (Curve([]), [])
-    if not (curve.train or curve.evals):
+    if not (curve.train or curve.evals or curve.get_metric("reward")):
         columns = f" Its columns: {make_visible(', '.join(names), 200)}." if names else ""
         raise FtwizardError(
             f"{make_visible(str(path), 200)} contains no loss curve.{columns}", _SUPPORTED
@@ -235,6 +247,11 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
     use_full = len(full) > 1
     evals = full if use_full else points(_EVAL) or full
     sets = {} if evals else _find_eval_sets(names)
+    metrics = {
+        metric: points((name,))
+        for name in sorted(names)
+        if (metric := _to_metric_name(name)) is not None
+    }
     return Curve(
         train=points(_LOSS),
         evals=_average([points((name,)) for name in sets.values()]) if sets else evals,
@@ -242,10 +259,14 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         learning_rate=points(_RATE),
         grad_norm=points(_NORM),
         scores={
-            name: points((name,))
-            for name in _SCORES
-            if name in names and not (use_full and name.startswith("valid_"))
+            **{
+                name: points((name,))
+                for name in _SCORES
+                if name in names and not (use_full and name.startswith("valid_"))
+            },
+            **{name: metrics[name] for name in metrics if name == _PREFERENCE_SCORE},
         },
+        metrics=metrics,
         total_steps=total_steps,
         steps_per_epoch=_get_steps_per_epoch(points(("epoch", "train/epoch"))),
         objective=_guess_objective(names),
@@ -302,11 +323,26 @@ def _sort_points(points: Iterable[Point]) -> list[Point]:
     return sorted((step, value) for step, value in dict(points).items() if abs(step) < MAX_STEPS)
 
 
+def _to_metric_name(column: str) -> str | None:
+    """Return the name of a series of the objective; None for another column."""
+    name = column.strip().lower().removeprefix("train/").replace("/", "_")
+    name = _FORMER_NAMES.get(name, name)
+    return name if OBJECTIVE_METRICS.fullmatch(name) else None
+
+
+def to_objective(name: str | None) -> Objective | None:
+    """Return an objective by its name; None for another name."""
+    return next((objective for objective in get_args(Objective) if objective == name), None)
+
+
 def _guess_objective(names: Iterable[str]) -> Objective:
-    columns = set(names)
-    if {"reward", "reward_std", "completions/mean_length"} & columns:
-        return "reinforcement"
-    return "preference" if any(name.startswith("rewards/") for name in columns) else "supervised"
+    """Guess what a run trains for by what it logs."""
+    metrics = {_to_metric_name(name) for name in names}
+    if {"rewards_chosen", "rewards_rejected"} & metrics:
+        # Pairs have an accuracy; KTO learns from single answers.
+        return "dpo" if "rewards_accuracies" in metrics or "kl" not in metrics else "kto"
+    has_rewards = {"reward", "reward_std", "completions_mean_length"} & metrics
+    return "grpo" if has_rewards else "sft"
 
 
 def _get_steps_per_epoch(epochs: list[Point]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from ftwizard.diagnosis.curve import OBJECTIVE_METRICS
 from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.events import (
     ENVELOPE,
@@ -35,6 +36,8 @@ MAX_POINTS, MAX_EVALUATIONS, MAX_OTHER_POINTS = 4096, 16_384, 64
 HEAD_POINTS = 1024
 """Points of those that a diagnosis reads that stay as they were logged: it compares the first ones
 with the first evaluations."""
+MAX_OBJECTIVE_POINTS, OBJECTIVE_HEAD_POINTS = 1024, 128
+"""The same for each of the series of preference tuning and reinforcement, of which there are many."""
 _DIAGNOSED = frozenset(("loss", "grad_norm", "learning_rate"))
 
 
@@ -75,6 +78,8 @@ class Progress:
         """Peak learning rate that is usual for the method and the model."""
         self.mixes_rows = False
         """Whether general rows are mixed into the training rows."""
+        self.objective: str | None = None
+        """What the run trains for, as its plan names it; None if unknown."""
         self.epoch: float | None = None
         self.updated: float | None = None
         self.loss: float | None = None
@@ -124,6 +129,8 @@ class Progress:
             return ThinSeries(MAX_EVALUATIONS, HEAD_POINTS)
         if name in _DIAGNOSED:
             return ThinSeries(MAX_POINTS, HEAD_POINTS)
+        if OBJECTIVE_METRICS.fullmatch(name):
+            return ThinSeries(MAX_OBJECTIVE_POINTS, OBJECTIVE_HEAD_POINTS)
         return ThinSeries(MAX_OTHER_POINTS, 1)
 
     @property
@@ -206,6 +213,8 @@ class Progress:
             self.rows_per_step = to_measure(event.get("rows_per_step"))
             self.usual_rate = to_measure(event.get("usual_rate"))
             self.mixes_rows = event.get("mixes_rows") is True
+            objective = event.get("objective")
+            self.objective = objective if isinstance(objective, str) else None
             self._forget_after(start)
 
     def _process_step(self, event: Event, step: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import TrainerCallback
 
-from ftwizard.diagnosis import Curve, CurveVerdict, diagnose
+from ftwizard.diagnosis import Curve, CurveVerdict, Point, diagnose
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints, loss_curves
 from ftwizard.runs.diagnosis_writer import DiagnosisWriter
@@ -86,10 +86,15 @@ class DiagnosisCallback(TrainerCallback):
             learning_rate=[*old.learning_rate, *new.learning_rate],
             grad_norm=[*old.grad_norm, *new.grad_norm],
             row_evidence=[*old.row_evidence, *new.row_evidence],
-            scores={
-                name: [*old.scores.get(name, ()), *new.scores.get(name, ())]
-                for name in {**old.scores, **new.scores}
-            },
+            scores=_join(old.scores, new.scores),
+            metrics=_join(old.metrics, new.metrics),
+            objective=old.objective if new.objective == "sft" else new.objective,
             steps_per_epoch=new.steps_per_epoch or old.steps_per_epoch,
         )
         return self._points
+
+
+def _join(
+    old: Mapping[str, Sequence[Point]], new: Mapping[str, Sequence[Point]]
+) -> dict[str, Sequence[Point]]:
+    return {name: [*old.get(name, ()), *new.get(name, ())] for name in {**old, **new}}

@@ -297,7 +297,7 @@ def test_zero_loss_is_reported_after_three_steps_except_in_rl() -> None:
     zeros: list[Point] = [(step, 0.0) for step in range(1, 8)]
     assert diagnose(Curve(zeros[:2])).pattern != "zero_loss"
     assert diagnose(Curve(zeros[:3])).pattern == "zero_loss"
-    assert diagnose(Curve(zeros, objective="reinforcement")).pattern != "zero_loss"
+    assert diagnose(Curve(zeros, objective="grpo")).pattern != "zero_loss"
     later = [
         *((step, 1.0 - step / 100) for step in range(1, 40)),
         *((s, 0.0) for s in (40, 41, 42)),
@@ -326,7 +326,7 @@ def test_zero_training_loss_with_nan_evaluations_counts_as_nan() -> None:
         "no trainable token from the first step on"
     )
     assert diagnose(collapsed(300, 1.0)).pattern == "zero_loss"
-    assert diagnose(replace(collapsed(300, math.nan), objective="reinforcement")).pattern != "nan"
+    assert diagnose(replace(collapsed(300, math.nan), objective="grpo")).pattern != "nan"
 
 
 def test_zero_learning_rate_explains_no_learning() -> None:
@@ -395,7 +395,7 @@ def test_validation_loss_alone_is_diagnosed() -> None:
 
 
 def test_rising_reinforcement_loss_is_not_overfitting() -> None:
-    curve = replace(curves.overfitting(1), objective="reinforcement")
+    curve = replace(curves.overfitting(1), objective="grpo")
     assert diagnose(curve).pattern == "healthy"
     assert "No problems found" in to_findings(diagnose(curve))[0].message
 

@@ -71,9 +71,7 @@ def test_loss_multiple_requires_plausible_accumulation() -> None:
     assert find_loss_multiple(replace(scale_train_loss(curve, 2), accumulation=2)) == 2
     assert find_loss_multiple(replace(scale_train_loss(curve, 8), accumulation=4)) is None
     assert find_loss_multiple(replace(curve, accumulation=1)) is None
-    assert (
-        find_loss_multiple(replace(scale_train_loss(curve, 8), objective="reinforcement")) is None
-    )
+    assert find_loss_multiple(replace(scale_train_loss(curve, 8), objective="grpo")) is None
     assert find_loss_multiple(replace(scale_train_loss(curve, 8), evals=curve.evals[:2])) is None
     assert (
         find_loss_multiple(

@@ -217,7 +217,7 @@ def test_logged_rewards_mark_a_reinforcement_run(tmp_path: Path) -> None:
     file = tmp_path / "log.json"
     file.write_text(json.dumps(rows))
     result = loss_curves.from_file(file)
-    assert result.objective == "reinforcement"
+    assert result.objective == "grpo"
     assert diagnose(result).pattern != "zero_loss"
 
 
