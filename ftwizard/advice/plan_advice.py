@@ -34,7 +34,14 @@ def advise(
     size = parameters or (shape.parameters if shape else None)
     lengths = batching.from_check_tokens(report.tokens) if report else None
     settings_advice = recipe_advice.advise(
-        method, size, rows, machine, lengths=lengths, shape=shape, context=context
+        method,
+        size,
+        rows,
+        machine,
+        lengths=lengths,
+        shape=shape,
+        context=context,
+        objective=plan.recipe.objective,
     )
     here = plan_estimate.only_plan_gpu(plan, machine)
     method_advice = recipe_advice.advise_method(size, here, shape=shape)

@@ -17,7 +17,7 @@ from ftwizard.estimate.report import RecipeWarning
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import MANY_EPOCHS, Method, Recipe
+from ftwizard.plan.schema import MANY_EPOCHS, Method, ObjectiveName, Recipe
 from ftwizard.text import format_count, format_learning_rate
 
 FAR = 10.0
@@ -34,14 +34,19 @@ class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
     """Of its model; None if unknown."""
 
 
-def advise_learning_rate(method: Method, parameters: int | None) -> AdvisedValue:
-    """Advise the usual peak learning rate for a method and a number of parameters.
+def advise_learning_rate(
+    method: Method, parameters: int | None, objective: ObjectiveName = "sft"
+) -> AdvisedValue:
+    """Advise the usual peak learning rate for a method, a number of parameters and an objective.
 
     Without a size it is the rate of the smallest models, which is the plan's default.
     """
-    rates = [rate for rate in table().rates if method in rate.methods]
+    rates = [
+        rate for rate in table().rates if method in rate.methods and objective in rate.objectives
+    ]
     rule = next(rate for rate in rates if (parameters or 0) <= rate.up_to)
-    unknown = "Model size unknown. " if parameters is None else ""
+    is_unknown = parameters is None and len(rates) > 1
+    unknown = "Model size unknown. " if is_unknown else ""
     return rule.advise("learning_rate", rule.value, unknown + rule.reason)
 
 
@@ -54,6 +59,7 @@ def advise(
     lengths: LengthDistribution | None = None,
     shape: ModelShape | None = None,
     context: int | None = None,
+    objective: ObjectiveName = "sft",
 ) -> tuple[AdvisedValue, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
@@ -64,10 +70,10 @@ def advise(
     spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
     case = _RowsCase(
         method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
-        context=context,
+        context=context, objective=objective,
     )  # fmt: skip
     return (
-        advise_learning_rate(method, parameters),
+        advise_learning_rate(method, parameters, objective),
         *_advise_for_rows(case),
         *_advise_automatic(method, facts),
     )
@@ -211,7 +217,7 @@ def _rate_warnings(
     rate: float | None = recipe.learning_rate
     if rate is None:  # the run uses the usual one
         return
-    usual = advise_learning_rate(recipe.method, parameters).value
+    usual = advise_learning_rate(recipe.method, parameters, recipe.objective).value
     assert isinstance(usual, float)
     name = setting("method").option(recipe.method).name
     own, normal = format_learning_rate(rate), format_learning_rate(usual)
@@ -271,6 +277,7 @@ class _RowsCase(msgspec.Struct, frozen=True, kw_only=True):
     shape: ModelShape | None = None
     context: int | None = None
     """Context length of the model in tokens."""
+    objective: ObjectiveName = "sft"
 
 
 def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
@@ -278,7 +285,7 @@ def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
     length = _advise_length(case)
     packing = _packing(case, length)
     batch, accumulation = _batch(case, length, packing)
-    candidates = [_advise_epochs(case.rows), length, packing, batch, accumulation]
+    candidates = [_advise_epochs(case), length, packing, batch, accumulation]
     if case.method != "full":
         rank = _rank(case)
         alpha = advise_value("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
@@ -288,9 +295,10 @@ def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
     return tuple(advice for advice in candidates if advice is not None)
 
 
-def _advise_epochs(rows: int | None) -> AdvisedValue:
-    """Advise the number of epochs: three, fewer for large datasets."""
-    rule = [row for row in table().epochs if row.rows <= (rows or 0)][-1]
+def _advise_epochs(case: _RowsCase) -> AdvisedValue:
+    """Advise the number of epochs: three, fewer for large datasets, one for preferences."""
+    rules = [rule for rule in table().epochs if case.objective in rule.objectives]
+    rule = [rule for rule in rules if rule.rows <= (case.rows or 0)][-1]
     return rule.advise("epochs", rule.value, rule.reason)
 
 
@@ -317,6 +325,8 @@ def _advise_length(case: _RowsCase) -> AdvisedValue | None:
 
 def _packing(case: _RowsCase, length: AdvisedValue | None) -> AdvisedValue | None:
     """Advise packing if there is much padding and enough steps remain."""
+    if case.objective != "sft":  # TRL packs only supervised rows
+        return None
     if case.lengths is None or length is None or case.lengths.rows < 1:
         return None
     if not case.facts.gpus:
@@ -411,7 +421,7 @@ def _warmup(case: _RowsCase, batch: int, accumulation: int, packed: int | None) 
     """
     if case.rows is None or case.rows < 1:
         return advise_value("warmup", "warmup", WARMUP)
-    passes = float(_advise_epochs(case.rows).value or 1)
+    passes = float(_advise_epochs(case).value or 1)
     total = training_setup.total_steps(case.rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
         recipe = Recipe(

@@ -24,6 +24,7 @@ from ftwizard.plan.schema import (
     Judge,
     Mantle,
     Method,
+    ObjectiveName,
     OpenAI,
     Recipe,
     Samples,
@@ -70,6 +71,7 @@ class LearningRateRule(RuleReason, frozen=True, kw_only=True):
     """A learning rate for methods and model sizes."""
 
     methods: tuple[Method, ...]
+    objectives: tuple[ObjectiveName, ...] = ("sft",)
     up_to: float = math.inf
     """Largest number of parameters."""
     value: float
@@ -79,6 +81,7 @@ class EpochsRule(RuleReason, frozen=True, kw_only=True):
     """Epochs for a minimum number of rows."""
 
     rows: int = msgspec.field(name="from")
+    objectives: tuple[ObjectiveName, ...] = ("sft",)
     value: float
 
 

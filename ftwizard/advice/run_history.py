@@ -89,10 +89,14 @@ def find_earlier_rate(chosen: Plan, hashed: HashGetter | None = None) -> Earlier
     """
     recipe = chosen.recipe
     size = model_config.count_parameters(chosen.model.name)
-    if recipe.learning_rate in (None, advise_learning_rate(recipe.method, size).value):
+    if recipe.learning_rate in (
+        None,
+        advise_learning_rate(recipe.method, size, recipe.objective).value,
+    ):
         return None
     for _, plan in _find_same_data(chosen, hashed):
         same = plan.recipe.learning_rate == recipe.learning_rate
+        same = same and plan.recipe.objective == recipe.objective
         if same and plan.recipe.method == recipe.method and plan.model.name != chosen.model.name:
             earlier = model_config.count_parameters(plan.model.name)
             return EarlierRate(rate=recipe.learning_rate or 0.0, parameters=earlier)
@@ -162,13 +166,15 @@ its speed is measured."""
 
 
 def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
-    """Return the speeds of the newest runs of the same model and method, except run ``but``."""
+    """Return the speeds of the newest runs of the same model, method and objective, except run ``but``."""
     speeds = (
         _read_speed(folder)
         for folder, _, plan in _read_runs(MAX_RUNS_FOR_SPEED)
         if folder.id != but
         and not plan.is_hosted
-        and (plan.model.name, plan.recipe.method) == (chosen.model.name, chosen.recipe.method)
+        and plan.model.name == chosen.model.name
+        and plan.recipe.method == chosen.recipe.method
+        and plan.recipe.objective == chosen.recipe.objective
     )
     return list(islice(filter(None, speeds), MAX_SPEEDS))
 

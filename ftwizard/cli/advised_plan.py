@@ -18,10 +18,13 @@ from ftwizard.advice.time_cap import TimeCap, describe_outcome
 from ftwizard.catalog import hosted_models, model_configs
 from ftwizard.cli import output, progress, read_arguments, time_cap, tokenizer
 from ftwizard.cli.progress import Say
+from ftwizard.data import reader
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.documents import DataReport
+from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.hub import datasets
+from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import MachineInfo
@@ -29,7 +32,7 @@ from ftwizard.models import hub, model_config, support
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import plan_file, schema
-from ftwizard.plan.schema import Method, Plan
+from ftwizard.plan.schema import Method, ObjectiveName, Plan
 from ftwizard.pricing import user_prices
 from ftwizard.text import format_count, format_learning_rate, make_visible
 from ftwizard.train import command, estimate_report
@@ -108,10 +111,20 @@ def _make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
         files=schema.Files(train=str(train), validation=validation),
         format=arguments.format, columns=options.columns, encoding=options.encoding,
     )  # fmt: skip
-    typed = {"method": arguments.method, "epochs": arguments.epochs}
+    typed = {
+        "method": arguments.method, "epochs": arguments.epochs,
+        "objective": _find_objective(train, data.format, options),
+    }  # fmt: skip
     recipe = schema.Recipe(**{name: value for name, value in typed.items() if value is not None})
     plan = Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
     return plan_file.complete(plan, Path.cwd(), arguments.allow, deferred=("many-epochs",))
+
+
+def _find_objective(file: Path, format: FormatChoice, options: ReadOptions) -> ObjectiveName | None:
+    """Return the training objective for the rows of a file; None if they cannot be read."""
+    with contextlib.suppress(FtwizardError):
+        return schema.OBJECTIVES.get(reader.open_reader(file, format, options=options).format)
+    return None
 
 
 def _check_model(name: str, data: str) -> None:
@@ -157,7 +170,7 @@ def _read_model(plan: Plan, say: Say) -> _ModelFacts:
 def _check_data(plan: Plan, say: Say) -> DataReport:
     files = plan.data.files
     options = CheckOptions(
-        format=plan.data.format, target="trl-sft", max_length=plan.recipe.max_length,
+        format=plan.data.format, target=plan.target, max_length=plan.recipe.max_length,
         read=plan.data.read_options,
     )  # fmt: skip
     return run.check_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from ftwizard.data.repair.forecast import describe_by_hand, describe_forecast, f
 from ftwizard.data.repair.repair import repair
 from ftwizard.data.tokens.stats import TokenEstimate, TokenLengths, TrainableTokens
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.plan.schema import Recipe
+from ftwizard.plan.schema import LOCAL_TARGETS, Recipe
 from ftwizard.text import format_count, make_visible
 
 
@@ -117,13 +118,13 @@ def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:
         say=say,
         show=say.show,
     )
-    if arguments.model and report.target == "trl-sft" and report.usable:
+    if arguments.model and report.target in LOCAL_TARGETS.values() and report.usable:
         return _add_model_tokens(report, arguments, say)
     return report
 
 
 def _build_options(arguments: argparse.Namespace) -> CheckOptions:
-    by_model = arguments.model and arguments.target in (None, "trl-sft")
+    by_model = arguments.model and arguments.target in (None, *LOCAL_TARGETS.values())
     return CheckOptions(
         format=arguments.format,
         target=arguments.target,
@@ -148,7 +149,7 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
     length = arguments.max_length or Recipe().max_length
     table = reader.read_table(
         Path(report.path), arguments.format, _get_read_options(arguments),
-        convert=row_checker.to_trained,
+        convert=functools.partial(row_checker.to_trained, target=report.target),
     )  # fmt: skip
     counted, _ = mask_report.report_tokens(
         encoder, table.rows, length, arguments.model, say, table.unit

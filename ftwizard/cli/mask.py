@@ -15,7 +15,7 @@ from ftwizard.data.checks import row_checker
 from ftwizard.data.checks.template_texts import TemplateTexts
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.hub import datasets
-from ftwizard.data.platforms import get_target
+from ftwizard.data.platforms import default_target, get_target
 from ftwizard.data.reader import DataTable, ParsedRow
 from ftwizard.errors import DECLINED, FAILED, FtwizardError
 from ftwizard.models.loss_mask import MaskFigures, MaskReport, PackedRows, RowMask
@@ -66,7 +66,9 @@ def _build_report(
     file, _ = datasets.locate(arguments.data, say)
     say("reading", what=str(file))
     options = read_arguments.get_options(arguments)
-    table = reader.read_table(file, arguments.format, options, convert=row_checker.to_trained)
+    table = reader.read_table(
+        file, arguments.format, options, convert=row_checker.to_trained_by_kind
+    )
     if not table.rows:
         reader.get_usable_rows(table, skip_bad=False)
     requested = None if arguments.row is None else _find_row(table, arguments.row)
@@ -79,8 +81,9 @@ def _build_report(
     )
     packed = mask_report.pack_rows(kept, length) if arguments.packing and kept else None
     rows = [requested] if requested else _choose_rows(table.rows, report)
-    shown = [mask_report.mask_row(encoder, row, length) for row in rows]
-    target = get_target("trl-sft")
+    shown = [mask for row in rows for mask in mask_report.mask_sides(encoder, row, length)]
+    target = default_target(table.format)
+    target = get_target("trl-sft") if target.hosted else target
     findings = [
         Finding(severity=target.severity(finding.code) or "info", **msgspec.structs.asdict(finding))
         for finding in (*report.findings, *_find_template_texts(arguments, table))
@@ -97,6 +100,7 @@ def _build_report(
         packing=packed
         and msgspec.structs.replace(packed, lines=packed.lines[:MAX_SHOWN_SEQUENCES]),
         row=shown[0] if requested else None,
+        rejected=shown[1] if requested and len(shown) > 1 else None,
         unit=table.unit,
     )
     return document, shown, packed
@@ -192,7 +196,10 @@ def _special_token_rows(report: MaskReport) -> Iterator[tuple[str, str]]:
 
 
 def _format_title(row: RowMask, packed: PackedRows | None, unit: str) -> str:
-    title = f"{unit} {row.line}: {format_count(row.tokens, 'token')}, {row.trained:,} trained on"
+    side = f", {row.side}" if row.side else ""
+    title = (
+        f"{unit} {row.line}{side}: {format_count(row.tokens, 'token')}, {row.trained:,} trained on"
+    )
     if not row.trained:
         title += "; left out"
     sequences = packed.lines if packed else []

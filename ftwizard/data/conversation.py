@@ -124,6 +124,54 @@ def to_compared(example: Example) -> Conversation:
         return Conversation(messages=[])
 
 
+def to_pair(example: Example) -> tuple[Conversation, Conversation]:
+    """Convert a pair to two conversations, with the chosen and the rejected answer.
+
+    The answers in the prompt have weight 0: only the two answers are trained on. Raises RowProblem
+    for content that is not text.
+    """
+    prompt = [
+        _without_weight(_convert_message(message, f"message {number}"), is_trained=False)
+        for number, message in enumerate(example.messages, 1)
+    ]
+    chosen, rejected = (
+        [
+            _without_weight(_convert_message(message, f"{side} message {number}"))
+            for number, message in enumerate(answers, 1)
+        ]
+        for side, answers in (("chosen", example.chosen), ("rejected", example.rejected))
+    )
+    return (
+        Conversation(messages=[*prompt, *chosen], tools=example.tools),
+        Conversation(messages=[*prompt, *rejected], tools=example.tools),
+    )
+
+
+def to_labeled(example: Example) -> Conversation:
+    """Convert a labeled answer to a conversation in which only that answer is trained on.
+
+    It is what follows the last message of the user: with tools, their calls as well. Raises
+    RowProblem for content that is not text.
+    """
+    roles = [message["role"] for message in example.messages]
+    start = max((n for n, role in enumerate(roles, 1) if role == "user"), default=0)
+    return Conversation(
+        messages=[
+            _without_weight(
+                _convert_message(message, f"message {number}"), is_trained=number > start
+            )
+            for number, message in enumerate(example.messages, 1)
+        ],
+        tools=example.tools,
+    )
+
+
+def _without_weight(message: Message, *, is_trained: bool = True) -> Message:
+    """Return a message as an objective weighs it, whatever weight its row has."""
+    rest = {key: value for key, value in message.items() if key != "weight"}
+    return rest if is_trained or rest["role"] != "assistant" else {**rest, "weight": 0}
+
+
 def to_displayed(example: Example, converted: Conversation) -> Conversation:
     """Return a row for display; text and tokens become one message."""
     if converted.messages:

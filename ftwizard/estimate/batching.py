@@ -236,6 +236,8 @@ def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses
         sequences = rows
         longest = _longest(kept, rows, min(batch_size, rows))
         padding = max(0.0, longest * rows - total)
+    # Of a pair both answers are read, each padded to the longest sequence of the batch.
+    total, padding = total * recipe.sequences_per_row, padding * recipe.sequences_per_row
     batches = -(-sequences // batch_size)
     counts = training_setup.count_steps(sequences, recipe)
     epochs = counts.epochs

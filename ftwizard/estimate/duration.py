@@ -99,7 +99,11 @@ def from_gpu_spec(
     """
     if card is None or not (card.tflops and card.bandwidth and work.passes):
         return None
-    pass_s = _pass_seconds(shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended)
+    tokens, attended = work.tokens_per_pass, work.attended
+    pass_s = _pass_seconds(shape, setup, card, tokens=tokens, attended=attended)
+    pass_s += setup.reference_passes * _pass_seconds(
+        shape, setup, card, tokens=tokens, attended=attended, forward=True
+    )
     step = setup.trained(shape) * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
     seconds = work.passes * pass_s + work.steps * step
     launching = pass_s <= _launch_seconds(shape, setup)
@@ -124,6 +128,7 @@ def from_cpu_cores(
         return None
     kind = "bf16" if bf16 and setup.precision != "fp32" else "fp32"
     flops = _flops(shape, setup, 1.0, work.attended, forward=False)
+    flops += setup.reference_passes * _flops(shape, setup, 1.0, work.attended, forward=True)
     seconds = (work.tokens + work.padding) * flops / (cores * CORE_GFLOPS[kind] * 1e9)
     short = (
         f"very rough: {format_count(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}"
@@ -171,14 +176,16 @@ def _forward_share(
     shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None, work: TrainingPasses
 ) -> float:
     if card is None or not (card.tflops and card.bandwidth):
-        return 1 / (2 + setup.checkpointing + (setup.method == "full"))
+        trained = 2 + setup.checkpointing + (setup.method == "full")
+        return (1 + setup.reference_passes) / (trained + setup.reference_passes)
     both, forward = (
         _pass_seconds(
             shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended, forward=one_way
         )
         for one_way in (False, True)
     )
-    return forward / both
+    reference = setup.reference_passes * forward
+    return (forward + reference) / (both + reference)
 
 
 def sum_phases(parts: Mapping[str, Figure]) -> Figure:

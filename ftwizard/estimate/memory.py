@@ -225,7 +225,9 @@ def _compute_resident(
     wide = _trained_bytes(setup, stack)
     moments = 2 * wide if stack.moment_bytes is None else stack.moment_bytes
     return {
-        "weights": count * wide if full else _frozen_weights(shape, setup, stack),
+        "weights": count * wide * (1 + setup.reference_copy)
+        if full
+        else _frozen_weights(shape, setup, stack),
         "adapter": 0 if full else count * wide,
         "optimizer": count * moments,
     }

@@ -150,9 +150,12 @@ def resolve_setup(
     )
     return TrainingSetup(
         method=recipe.method, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.target_modules,
-        batch_size=recipe.batch_size, accumulation=recipe.gradient_accumulation, length=length,
+        batch_size=recipe.batch_size * recipe.sequences_per_row, accumulation=recipe.gradient_accumulation, length=length,
         checkpointing=machine.gpu if again is None else again, head=machine.head,
-        precision=computed, dropout=recipe.dropout > 0,
+        precision=computed, dropout=recipe.dropout > 0 and recipe.objective == "sft",
+        reference_passes=recipe.reference_passes,
+        reference_copy=recipe.method == "full" and recipe.objective != "sft"
+        and not recipe.asks_reference_first,
         attention=precision.resolve_attention(recipe, machine.card, computed, gpu=machine.gpu),
     )  # fmt: skip
 

@@ -59,6 +59,8 @@ class PartReport(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the longest row before truncation."""
     dropped: dict[str, int] = {}
     """What the chat template leaves out: ``reasoning``, ``tools`` …, and of how many rows."""
+    equal_pairs: list[int] = []
+    """Lines of pairs whose answers have the same tokens, which are left out."""
 
 
 class EstimatedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,10 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     attention: Attention = "sdpa"
     dropout: bool = True
     """Whether adapters use dropout, which keeps a mask."""
+    reference_passes: float = 0.0
+    """Forward passes without gradients in each pass: of the reference model of a preference."""
+    reference_copy: bool = False
+    """Whether the reference is a second model in memory, not the adapter turned off."""
 
     @property
     def tokens(self) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from ftwizard.estimate import training_setup
 from ftwizard.export import script_rows
 from ftwizard.export.script_rows import RowForm
-from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.plan.schema import Plan
 from ftwizard.text import make_visible
 
 _WIDTH = 96
@@ -251,7 +251,7 @@ _Settings = Mapping[str, tuple[Any, str]]
 def _training_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
     recipe, has_gpu = plan.recipe, "torch.cuda.is_available()"
     schedule = {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule)
-    rate = recipe.learning_rate or LEARNING_RATES[recipe.method]
+    rate = recipe.peak_learning_rate
     recompute: Any = recipe.gradient_checkpointing
     settings: dict[str, tuple[Any, str]] = {
         "output_dir": ('str(OUTPUT / "checkpoints")', ""),

@@ -28,6 +28,8 @@ class RowMask(msgspec.Struct, frozen=True, kw_only=True):
     """The loss mask of one row."""
 
     line: int
+    side: Literal["", "chosen", "rejected"] = ""
+    """Which answer of a pair it shows."""
     tokens: int
     kept: int
     """Tokens up to ``max_length``; the rest is truncated."""
@@ -101,6 +103,8 @@ class MaskReport(MaskFigures, frozen=True, kw_only=True):
     findings: list[Finding]
     packing: PackedRows | None
     row: RowMask | None
-    """The row that was asked for."""
+    """The row that was asked for; of a pair, with the chosen answer."""
+    rejected: RowMask | None = None
+    """The same row with the rejected answer, if it is a pair."""
     unit: Literal["line", "row"] = "line"
     """Unit of lines: physical lines, or rows in files without lines."""

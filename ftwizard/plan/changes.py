@@ -43,7 +43,11 @@ _SETTINGS: dict[Effect, str] = {
         recipe.dropout recipe.epochs recipe.max_steps recipe.learning_rate recipe.schedule
         recipe.warmup recipe.batch_size recipe.gradient_accumulation recipe.max_length
         recipe.packing recipe.weight_decay recipe.max_grad_norm recipe.precision
-        recipe.evaluation_steps recipe.seed
+        recipe.evaluation_steps recipe.seed recipe.objective
+        recipe.dpo.beta recipe.dpo.loss_type recipe.dpo.loss_weights recipe.dpo.label_smoothing
+        recipe.dpo.precompute_ref_log_probs
+        recipe.kto.beta recipe.kto.loss_type recipe.kto.desirable_weight
+        recipe.kto.undesirable_weight recipe.kto.precompute_ref_log_probs
         gate.gain gate.max_general_loss gate.max_safety_loss
         evaluate.sets evaluate.general evaluate.safety evaluate.system evaluate.shots
         evaluate.max_items evaluate.requires_headroom

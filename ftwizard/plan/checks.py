@@ -11,7 +11,7 @@ from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan import export_forms
+from ftwizard.plan import export_forms, objective_checks
 from ftwizard.plan.schema import (
     HOSTED_PROVIDERS,
     MANY_EPOCHS,
@@ -98,6 +98,8 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
 
         yield from hosted_checks.find_problems(plan, plan.provider)
     yield from _find_target_problems(plan.recipe)
+    if not plan.is_hosted:
+        yield from objective_checks.find_problems(plan)
     yield from _find_export_problems(plan)
     yield from _find_prompt_problems(plan.samples.prompts)
     yield from _find_evaluation_problems(plan.evaluate)

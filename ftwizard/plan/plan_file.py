@@ -15,7 +15,7 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
-from ftwizard.plan.schema import HOSTED_PROVIDERS, LEARNING_RATES, LM_EVAL, OpenAI, Plan, RiskName
+from ftwizard.plan.schema import HOSTED_PROVIDERS, LM_EVAL, OpenAI, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -185,10 +185,10 @@ def _read(path: Path) -> str:
 
 
 def _fill_in_learning_rate(plan: Plan) -> Plan:
-    """Fill in the method's learning rate, so that the plan kept by a run has the number."""
+    """Fill in the default learning rate, so that the plan kept by a run has the number."""
     if plan.recipe.learning_rate is not None or plan.is_hosted:
         return plan
-    rate = LEARNING_RATES[plan.recipe.method]
+    rate = plan.recipe.default_learning_rate
     recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
     return msgspec.structs.replace(plan, recipe=recipe)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ftwizard.data.format_names import FormatChoice, TargetName
+from ftwizard.data.format_names import Format, FormatChoice, TargetName
 from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
@@ -22,9 +22,33 @@ TrainingType = Literal[
 """Microsoft's own names, in both of the spellings that its documents use."""
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
-LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
-"""Peak learning rate for each method where the plan names none. Adapters take about ten times the
-learning rate of a full fine-tune."""
+ObjectiveName = Literal["sft", "dpo", "kto"]
+_PREFERENCE_RATES: dict[Method, float] = {"lora": 5e-6, "qlora": 5e-6, "full": 5e-7}
+"""Source: the commands in trl/scripts/dpo.py of TRL 1.16. “The optimal configuration for KTO will be
+similar to that of DPO” (trl/scripts/kto.py)."""
+LEARNING_RATES: dict[ObjectiveName, dict[Method, float]] = {
+    "sft": {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5},
+    "dpo": _PREFERENCE_RATES,
+    "kto": _PREFERENCE_RATES,
+}
+"""Peak learning rate for each objective and method where the plan names none. Adapters take about ten
+times the learning rate of a full fine-tune."""
+LOCAL_TARGETS: dict[ObjectiveName, TargetName] = {
+    "sft": "trl-sft",
+    "dpo": "trl-dpo",
+    "kto": "trl-kto",
+}
+"""The data rules of each objective on this machine."""
+OBJECTIVES: dict[Format | None, ObjectiveName] = {
+    "preference": "dpo",
+    "openai-preference": "dpo",
+    "kto": "kto",
+}
+"""The objective for rows of a format, where it is not sft."""
+DpoLoss = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
@@ -120,9 +144,47 @@ class Model(PlanPart, frozen=True):
     """Branch, tag or commit on the Hub; the run records the commit."""
 
 
+class DPO(PlanPart, frozen=True):
+    """Settings of direct preference optimization, under TRL's names; with ``recipe.objective: dpo``."""
+
+    beta: float = 0.1
+    """Weight of the penalty for leaving the reference model, which is the model at the start of the
+    training. Higher: the model changes less."""
+    loss_type: DpoLoss | tuple[DpoLoss, ...] = "sigmoid"
+    """``sigmoid`` is the loss of the DPO paper. Several are added up: ``[sigmoid, sft]`` also raises
+    the probability of the chosen answers themselves."""
+    loss_weights: tuple[float, ...] | None = None
+    """Weight of each loss, where there are several. Default: 1 each."""
+    label_smoothing: float = 0.0
+    """Share of pairs that are assumed to be the wrong way round, with the losses ``robust``, ``aot``,
+    ``aot_unpaired`` and ``exo_pair``, which needs one above 0."""
+    precompute_ref_log_probs: bool | None = None
+    """Ask the reference model once before the first step, and not in each step. Default: only for a
+    full fine-tune, which would need a second copy of the model. An adapter is turned off instead."""
+
+
+class KTO(PlanPart, frozen=True):
+    """Settings of Kahneman-Tversky optimization, under TRL's names; with ``recipe.objective: kto``."""
+
+    beta: float = 0.1
+    """Weight of the penalty for leaving the reference model, as for DPO."""
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """``kto`` compares each answer with the other answers of its batch, and needs a batch size of at
+    least 2."""
+    desirable_weight: float = 1.0
+    """Weight of the answers labeled true. With few of them: rows labeled false / rows labeled true."""
+    undesirable_weight: float = 1.0
+    """Weight of the answers labeled false."""
+    precompute_ref_log_probs: bool | None = None
+    """As for DPO."""
+
+
 class Recipe(PlanPart, frozen=True):
     """Training settings."""
 
+    objective: ObjectiveName = "sft"
+    """``sft``: learn the answers of the rows; ``dpo``: prefer the chosen answer of each pair to the
+    rejected one; ``kto``: prefer the answers labeled true to those labeled false."""
     method: Method = "lora"
     """``lora``: an adapter on 16-bit weights; ``qlora``: an adapter on 4-bit weights (NF4, double
     quantization), for less memory; ``full``: all weights, at about 16 bytes of memory per weight."""
@@ -131,7 +193,8 @@ class Recipe(PlanPart, frozen=True):
     alpha: int = 32
     """LoRA scaling numerator: the update is scaled by alpha / rank."""
     dropout: float = 0.05
-    """Dropout on the adapter's input."""
+    """Dropout on the adapter's input. With ``dpo`` and ``kto`` there is none: the model is compared
+    with its reference."""
     target_modules: tuple[str, ...] | None = None
     """Modules that get an adapter. Default: the seven projections of a Llama-like block (q, k, v,
     o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
@@ -141,7 +204,8 @@ class Recipe(PlanPart, frozen=True):
     """Stop after this many optimizer steps, even within an epoch; the learning rate falls over
     them. Default: none but ``epochs``."""
     learning_rate: float | None = None
-    """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
+    """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning; with ``dpo``
+    and ``kto`` 5e-6 and 5e-7."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warmup."""
     warmup: float = 0.03
@@ -173,6 +237,46 @@ class Recipe(PlanPart, frozen=True):
     patience: int = 3
     """Evaluations without a lower validation loss before early stopping."""
     seed: int = 42
+    dpo: DPO = DPO()
+    kto: KTO = KTO()
+
+    @property
+    def default_learning_rate(self) -> float:
+        """Return the peak learning rate where the plan names none."""
+        return LEARNING_RATES[self.objective][self.method]
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """Return the peak learning rate."""
+        return self.learning_rate or self.default_learning_rate
+
+    @property
+    def asks_reference_first(self) -> bool:
+        """Return whether the reference model is asked once, before the first step."""
+        if self.objective == "sft":
+            return False
+        settings = self.dpo if self.objective == "dpo" else self.kto
+        chosen = settings.precompute_ref_log_probs
+        return self.method == "full" if chosen is None else chosen
+
+    @property
+    def reference_passes(self) -> float:
+        """Return the forward passes without gradients that come with each pass of training.
+
+        Those before the first step are spread over the epochs.
+
+        Source: ``_compute_loss`` of TRL 1.16. DPO: the reference. KTO also reads each prompt with
+        another answer, and lets the reference read both.
+        """
+        if self.objective == "sft":
+            return 0
+        kl = int(self.objective == "kto" and self.kto.loss_type == "kto")
+        return kl + (1 + kl) / (self.epochs if self.asks_reference_first else 1)
+
+    @property
+    def sequences_per_row(self) -> int:
+        """Return the sequences of one row in a batch: a pair has two."""
+        return 2 if self.objective == "dpo" else 1
 
 
 class Where(PlanPart, frozen=True):
@@ -595,7 +699,7 @@ class Plan(PlanPart, frozen=True, kw_only=True):
     def target(self) -> TargetName:
         """Return the name of the data rules that its provider and method have."""
         if self.provider == "local":
-            return "trl-sft"
+            return LOCAL_TARGETS[self.recipe.objective]
         method = self.platform_settings.own_method
         return get_target(self.provider, method, self.model.name)
 

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
-from ftwizard.train import checkpoint_rotation, efficiency
+from ftwizard.train import checkpoint_rotation, efficiency, logged_fields
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.checkpoint_saving import CheckpointSaver
 from ftwizard.train.measure import folder_bytes
@@ -59,7 +59,7 @@ class Recorder(TrainerCallback):
         worker: Worker,
         tokens_before: int,
         meter: PeakMemoryMeter,
-        facts: Mapping[str, float],
+        facts: Mapping[str, float | str],
     ) -> None:
         """Set up the callback; ``facts`` on the run are written with the beginning of training."""
         self._events = worker.events
@@ -99,6 +99,7 @@ class Recorder(TrainerCallback):
             memory=self.meter.peak(),
             memory_on_gpu=self.meter.on_gpu,
             **_pick(logs, _LOGGED),
+            **logged_fields.pick(logs),
         )
 
     @with_moment
@@ -120,7 +121,7 @@ class Recorder(TrainerCallback):
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
         self._evaluated_batches = 0
-        metrics = _pick(moment.metrics, _EVALUATED)
+        metrics = _pick(moment.metrics, _EVALUATED) | logged_fields.pick(moment.metrics, "eval_")
         self._events.write("eval", step=moment.step, epoch=moment.state.epoch, **metrics)
 
 

@@ -12,7 +12,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.checks import check_plan
-from ftwizard.plan.schema import LEARNING_RATES, Plan, Recipe
+from ftwizard.plan.schema import Plan, Recipe
 
 
 class Request(NamedTuple):
@@ -85,17 +85,18 @@ def halve_batch(recipe: Recipe, run_id: str) -> Recipe:
 
 
 def _adjust_rate(used: Plan, plan: Plan, settings: Sequence[str]) -> Plan:
-    """Return the plan with the default learning rate of its method, if only the method changed.
+    """Return the plan with its default learning rate, if only the method or the objective changed.
 
     The plan of a run has its learning rate written out, and that of an adapter ruins a full
-    fine-tune.
+    fine-tune, as that of supervised fine-tuning ruins a preference training.
     """
-    recipe, method = plan.recipe, used.recipe.method
+    recipe, before = plan.recipe, used.recipe
     is_set = any("learning_rate" in text.partition("=")[0] for text in settings)
-    is_default = recipe.learning_rate == used.recipe.learning_rate == LEARNING_RATES[method]
-    if recipe.method == method or is_set or not is_default:
+    is_default = recipe.learning_rate == before.learning_rate == before.default_learning_rate
+    is_other = (recipe.method, recipe.objective) != (before.method, before.objective)
+    if not is_other or is_set or not is_default:
         return plan
-    recipe = msgspec.structs.replace(recipe, learning_rate=LEARNING_RATES[recipe.method])
+    recipe = msgspec.structs.replace(recipe, learning_rate=recipe.default_learning_rate)
     return msgspec.structs.replace(plan, recipe=recipe)
 
 
@@ -110,7 +111,7 @@ def _check_factors(request: Request) -> None:
 
 
 def _multiply(recipe: Recipe, rate: float | None, accumulation: int | None) -> Recipe:
-    old = recipe.learning_rate or LEARNING_RATES[recipe.method]
+    old = recipe.peak_learning_rate
     return msgspec.structs.replace(
         recipe,
         learning_rate=float(f"{old * rate:.6g}") if rate else old,

@@ -24,7 +24,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
-from ftwizard.plan.schema import Files, Mix, Plan
+from ftwizard.plan.schema import OBJECTIVES, Files, Mix, ObjectiveName, Plan
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, template_losses
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
@@ -34,6 +34,11 @@ SHOWN_LINES = 1000
 TRAINED_SAMPLE = 24
 """Training rows that base and tuned model answer."""
 _SYSTEM_ROLES = ("system", "developer")
+_ROWS_OF: dict[ObjectiveName, str] = {
+    "sft": "conversations, text or tokens",
+    "dpo": "pairs of a chosen and a rejected answer",
+    "kto": "answers labeled true or false",
+}
 Rows = dict[str, list[reader.ParsedRow]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
 general rows that are trained on beside those of ``train``."""
@@ -64,6 +69,8 @@ def load_rows(
                 f"{make_visible(table.path)} has changed since the run was started.",
                 "Restore the old file and resume, or start a new run.",
             )
+        if not plan.is_hosted:
+            _require_kind(table, plan)
         rows = reader.get_usable_rows(table, skip_bad="skip-bad-rows" in plan.allow)
         say(part, table)
         return rows
@@ -82,6 +89,8 @@ def load_rows(
         group_by=plan.data.split.group_by,
     )
     rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | separate
+    if not plan.is_hosted and plan.recipe.objective == "kto":
+        _require_both_labels(rows["train"])
     _sample(rows, plan, {} if sampled is None else sampled)
     if plan.data.mix.share:
         from ftwizard.data import mix
@@ -109,7 +118,8 @@ def _require_split(rows: Rows, hashes: Mapping[str, str]) -> None:
 def _make_reader(plan: Plan) -> Callable[..., reader.DataTable]:
     """Return the reader of the plan's files: for a hosted platform, all rows that it accepts."""
     if not plan.is_hosted:
-        return functools.partial(reader.read_table, convert=row_checker.to_trained)
+        to_trained = functools.partial(row_checker.to_trained, target=plan.target)
+        return functools.partial(reader.read_table, convert=to_trained)
     from ftwizard.data.export import convert
 
     target = platforms.get_target(plan.target)
@@ -119,6 +129,37 @@ def _make_reader(plan: Plan) -> Callable[..., reader.DataTable]:
         return to_compared(example)
 
     return functools.partial(reader.read_table, preferred=target.formats, convert=to_conversation)
+
+
+def _require_both_labels(rows: Sequence[reader.ParsedRow]) -> None:
+    """Raise FtwizardError if all rows to train on have the same label."""
+    labels = {row.example.label for row in rows}
+    if len(labels) == 1:
+        label, missing = ("true", "false") if True in labels else ("false", "true")
+        raise FtwizardError(
+            f"Every row to train on is labeled {label}; KTO learns from both kinds.",
+            f"Add answers labeled {missing}. "
+            + (
+                "Or train on the answers as they are: recipe.objective sft."
+                if label == "true"
+                else "Unwanted answers alone show no model what to say instead."
+            ),
+        )
+
+
+def _require_kind(table: reader.DataTable, plan: Plan) -> None:
+    """Raise FtwizardError for a file whose rows are all for another training objective."""
+    if table.rows or any(problem.code != "wrong_kind" for problem in table.problems):
+        return
+    objective = OBJECTIVES.get(table.format, "sft")
+    if objective == plan.recipe.objective or table.format == "prompt":
+        return
+    needed = _ROWS_OF[plan.recipe.objective]
+    raise FtwizardError(
+        f"{make_visible(table.path)} has {_ROWS_OF[objective]}; recipe.objective "
+        f"{plan.recipe.objective} trains on {needed}.",
+        f"Set recipe.objective to {objective}, or name a file of {needed}.",
+    )
 
 
 def _sample(rows: Rows, plan: Plan, sampled: dict[str, int]) -> None:
@@ -145,6 +186,11 @@ def list_split_lines(plan: Plan) -> dict[str, set[int]]:
     )  # fmt: skip
     rows = load_rows(msgspec.structs.replace(plan, data=data), {})
     return {part: {row.line for row in rows[part]} for part in rows if rows[part]}
+
+
+def hash_prompt(row: reader.ParsedRow) -> bytes:
+    """Return a hash of a row's prompt."""
+    return hashlib.sha256(msgspec.json.encode(row.conversation.prompt)).digest()
 
 
 def hash_split(rows: Rows) -> str:
@@ -176,9 +222,9 @@ def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0)
     """Save what the comparison needs, with ``shots`` examples of the training rows."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     own_parts = (part for name, part in parts.items() if name != "mix")
-    answers = (row.conversation.answer for part in own_parts for row in part)
+    answers = (row.conversation.answer for part in own_parts for row in part if is_good_answer(row))
     distinct = list(dict.fromkeys(answer for answer in answers if answer))
-    rows = [row for row in parts["test"] if row.conversation.answer.strip()]
+    rows = [row for row in parts["test"] if row.conversation.answer.strip() and is_good_answer(row)]
     saved = SavedTestSet(
         rows=rows,
         answers=distinct,
@@ -189,10 +235,15 @@ def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0)
     write_json(folder.evaluations / "test.json", saved)
 
 
+def is_good_answer(row: reader.ParsedRow) -> bool:
+    """Return whether a row's answer is one to compare with, and not labeled as unwanted."""
+    return row.example.label is not False
+
+
 def _draw_answered(
     rows: Sequence[reader.ParsedRow], count: int, seed: int
 ) -> list[reader.ParsedRow]:
-    answered = [row for row in rows if row.conversation.answer.strip()]
+    answered = [row for row in rows if row.conversation.answer.strip() and is_good_answer(row)]
     return random.Random(seed).sample(answered, min(count, len(answered)))
 
 
@@ -207,7 +258,7 @@ def choose_shots(
             if message["role"] not in _SYSTEM_ROLES
         ]
         for row in rows
-        if row.conversation.answer.strip() and not row.conversation.tools
+        if row.conversation.answer.strip() and not row.conversation.tools and is_good_answer(row)
     ]
     shots = [shot for shot in shots if shot[-1]["role"] == "assistant"]
     shots.sort(key=lambda shot: sum(len(str(message["content"])) for message in shot))
@@ -256,6 +307,7 @@ def encode(
     for name, report in reports.items():
         fields = msgspec.to_builtins(report)
         fields["lost"] = report.lines_without_loss[:SHOWN_LINES]
+        fields["equal_pairs"] = report.equal_pairs[:SHOWN_LINES]
         if name == "train":
             fields["mixed"] = reports["mix"].used if "mix" in reports else 0
         if name in available:
@@ -267,6 +319,14 @@ def encode(
                 f"{len(lines):,} of {format_count(report.rows, 'row')} ({name}) have no "
                 f"trainable tokens and are left out, the first at line {lines[0]}. They are "
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
+                "warning",
+            )
+        if lines := report.equal_pairs:
+            worker.events.write_finding(
+                "equal_pairs",
+                f"{len(lines):,} of {format_count(report.rows, 'pair')} ({name}) have equal answers "
+                f"and are left out, the first at line {lines[0]}. They differ only after "
+                f"{max_length} tokens, or not at all.",
                 "warning",
             )
     _report_template(worker, encoder, rows, reports)
@@ -348,7 +408,7 @@ def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | 
     Raises FtwizardError if rows exceed a hard limit.
     """
     config = model_loading.load_config(base).to_dict()
-    tokens = max((len(row.input_ids) for part in encoded.values() for row in part), default=0)
+    tokens = max((row.longest for part in encoded.values() for row in part), default=0)
     if error := support.check_context(config, tokens, str(base)):
         raise error
     return support.warn_context(config, tokens)

@@ -110,7 +110,10 @@ class EfficiencyCallback(TrainerCallback):
         self._spec = _compute_spec(trainer, self._recipe, self._base)
 
     def _count(self, model: Any, _: Any, inputs: dict[str, Any]) -> None:
-        if model.training and inputs.get("fused_lm_head"):
+        import torch
+
+        # Passes of a reference model have no gradients; TRL does not count their tokens either.
+        if model.training and torch.is_grad_enabled() and inputs.get("fused_lm_head"):
             self._current.computed += inputs["input_ids"].numel()
             self._current.passes += 1
 
@@ -174,7 +177,8 @@ def advise(usage: StepUsage, recipe: Recipe, spec: ComputeSpec | None) -> Effici
         f"Training waits for data {waiting:.0%} of the time. Check whether other programs keep the "
         "CPU or the disk busy.",
     )
-    advice = [data] if recipe.packing else [packing, data]
+    can_pack = recipe.objective == "sft" and not recipe.packing
+    advice = [packing, data] if can_pack else [data]
     if spec and usage.seconds and usage.passes and (larger := _enlarge_batch(usage, recipe, spec)):
         advice.append(larger)
     best = max(advice, key=lambda item: item.saves)

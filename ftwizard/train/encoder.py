@@ -16,20 +16,18 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import Conversation, without_reasoning
+from ftwizard.data.conversation import Conversation, to_labeled, to_pair, without_reasoning
 from ftwizard.data.example import (
     IGNORE_INDEX,
     REASONING_KEYS,
-    Example,
     Message,
-    find_trainable_tokens,
 )
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate.report import PartReport
 from ftwizard.models.loss_mask import MaskRoute
 from ftwizard.text import format_count, make_visible
-from ftwizard.train import model_loading, runtime
+from ftwizard.train import model_loading, raw_rows, runtime
 from ftwizard.train.mask_check import MaskError, TokenRange, assistant_messages, verify_mask
 
 MAX_ADDITIONS = 5
@@ -44,11 +42,35 @@ class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
     input_ids: list[int]
     labels: list[int]
     """The same length; ``IGNORE_INDEX`` for tokens that do not count toward the loss."""
+    rejected: EncodedRow | None = None
+    """The same prompt with the rejected answer, if the row is a pair; it is then the chosen one."""
+    label: bool | None = None
+    """Whether the answer of a labeled row is wanted."""
+
+    @property
+    def sequences(self) -> tuple[EncodedRow, ...]:
+        """Return the sequences that the model reads: two of a pair."""
+        return (self, self.rejected) if self.rejected else (self,)
+
+    @property
+    def longest(self) -> int:
+        """Return the tokens of the longest sequence."""
+        return max(len(row.input_ids) for row in self.sequences)
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of all sequences."""
+        return sum(len(row.input_ids) for row in self.sequences)
 
     @property
     def trained(self) -> int:
         """Return the number of trainable tokens."""
-        return sum(label != IGNORE_INDEX for label in self.labels)
+        return sum(label != IGNORE_INDEX for row in self.sequences for label in row.labels)
+
+    @property
+    def is_equal_pair(self) -> bool:
+        """Return whether it is a pair whose answers have the same tokens: neither is better."""
+        return self.rejected is not None and self.rejected.input_ids == self.input_ids
 
 
 class EncodingReport(PartReport, frozen=True, kw_only=True):
@@ -96,11 +118,17 @@ class Encoder:
         example = row.example
         try:
             if example.kind == "text":
-                ids = _encode_text(self.tokenizer, example.text or "")
+                ids = raw_rows.encode_text(self.tokenizer, example.text or "")
                 self.end_ids.add(ids[-1])
                 labels = [IGNORE_INDEX, *ids[1:]]
             elif example.kind == "tokens":
-                ids, labels = _encode_tokens(self.tokenizer, example)
+                ids, labels = raw_rows.encode_tokens(self.tokenizer, example)
+            elif example.kind == "preference":
+                chosen, rejected = (self.encode(side, row.line) for side in to_pair(example))
+                return msgspec.structs.replace(chosen, rejected=rejected)
+            elif example.kind == "labelled":
+                answer = self.encode(to_labeled(example), row.line)
+                return msgspec.structs.replace(answer, label=example.label)
             else:
                 return self.encode(row.conversation, row.line)
         except MaskError as problem:
@@ -301,8 +329,8 @@ def encode_rows(
 ) -> tuple[list[EncodedRow], EncodingReport]:
     """Encode rows, verify their masks and truncate them to ``max_length`` tokens.
 
-    Rows with no trainable tokens are reported, not returned; TRL would drop them silently. Raises
-    EncodingError if rows cannot be masked, with the first and their number, FtwizardError (declined)
+    Rows with no trainable tokens and equal pairs are reported, not returned; TRL would drop the first
+    silently. Raises EncodingError if rows cannot be masked, with the first and their number, FtwizardError (declined)
     if no rows remain and they are ``needed``.
     """
     whole: list[EncodedRow] = []
@@ -315,19 +343,20 @@ def encode_rows(
         progress(number, len(rows))
     if refused:
         raise _refused_error(refused, len(rows))
-    lengths = [len(row.input_ids) for row in whole]
+    lengths = [row.longest for row in whole]
     truncated = [truncate(row, max_length) for row in whole]
-    kept = [row for row in truncated if row]
+    kept = [row for row in truncated if row and not row.is_equal_pair]
     report = EncodingReport(
         route=encoder.route_of(rows),
         rows=len(rows),
         used=len(kept),
         truncated=sum(length > max_length for length in lengths),
         lines_without_loss=[row.line for row, cut in zip(whole, truncated, strict=True) if not cut],
-        tokens=sum(len(row.input_ids) for row in kept),
+        tokens=sum(row.tokens for row in kept),
         trainable_tokens=sum(row.trained for row in kept),
         longest_row=max(lengths, default=0),
         trainable_text=sorted(encoder.added),
+        equal_pairs=[row.line for row in truncated if row and row.is_equal_pair],
     )
     if rows and not kept and needed:
         raise _no_rows_error(report, max_length)
@@ -337,8 +366,14 @@ def encode_rows(
 def truncate(row: EncodedRow, max_length: int) -> EncodedRow | None:
     """Return the row's first ``max_length`` tokens, None if none of them is trainable.
 
-    The first token is never predicted, so its label does not count.
+    The first token is never predicted, so its label does not count. Of a pair, both answers need a
+    trainable token.
     """
+    if row.rejected:
+        rejected = truncate(row.rejected, max_length)
+        if rejected is None:
+            return None
+        row = msgspec.structs.replace(row, rejected=rejected)
     if len(row.input_ids) > max_length:
         row = msgspec.structs.replace(
             row, input_ids=row.input_ids[:max_length], labels=row.labels[:max_length]
@@ -357,6 +392,14 @@ def _refused_error(refused: list[EncodingError], rows: int) -> EncodingError:
 
 
 def _no_rows_error(report: EncodingReport, max_length: int) -> FtwizardError:
+    if report.equal_pairs:
+        return FtwizardError(
+            f"None of {format_count(report.rows, 'pair')} can be trained on: "
+            f"{len(report.equal_pairs):,} have equal answers, the first at line "
+            f"{report.equal_pairs[0]}.",
+            f"Raise recipe.max_length (now {max_length}), or write pairs whose answers differ.",
+            DECLINED,
+        )
     start = f"None of {format_count(report.rows, 'row')} has trainable tokens:"
     if not report.truncated:
         return FtwizardError(
@@ -367,49 +410,6 @@ def _no_rows_error(report: EncodingReport, max_length: int) -> FtwizardError:
         f"{report.longest_row:,} tokens).",
         "Raise recipe.max_length.",
         DECLINED,
-    )
-
-
-def _encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Return a text's tokens, from the tokenizer's prefix to the end-of-text token.
-
-    All of them count toward the loss. Raises MaskError if the model has no end-of-text token.
-    """
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise MaskError("the model has no end-of-text token, so it would never learn to stop")
-    ids = [int(i) for i in tokenizer(text)["input_ids"]]
-    return ids if ids[-1:] == [end] else [*ids, int(end)]
-
-
-def _encode_tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    """Return tokens and labels of a tokenized row, without its padding.
-
-    Raises MaskError for tokens outside the vocabulary, for labels that differ from the tokens, and
-    for packed rows.
-    """
-    row = example.tokens or {}
-    if len(row.get("seq_lengths") or []) > 1:
-        raise MaskError("it packs several rows (seq_lengths), which would see each other")
-    ids = [int(i) for i in row["input_ids"]]
-    size = len(tokenizer)
-    if invalid := next((i for i in ids if not 0 <= i < size), None):
-        raise MaskError(
-            f"input_ids contains {invalid}, but the model has {format_count(size, 'token')}"
-        )
-    trainable = set(find_trainable_tokens(example))
-    labels = row.get("labels", ids)
-    for index in trainable:
-        if labels[index] != ids[index]:
-            raise MaskError(
-                f"labels has {labels[index]} where input_ids has {ids[index]} (index {index}); "
-                "labels must not be shifted"
-            )
-    attention = row.get("attention_mask") or [1] * len(ids)
-    indices = [index for index in range(len(ids)) if attention[index]]
-    return (
-        [ids[index] for index in indices],
-        [ids[index] if index in trainable else IGNORE_INDEX for index in indices],
     )
 
 

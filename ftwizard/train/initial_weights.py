@@ -42,13 +42,13 @@ def model_folder(worker: Worker, method: Method, base: Path) -> Path:
     return worker.folder.origin if method == "full" and _has_weights(worker) else base
 
 
-def load_adapter(worker: Worker, model: Any) -> None:
-    """Load the run's initial adapter weights into ``model``, if it has any.
+def load_adapter(worker: Worker, model: Any) -> bool:
+    """Load the run's initial adapter weights into ``model``, if it has any; return whether it has.
 
     Raises FtwizardError if they are missing or belong to another adapter.
     """
     if not _has_weights(worker):
-        return
+        return False
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -63,6 +63,7 @@ def load_adapter(worker: Worker, model: Any) -> None:
             f"The weights in {worker.folder.origin} do not match this adapter.",
             "A library update may have renamed them. Start a new run: ftwizard train",
         )
+    return True
 
 
 def _has_weights(worker: Worker) -> bool:

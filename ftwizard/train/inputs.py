@@ -19,7 +19,8 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
-from ftwizard.train import dataset, packing, sample_prompts
+from ftwizard.text import format_count
+from ftwizard.train import dataset, sample_prompts, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.sample_prompts import SamplePrompt
@@ -70,8 +71,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length, available)
     if message := dataset.check_lengths(base, encoded):
         worker.events.write_finding("beyond_positions", message, "warning")
-    pack_to = recipe.max_length if recipe.packing else None
-    data = packing.build_dataset(encoded["train"], pack_to=pack_to)
+    data = trainer_rows.build_dataset(encoded["train"], recipe)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
     total = training_setup.count_steps(len(data), recipe).total
@@ -108,6 +108,13 @@ def _read_rows(worker: Worker, plan: Plan) -> tuple[dataset.Rows, dict[str, int]
     parts = dataset.load_rows(plan, worker.record.hashes, report, sampled=available)
     if message := dataset.describe_shortage(plan, parts):
         worker.events.write_finding("mix_short", message, "warning")
+    if count := worker.record.inputs.get("trained_before"):
+        worker.events.write_finding(
+            "test_trained_before",
+            f"{count:,} of {format_count(len(parts['test']), 'test row')} have a prompt that the "
+            "earlier run was trained on, so the comparison favors the tuned model.",
+            "warning",
+        )
     return parts, unreadable, available
 
 

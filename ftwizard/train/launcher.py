@@ -156,8 +156,12 @@ def branch(
     needs_base = [name for name in differences if EFFECTS[name] == "base"]
     if any(hashes[part] != record.hashes.get(part) for part in hashes if part not in MODEL_PARTS):
         needs_base += [name for name in differences if EFFECTS[name] == "file"]
-    beginning = find_beginning(parent, begin, needs_base, status.end_reason)
     inputs = {**record.inputs, **machine_rate.price_record(hour), "model": source}
+    if "recipe.objective" in differences:
+        # Another objective has rows of another kind, and continues what the parent has learned.
+        needs_base = [name for name in needs_base if not name.startswith("data.")]
+        inputs |= {"trained_before": _count_trained_before(parent, plan)}
+    beginning = find_beginning(parent, begin, needs_base, status.end_reason)
     origin = Parent(id=parent.id, step=beginning.step, changes=dict(differences))
     path = choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, hashes, inputs, origin)
@@ -165,6 +169,14 @@ def branch(
         base_weights.copy_record(parent, folder)
     _start_child(folder, plan, beginning)
     return folder
+
+
+def _count_trained_before(parent: JobFolder, plan: Plan) -> int:
+    """Return how many rows of the test set have a prompt that the parent was trained on."""
+    before = dataset.load_rows(child_plan.read_used(parent), parent.read_job().hashes)
+    trained = set(map(dataset.hash_prompt, before["train"]))
+    tested = dataset.load_rows(plan, {})["test"]
+    return sum(prompt in trained for prompt in map(dataset.hash_prompt, tested))
 
 
 def _require_ended(parent: JobFolder) -> Status:

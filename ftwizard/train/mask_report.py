@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from ftwizard.data import histogram
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
@@ -59,15 +61,13 @@ def report_tokens(
     losses = TemplateLosses(encoder)
     whole, refused = _encode_rows(encoder, rows, losses, say)
     pairs = [(row, truncate(row, max_length)) for row in whole]
-    kept = [cut for _, cut in pairs if cut]
+    kept = [cut for _, cut in pairs if cut and not cut.is_equal_pair]
     without = [row for row, cut in pairs if not cut]
     counts = TokenCounts(
         tokens=_summarize(whole, max_length, name, exact=not refused),
         trained=_count_trainable(kept, without, exact=not refused),
-        over_lines=[row.line for row in whole if len(row.input_ids) > max_length][:MAX_SHOWN_LINES],
-        longest_line=max(whole, key=lambda row: (len(row.input_ids), -row.line)).line
-        if whole
-        else None,
+        over_lines=[row.line for row in whole if row.longest > max_length][:MAX_SHOWN_LINES],
+        longest_line=max(whole, key=lambda row: (row.longest, -row.line)).line if whole else None,
         **_list_emptied(without),
     )
     tokenizer = encoder.tokenizer
@@ -79,10 +79,11 @@ def report_tokens(
         used=len(kept),
         rows_without_loss=len(without),
         lines_without_loss=[row.line for row in without][:MAX_SHOWN_LINES],
-        used_tokens=sum(len(row.input_ids) for row in kept),
+        used_tokens=sum(row.tokens for row in kept),
         counts=counts,
         findings=[
             *_find_refused(refused, unit),
+            *_find_equal_pairs([cut for _, cut in pairs if cut], max_length),
             *losses.findings(),
             *stats.find_long_rows(counts, get_target("trl-sft"), unit),
         ],
@@ -112,8 +113,8 @@ def _encode_rows(
 
 
 def _summarize(rows: list[EncodedRow], max_length: int, name: str, *, exact: bool) -> TokenLengths:
-    lengths = array("I", (len(row.input_ids) for row in rows))
-    total = sum(lengths)
+    lengths = array("I", (row.longest for row in rows))
+    total = sum(row.tokens for row in rows)
     return TokenLengths(
         total=total, low=total, high=total, exact=exact,
         encoding=f"the tokenizer and template of {make_visible(name, 100)}",
@@ -160,9 +161,49 @@ def _find_refused(refused: list[tuple[int, str]], unit: str) -> list[FileFinding
     ]
 
 
+def _find_equal_pairs(rows: list[EncodedRow], max_length: int) -> list[FileFinding]:
+    """Return the finding about pairs whose answers have the same tokens."""
+    lines = [row.line for row in rows if row.is_equal_pair]
+    if not lines:
+        return []
+    return [
+        FileFinding(
+            code="identical_pair",
+            message=f"{format_count(len(lines), 'pair')} have the same tokens in both answers, up to "
+            f"the max length of {max_length:,}",
+            fix="raise the max length, or delete the rows",
+            count=len(lines),
+            lines=lines[:MAX_SHOWN_LINES],
+        )
+    ]
+
+
 def mask_row(encoder: Encoder, row: ParsedRow, max_length: int) -> RowMask:
-    """Return the loss mask of one row; raise EncodingError if it cannot be encoded."""
-    encoded = encoder.encode_row(row)
+    """Return the loss mask of one row, of a pair the chosen answer's.
+
+    Raises EncodingError if it cannot be encoded.
+    """
+    return mask_sides(encoder, row, max_length)[0]
+
+
+def mask_sides(encoder: Encoder, row: ParsedRow, max_length: int) -> list[RowMask]:
+    """Return the loss mask of one row, of a pair those of both answers.
+
+    Raises EncodingError if it cannot be encoded.
+    """
+    sequences = encoder.encode_row(row).sequences
+    masks = [_mask_sequence(encoder, sequence, max_length) for sequence in sequences]
+    if len(masks) == 1:
+        return masks
+    chosen, rejected = masks
+    return [
+        msgspec.structs.replace(chosen, side="chosen"),
+        msgspec.structs.replace(rejected, side="rejected"),
+    ]
+
+
+def _mask_sequence(encoder: Encoder, encoded: EncodedRow, max_length: int) -> RowMask:
+    encoded = msgspec.structs.replace(encoded, rejected=None)
     ids = encoded.input_ids
     trained = truncate(encoded, max_length)
     kept = min(len(ids), max_length)
@@ -176,7 +217,7 @@ def mask_row(encoder: Encoder, row: ParsedRow, max_length: int) -> RowMask:
         for start, end in pairwise([0, *edges, len(mask)])
         if end > start
     ]
-    return RowMask(line=row.line, tokens=len(ids), kept=kept, trained=sum(mask), spans=spans)
+    return RowMask(line=encoded.line, tokens=len(ids), kept=kept, trained=sum(mask), spans=spans)
 
 
 def pack_rows(rows: list[EncodedRow], max_length: int) -> PackedRows:

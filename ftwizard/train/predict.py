@@ -38,7 +38,7 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
     prediction = predict(
         plan,
         ready.base,
-        tokens=sum(len(row.input_ids) for row in ready.encoded["train"])
+        tokens=sum(row.tokens for row in ready.encoded["train"])
         * training_setup.count_steps(len(ready.train), plan.recipe).epochs,
         lengths=row_lengths(ready.encoded),
         trained=count_trainable(model),
@@ -140,7 +140,7 @@ def row_lengths(
 ) -> dict[str, LengthDistribution | None]:
     """Return the lengths of the training and validation rows."""
     return {
-        name: batching.from_counts([len(row.input_ids) for row in encoded[name]])
+        name: batching.from_counts([row.longest for row in encoded[name]])
         for name in ("train", "validation")
     }
 

@@ -13,7 +13,14 @@ import msgspec
 from ftwizard.estimate import training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.plan.schema import Plan
-from ftwizard.train import adapter, dataset, model_loading, packing, predict, target_modules
+from ftwizard.train import (
+    adapter,
+    dataset,
+    model_loading,
+    predict,
+    target_modules,
+    trainer_rows,
+)
 from ftwizard.train.encoder import EncodingReport, load_encoder
 
 
@@ -65,7 +72,7 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> TrainingPr
     sequences = len(train)
     if recipe.packing:
         say("packing")
-        sequences = len(packing.build_dataset(train, pack_to=recipe.max_length))
+        sequences = len(trainer_rows.build_dataset(train, recipe))
     say("loading", what="the model's shape")
     parameters, trained, adapted = _count_parameters(plan, base)
     steps = training_setup.count_steps(sequences, recipe)
@@ -79,7 +86,7 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> TrainingPr
         steps=steps.total,
         epochs=steps.epochs,
         evaluate_every=every if reports["validation"].used else 0,
-        tokens=round(sum(len(row.input_ids) for row in train) * steps.epochs),
+        tokens=round(sum(row.tokens for row in train) * steps.epochs),
         parameters=parameters,
         trained=trained,
         adapted=adapted,

@@ -16,7 +16,7 @@ from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import ObjectiveName, Plan
 from ftwizard.runs import base_weights, checkpoints
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.result import TrainResult
@@ -32,7 +32,7 @@ from ftwizard.train import (
     runtime,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
-from ftwizard.train.objectives import sft
+from ftwizard.train.objectives import preference, sft
 from ftwizard.train.objectives.setup import Objective, TrainerSetup
 from ftwizard.train.peak_memory import PeakMemoryMeter
 
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 
 MAX_TAIL_BYTES = 1 << 20
 """Part of the events in which a resumed run looks for the newest step."""
-OBJECTIVES: dict[str, Objective] = {"sft": sft.OBJECTIVE}
+OBJECTIVES: dict[ObjectiveName, Objective] = {
+    "sft": sft.OBJECTIVE,
+    "dpo": preference.DPO_OBJECTIVE,
+    "kto": preference.KTO_OBJECTIVE,
+}
 """How the trainer of each ``recipe.objective`` is built and checked."""
 
 
@@ -164,7 +168,8 @@ def _build_callbacks(
 
     marker = checkpoints.read(checkpoint) if checkpoint else None
     facts = _describe_for_diagnosis(plan, ready)
-    recorder = Recorder(worker, marker.tokens if marker else 0, PeakMemoryMeter(), facts)
+    begun = {**facts, "objective": plan.recipe.objective}
+    recorder = Recorder(worker, marker.tokens if marker else 0, PeakMemoryMeter(), begun)
     control = RunControl(worker, budget.limits(worker, plan, ready.base))
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
@@ -204,7 +209,8 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, floa
     """Return what a diagnosis needs to know beyond the logs: fields of ``Curve``."""
     recipe, shape = plan.recipe, plan_estimate.read_shape(ready.base)
     steps = math.ceil(len(ready.train) / (recipe.batch_size * recipe.gradient_accumulation))
-    usual = advise_learning_rate(recipe.method, shape.parameters if shape else None).value
+    size = shape.parameters if shape else None
+    usual = advise_learning_rate(recipe.method, size, recipe.objective).value
     assert isinstance(usual, float)
     return {
         "rows_per_step": len(ready.encoded["train"]) / max(1, steps),
@@ -247,14 +253,16 @@ def build(
         lora_config=lora_config,
         callbacks=callbacks,
         changes=changes or {},
+        say=worker.phase,
     )
-    objective = OBJECTIVES["sft"]
+    objective = OBJECTIVES[plan.recipe.objective]
     trainer = objective.make_trainer(setup)
     trainer.remove_callback(PrinterCallback)  # everything it prints is in the events already
     if lora_config:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
-        initial_weights.load_adapter(worker, trainer.model)
+        if initial_weights.load_adapter(worker, trainer.model):
+            objective.after_load(trainer.model)
     objective.verify(setup, trainer)
     return trainer
 

@@ -26,11 +26,17 @@ from ftwizard.data.checks import (
 from ftwizard.data.checks.aggregate import FILE_FAMILIES, FileCheck
 from ftwizard.data.checks.template_texts import TemplateTexts
 from ftwizard.data.checks.unread_fields import UnreadFields
-from ftwizard.data.conversation import Conversation, to_conversation
+from ftwizard.data.conversation import (
+    Conversation,
+    to_compared,
+    to_conversation,
+    to_labeled,
+    to_pair,
+)
 from ftwizard.data.dedup.row_hashes import RowHashes, hash_row
-from ftwizard.data.example import Example, PlainChats, RowProblem, ToolChats
+from ftwizard.data.example import Example, PlainChats, RowKind, RowProblem, ToolChats
 from ftwizard.data.findings import Findings, RowFinding
-from ftwizard.data.format_names import Format
+from ftwizard.data.format_names import Format, TargetName
 from ftwizard.data.formats.tool_markup import fit_markup, has_results
 from ftwizard.data.io import records
 from ftwizard.data.io.chunks import LineBlock, Tally
@@ -54,6 +60,14 @@ _CONTENT_FAMILIES: dict[Suspicion, Family] = {
 }
 """Their findings are for a person to judge; no target treats them as errors."""
 FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES.values())
+
+
+_TRAINED: dict[tuple[TargetName, RowKind], Callable[[Example], object]] = {
+    ("trl-sft", "chat"): to_conversation,
+    ("trl-dpo", "preference"): to_pair,
+    ("trl-kto", "labelled"): to_labeled,
+}
+"""What local training makes of the rows of its targets; it raises RowProblem."""
 
 
 def check_row(
@@ -131,22 +145,30 @@ def _prevents_use(finding: RowFinding, target: Target) -> bool:
     return not (target.hosted and spelling.is_resolved(finding))
 
 
-def to_trained(example: Example) -> Conversation:
+def to_trained_by_kind(example: Example) -> Conversation:
+    """Return the conversation that local training uses, with the objective for such a row."""
+    by_kind: dict[RowKind, TargetName] = {"preference": "trl-dpo", "labelled": "trl-kto"}
+    return to_trained(example, by_kind.get(example.kind, "trl-sft"))
+
+
+def to_trained(example: Example, target: TargetName = "trl-sft") -> Conversation:
     """Return the conversation that local training uses; raise RowProblem for an unusable row.
 
-    The usable rows are those that the check counts, and that a conversion for local training writes.
+    A pair has its chosen answer. The usable rows are those that the check counts, and that a
+    conversion for local training writes.
     """
-    error = find_row_error(example, get_target("trl-sft"))
+    error = find_row_error(example, get_target(target))
     if error is not None:
         raise RowProblem(*error)
-    return to_conversation(example)
+    return to_conversation(example) if target == "trl-sft" else to_compared(example)
 
 
 def _find_training_problem(example: Example, target: Target) -> RowFinding | None:
     """Return why local training, if that is the target, cannot use a row; else None."""
-    if target.name == "trl-sft" and example.kind == "chat":
+    convert = _TRAINED.get((target.name, example.kind))
+    if convert is not None:
         try:
-            to_conversation(example)
+            convert(example)
         except RowProblem as problem:
             return RowFinding.from_problem(problem)
     return None

@@ -12,7 +12,7 @@ from ftwizard.export.card import curve, platform
 from ftwizard.export.card.facts import Facts
 from ftwizard.export.card.limitations import list_limitations
 from ftwizard.export.card.markdown import bullets, code, escape, fold, table
-from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.runs import custody, describe, merge_proof, verdict
 from ftwizard.runs import describe_evaluation as words
@@ -268,7 +268,7 @@ def _describe_recipe(facts: Facts) -> str:
         parts[0] += f" rank {recipe.rank}, alpha {recipe.alpha}, dropout {recipe.dropout:g}"
         names = [name.rpartition(".")[2] for name in facts.local.targets]
         parts.append(f"on {', '.join(map(code, dict.fromkeys(names)))}")
-    rate = recipe.learning_rate or LEARNING_RATES[recipe.method]
+    rate = recipe.peak_learning_rate
     parts += [
         f"learning rate {format_learning_rate(rate)} ({recipe.schedule}, {recipe.warmup:.0%} warmup)",
         f"{recipe.batch_size} × {recipe.gradient_accumulation} examples per step",

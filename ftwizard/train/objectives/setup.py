@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ftwizard.estimate import training_setup
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.plan.schema import Plan
 from ftwizard.train.inputs import TrainingInputs
 
 
@@ -26,6 +26,8 @@ class TrainerSetup(NamedTuple):
     callbacks: list[Any]
     changes: Mapping[str, Any]
     """Settings of TRL that override those of the plan."""
+    say: Callable[..., None]
+    """Called with a phase of what takes long."""
 
 
 class Objective(NamedTuple):
@@ -35,6 +37,8 @@ class Objective(NamedTuple):
     """Returns TRL's trainer with all rows."""
     verify: Callable[[TrainerSetup, Any], None]
     """Checks the trainer, with its initial weights, before the first step; raises FtwizardError."""
+    after_load: Callable[[Any], None] = lambda model: None
+    """Takes the model once its adapter has the weights of an earlier run."""
 
 
 def shared_settings(
@@ -57,7 +61,7 @@ def shared_settings(
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
-        learning_rate=recipe.learning_rate or LEARNING_RATES[recipe.method],
+        learning_rate=recipe.peak_learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(
             recipe.schedule, recipe.schedule
         ),
