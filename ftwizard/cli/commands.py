@@ -369,6 +369,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("source", "RUN|PLAN", "run id, or plan (YAML file)"),
         _value("--out", "DIR", "new folder for the script, its requirements and its rows",
                required=True),
+        _value("--skypilot", "GPU", "also write a task for SkyPilot, which rents a machine with that "
+               "GPU: A100-80GB"),
         ALLOW,
     )),
     ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (

@@ -22,11 +22,13 @@ def eject(arguments: argparse.Namespace) -> int:
     origin = _find_origin(arguments)
     command.check_installed(origin.plan)
     from ftwizard.export import eject as ejection
+    from ftwizard.export import skypilot
     from ftwizard.train.probe_runner import exit_on_sigterm
 
     out = user_paths.expand(arguments.out).absolute()
+    gpu = skypilot.check_accelerator(arguments.skypilot) if arguments.skypilot is not None else None
     with progress.reporter() as say, exit_on_sigterm():
-        report = ejection.eject(origin, out, say)
+        report = ejection.eject(origin, out, say, gpu)
     output.print_report(arguments, report, _describe(report))
     return 0
 
@@ -58,5 +60,7 @@ def _describe(report: EjectReport) -> Iterator[str]:
     yield f"  requirements.txt has the versions {which}."
     if report.differing:
         yield f"  ! Other versions are installed here: {', '.join(report.differing)}."
+    if report.task:
+        yield f"  On a machine that SkyPilot rents, in that folder: {report.task}"
     if report.left_out:
         yield f"  Not in the script: {', '.join(report.left_out)}."

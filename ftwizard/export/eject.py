@@ -17,7 +17,7 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
-from ftwizard.export import script_rows, training_script
+from ftwizard.export import script_rows, skypilot, training_script
 from ftwizard.export.script_rows import RowForm, ScriptRow
 from ftwizard.export.training_script import ScriptFacts
 from ftwizard.jobs import events
@@ -64,6 +64,8 @@ class EjectReport(msgspec.Struct, frozen=True, kw_only=True):
     """Installed versions of packages that differ from the run's."""
     left_out: tuple[str, ...]
     """What the run does and the script does not."""
+    task: str | None = None
+    """Command that starts the script with SkyPilot."""
 
 
 class Origin(NamedTuple):
@@ -90,10 +92,10 @@ class _Loaded(NamedTuple):
     parameters: tuple[str, ...]
 
 
-def eject(origin: Origin, out: Path, say: Say) -> EjectReport:
+def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -> EjectReport:
     """Write the script of a run or a plan to the new folder ``out``.
 
-    Raises FtwizardError if ``out`` exists and is not empty, for a disk that is full, for data or a
+    ``accelerator``: GPU of a machine that SkyPilot rents, for a task file next to the script. Raises FtwizardError if ``out`` exists and is not empty, for a disk that is full, for data or a
     base model that changed since the run started, and for a training that has no plain equivalent.
     """
     require_empty(out)
@@ -124,6 +126,9 @@ def eject(origin: Origin, out: Path, say: Say) -> EjectReport:
         "train.py": training_script.build(plan, facts),
         "requirements.txt": _list_requirements(versions),
     }
+    cluster = skypilot.name_cluster(out.name)
+    if accelerator:
+        files[skypilot.TASK] = skypilot.build_task(cluster, accelerator, facts)
     data = {"train": [*rows.train, *rows.mix], "validation": rows.validation}
     with _new_folder(out) as part:
         for name, text in files.items():
@@ -148,6 +153,7 @@ def eject(origin: Origin, out: Path, say: Say) -> EjectReport:
         are_recorded=are_recorded,
         differing={name: installed.get(name, "") for name in versions if installed.get(name) != versions[name]},
         left_out=facts.left_out,
+        task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from ruamel.yaml import YAML
 
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
@@ -240,3 +241,17 @@ def test_a_plan_has_the_installed_versions(tmp_path: Path) -> None:
     assert not report.are_recorded
     installed = environment.read_versions(["trl"])["trl"]
     assert f"trl=={installed}\n" in (out / "requirements.txt").read_text()
+
+
+def test_a_task_for_skypilot_stands_next_to_the_script(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run")
+    plan = plan_file.load(folder.plan, begun=True)
+    out = tmp_path / "script"
+    origin = Origin("plan plan.yaml", plan)
+    report = ejection.eject(origin, out, lambda *_, **__: None, "L4:1")
+    task = YAML(typ="safe").load((out / "task.yaml").read_text())
+    assert report.task == f"sky launch -c {task['name']} task.yaml"
+    assert task["file_mounts"] == {plan.model.name: plan.model.name}
+    for command in (task["setup"], task["run"]):
+        named = [word for word in command.split() if word.endswith((".txt", ".py"))]
+        assert named and all((out / name).is_file() for name in named)

@@ -1,0 +1,105 @@
+"""The task file with which SkyPilot rents a machine for an ejected script.
+
+Its fields are those of SkyPilot's YAML reference, docs.skypilot.co; SkyPilot 0.14.1 reads the file (2026-12).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.export.training_script import ScriptFacts
+from ftwizard.text import make_visible
+
+TASK = "task.yaml"
+IDLE_MINUTES = 10
+"""The machine stops itself after this time without work: a forgotten one costs money."""
+_ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+
+
+def check_accelerator(name: str) -> str:
+    """Return SkyPilot's name of one GPU, such as ``A100-80GB``; raise FtwizardError for others.
+
+    A count is accepted if it is 1: the script trains on one GPU, and TRL refuses several.
+    """
+    kind, _, count = name.strip().partition(":")
+    if count not in ("", "1"):
+        raise FtwizardError(
+            f"--skypilot {make_visible(name, 40)}: the script trains on one GPU.",
+            f"Name one that is large enough: --skypilot {make_visible(kind, 40)}",
+            USAGE,
+        )
+    if not _ACCELERATOR.fullmatch(kind):
+        raise FtwizardError(
+            f"--skypilot {make_visible(name, 40)!r} is not the name of a GPU at SkyPilot.",
+            "For example --skypilot A100-80GB. To list them: sky gpus list",
+            USAGE,
+        )
+    return f"{kind}:1"
+
+
+def build_task(name: str, accelerator: str, facts: ScriptFacts) -> str:
+    """Return the text of the task: its setup installs, its run trains, both in the script's folder.
+
+    ``name``: of the cluster in the commands that the file's head shows; ``accelerator``: as
+    ``check_accelerator`` returns it.
+    """
+    task: dict[str, object] = {
+        "name": name,
+        "workdir": ".",
+        "resources": {
+            "accelerators": accelerator,
+            "autostop": {"idle_minutes": IDLE_MINUTES},
+        },
+    }
+    if Path(facts.model).is_absolute():
+        task["file_mounts"] = {facts.model: facts.model}
+    task["setup"] = _to_lines("python3 -m venv .venv", ".venv/bin/pip install -r requirements.txt")
+    task["run"] = _to_lines(".venv/bin/python train.py")
+    yaml = YAML()
+    yaml.width = 1_000
+    yaml.representer.add_representer(_Lines, _represent_lines)
+    text = io.StringIO()
+    yaml.dump(task, text)
+    return _describe(name, facts) + text.getvalue()
+
+
+class _Lines(str):
+    """A text that YAML shows as a block of lines."""
+
+
+def _to_lines(*lines: str) -> _Lines:
+    return _Lines("".join(f"{line}\n" for line in lines))
+
+
+def _represent_lines(representer: Any, lines: _Lines) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:str", str(lines), style="|")
+
+
+def name_cluster(folder: str) -> str:
+    """Return a name that SkyPilot accepts for a cluster, from the name of the script's folder."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
+    return f"ft-{name}"[:30].rstrip("-")
+
+
+def _describe(name: str, facts: ScriptFacts) -> str:
+    lines = [
+        f"SkyPilot task, written by ftwizard {facts.version} from {facts.origin}.",
+        "Run it in this folder. SkyPilot shows the price and asks before it rents a machine:",
+        "",
+        f"  sky launch -c {name} {TASK}",
+        f"  scp -r {name}:sky_workdir/output .    # the result",
+        f"  sky down {name}                       # ends the cost",
+        "",
+        "It copies this folder, with the rows in data/, to the machine.",
+    ]
+    if not Path(facts.model).is_absolute():
+        lines.append(
+            f"A model with restricted access: sky launch --secret HF_TOKEN -c {name} {TASK}"
+        )
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines) + "\n"
