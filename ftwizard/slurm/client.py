@@ -1,0 +1,226 @@
+"""Calls of Slurm's commands: without a shell, bounded in time, in the C locale."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.slurm import submit_errors
+from ftwizard.slurm.job_states import SlurmJob, parse_job, parse_queue
+from ftwizard.text import make_visible
+
+ASK_S = 4.0
+"""Time for an answer of Slurm; on a healthy cluster it takes some milliseconds."""
+SUBMIT_S = 60.0
+"""Time for a submission: sites check jobs in scripts of their own."""
+CACHE_S = 4.0
+"""Age up to which an answer is used again: several views must not load the controller."""
+FAILED_CACHE_S = 20.0
+"""Time without another question after Slurm did not answer."""
+_FORMAT = "%A|%T|%S|%D|%N|%r"
+_TESTED = re.compile(
+    r"Job \d+ to start at (\d+) using (\d+) processors? on nodes (\S+)(?: in partition (\S+))?"
+)
+_JOB_ID = re.compile(r"(\d+)(?:;\S*)?")
+_CLUSTER_VARIABLE = "SLURM_CONF"
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Slurm's answer to a submission that was only tested."""
+
+    expected_start: float
+    """Unix seconds."""
+    processors: int
+    nodes: str
+    """In Slurm's notation: ``node[1-2]``."""
+    partition: str | None
+
+
+class _Queue:
+    """The user's jobs, as Slurm answered last."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, SlurmJob] | None = None
+        self.asked_at: float | None = None
+
+    def is_fresh(self) -> bool:
+        if self.asked_at is None:
+            return False
+        limit_s = FAILED_CACHE_S if self.jobs is None else CACHE_S
+        return time.monotonic() - self.asked_at < limit_s
+
+
+_queue = _Queue()
+
+
+def is_installed() -> bool:
+    """Return whether jobs can be submitted from this machine."""
+    return shutil.which("sbatch") is not None
+
+
+def require_installed() -> None:
+    """Raise FtwizardError on a machine without Slurm's commands."""
+    if not is_installed():
+        raise FtwizardError(
+            "This machine has no Slurm: its command sbatch was not found.",
+            "Start the run on a login node of the cluster, or remove where.scheduler from the plan to "
+            "train on this machine.",
+        )
+
+
+def submit(script: Path, environment: Mapping[str, str], folder: Path) -> int:
+    """Submit a batch script; return the id of its job.
+
+    It is sent once. ``environment`` is what the job starts with, ``folder`` where. Raises
+    FtwizardError with Slurm's reason for a refusal.
+    """
+    done = _run(["sbatch", "--parsable", str(script)], SUBMIT_S, environment, folder)
+    forget()
+    match = _JOB_ID.fullmatch(done.stdout.strip())
+    if done.returncode or match is None:
+        raise submit_errors.explain(done.stderr or done.stdout, list_partitions)
+    return int(match[1])
+
+
+def test_submission(script: Path, environment: Mapping[str, str]) -> Placement | None:
+    """Ask Slurm when and where a script's job would start; None if its answer is not understood.
+
+    Nothing is submitted. Raises FtwizardError with Slurm's reason for a refusal.
+    """
+    done = _run(["sbatch", "--test-only", str(script)], SUBMIT_S, environment)
+    if done.returncode:
+        raise submit_errors.explain(done.stderr or done.stdout, list_partitions)
+    return parse_placement(done.stderr + done.stdout)
+
+
+def parse_placement(text: str) -> Placement | None:
+    """Read the answer of ``sbatch --test-only``, whose times are Unix seconds."""
+    match = _TESTED.search(text)
+    if match is None:
+        return None
+    return Placement(
+        expected_start=float(match[1]),
+        processors=int(match[2]),
+        nodes=match[3],
+        partition=match[4],
+    )
+
+
+def find_job(job_id: int) -> SlurmJob | None:
+    """Return a job of this user as Slurm's queue has it; None if it has none.
+
+    Raises FtwizardError if Slurm does not answer. An answer is used again for some seconds.
+    """
+    if not _queue.is_fresh():
+        _queue.jobs, _queue.asked_at = None, time.monotonic()
+        done = _run(["squeue", "--me", "--noheader", "--states=all", f"--format={_FORMAT}"], ASK_S)
+        if done.returncode:
+            raise _no_answer(done.stderr)
+        _queue.jobs = parse_queue(done.stdout)
+        _queue.asked_at = time.monotonic()
+    if _queue.jobs is None:
+        raise _no_answer("")
+    return _queue.jobs.get(job_id)
+
+
+def read_job(job_id: int) -> SlurmJob | None:
+    """Return a job with its exit status; None once Slurm has forgotten it, or does not answer."""
+    try:
+        done = _run(["scontrol", "--oneliner", "show", "job", str(job_id)], ASK_S)
+    except FtwizardError:
+        return None
+    return parse_job(done.stdout) if done.returncode == 0 else None
+
+
+def is_preempted(job_id: int) -> bool:
+    """Return whether Slurm is ending a job to make room for another."""
+    try:
+        done = _run(["scontrol", "--oneliner", "show", "job", str(job_id)], ASK_S)
+    except FtwizardError:
+        return False
+    return re.search(r"\sPreemptTime=\d", done.stdout) is not None
+
+
+def cancel(job_id: int) -> None:
+    """Cancel a job; its processes get SIGTERM, then SIGKILL. Raises FtwizardError if Slurm refuses.
+
+    A job that has ended is not an error.
+    """
+    done = _run(["scancel", str(job_id)], ASK_S)
+    forget()
+    if done.returncode and "Invalid job id" not in done.stderr:
+        raise FtwizardError(
+            f"Slurm did not cancel job {job_id}: {make_visible(done.stderr.strip(), 200)}.",
+            f"Try it yourself: scancel {job_id}",
+        )
+
+
+def list_partitions() -> list[str]:
+    """Return the partitions of the cluster; none if Slurm does not answer."""
+    try:
+        done = _run(["sinfo", "--noheader", "--format=%R"], ASK_S)
+    except FtwizardError:
+        return []
+    return sorted(set(done.stdout.split())) if done.returncode == 0 else []
+
+
+def forget() -> None:
+    """Ask Slurm again, the next time that a job is looked up."""
+    _queue.asked_at = None
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what a surrounding job or the user's habits tell Slurm.
+
+    Variables of an outer job would become options of a new one, and filters of ``squeue`` hide jobs.
+    """
+    prefixes = ("SLURM_", "SRUN_", "SQUEUE_", "SINFO_", "SCANCEL_", "SLURMD_")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name == _CLUSTER_VARIABLE or not name.startswith(prefixes)
+    }
+
+
+def _run(
+    argv: list[str],
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    variables = clean_environment(os.environ if environment is None else environment)
+    variables |= {"SLURM_TIME_FORMAT": "%s"}
+    if environment is None:
+        variables["LC_ALL"] = "C"
+    try:
+        return subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=variables,
+            cwd=folder,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _no_answer(f"{argv[0]} took longer than {timeout_s:g} s") from None
+    except OSError as error:
+        raise _no_answer(f"{argv[0]}: {error.strerror}") from None
+
+
+def _no_answer(reason: str) -> FtwizardError:
+    shown = make_visible(" ".join(reason.split()), 200)
+    return FtwizardError(
+        f"Slurm does not answer{f': {shown}' if shown else ''}.",
+        "See whether its controller is up: scontrol ping",
+    )

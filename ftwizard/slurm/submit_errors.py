@@ -1,0 +1,47 @@
+"""Refusals of ``sbatch``: Slurm's own words, and what to change in the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from ftwizard.errors import FtwizardError
+from ftwizard.text import make_visible
+
+_PREFIX = re.compile(r"^(?:sbatch: )?(?:error: )?(?:allocation failure: )?", re.MULTILINE)
+_NODES = "See what its nodes have: sinfo --Node --long"
+_HINTS: tuple[tuple[str, str], ...] = (
+    ("account", "Change slurm.account. Yours: sacctmgr show associations user=$USER"),
+    ("qos", "Change slurm.qos. Yours: sacctmgr show associations user=$USER format=account,qos"),
+    ("time limit", "Lower slurm.time. The limits: sinfo --format='%P %l'"),
+    ("--time", "Write slurm.time as Slurm does: 90 (minutes), 12:00:00, or 1-00:00:00."),
+    ("memory", f"Lower slurm.memory. {_NODES}"),
+    (
+        "generic resource",
+        "Change slurm.gpus or slurm.gpu_type. The cluster's GPUs: sinfo --format='%P %G'",
+    ),
+    ("feature", "Change slurm.constraint. Theirs: sinfo --format='%P %f'"),
+    (
+        "node configuration",
+        f"No node has that much. Lower slurm.memory, slurm.cpus or slurm.gpus. {_NODES}",
+    ),
+    ("unable to contact", "See whether its controller is up: scontrol ping"),
+    ("requeue", "The site does not allow this. Set slurm.requeue to false."),
+)
+"""Parts of Slurm's words, and what to do; the first that fits."""
+
+
+def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> FtwizardError:
+    """Return the error for a submission that Slurm refused with ``text``."""
+    lines = [_PREFIX.sub("", line).strip() for line in text.splitlines()]
+    lines = list(dict.fromkeys(line for line in lines if line))
+    reason = make_visible("; ".join(lines[:3]), 300).rstrip(".") or "it gave no reason"
+    message = f"Slurm refused the job: {reason}."
+    lower = text.lower()
+    if "partition" in lower and "account" not in lower:
+        names = ", ".join(make_visible(name, 40) for name in list_partitions()[:20])
+        return FtwizardError(message, f"Change slurm.partition to one of: {names or 'see sinfo'}.")
+    hint = next((hint for part, hint in _HINTS if part in lower), "")
+    return FtwizardError(
+        message, hint or "Change slurm in the plan, or ask your cluster's support."
+    )

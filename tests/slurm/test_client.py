@@ -1,0 +1,165 @@
+"""Slurm's text, and its commands where these are missing, slow or refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.errors import FtwizardError
+from ftwizard.slurm import client, job_states, submit_errors
+
+QUEUE = """\
+17|PENDING|1796156651|1||Priority
+18|RUNNING|1796156000|2|node[1-2]|None
+19|CANCELLED|N/A|1|node1|None
+20|PENDING|N/A|1||(Nodes required for job are DOWN, DRAINED or reserved|odd)
+not a job
+"""
+DETAILS = (
+    "JobId=17 JobName=one UserId=root(0) JobState=FAILED Reason=NonZeroExitCode Dependency=(null) "
+    "Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=66:0 RunTime=00:00:01 "
+    "StartTime=1796156651 NodeList=node1 BatchHost=node1 PreemptTime=None"
+)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder whose programs are found instead of Slurm's."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    client.forget()
+    yield folder
+    client.forget()
+
+
+def write(folder: Path, name: str, body: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_queue_is_read_and_what_is_not_understood_left_out() -> None:
+    jobs = job_states.parse_queue(QUEUE)
+    assert sorted(jobs) == [17, 18, 19, 20]
+    assert (jobs[17].phase, jobs[17].reason, jobs[17].expected_start) == (
+        "waiting", "Priority", 1796156651)  # fmt: skip
+    assert (jobs[18].phase, jobs[18].nodes) == ("active", "node[1-2]")
+    assert (jobs[19].phase, jobs[19].expected_start) == ("over", None)
+    assert jobs[20].reason == "(Nodes required for job are DOWN, DRAINED or reserved|odd)"
+
+
+@given(st.text())
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    job_states.parse_queue(text)
+    job_states.parse_job(text)
+    job_states.describe_reason(text)
+    client.parse_placement(text)
+
+
+def test_details_have_the_exit_status_of_the_script_unless_a_signal_ended_it() -> None:
+    job = job_states.parse_job(DETAILS)
+    assert job is not None and (job.state, job.exit_status, job.nodes) == ("FAILED", 66, "node1")
+    killed = job_states.parse_job(DETAILS.replace("66:0", "0:15"))
+    assert killed is not None and killed.exit_status is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("Priority", "Priority: jobs of higher priority are ahead"),
+        ("QOSMaxJobsPerUserLimit", "QOSMaxJobsPerUserLimit: a limit of the account or the QOS"),
+        ("ReqNodeNotAvail, Reserved for maintenance", "ReqNodeNotAvail: the nodes that it needs are not available"),
+        ("SomethingNew", "SomethingNew"),
+        ("None", ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_reasons_are_named_as_slurm_does_and_explained(reason: str | None, text: str) -> None:
+    assert job_states.describe_reason(reason) == text
+
+
+def test_placement_is_read_from_the_answer_to_a_test() -> None:
+    answer = "sbatch: Job 5 to start at 1796156591 using 4 processors on nodes node[1-2] in partition debug\n"
+    placement = client.parse_placement(answer)
+    assert placement is not None
+    assert (placement.expected_start, placement.processors) == (1796156591, 4)
+    assert (placement.nodes, placement.partition) == ("node[1-2]", "debug")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("sbatch: error: invalid partition specified: x", "slurm.partition to one of: debug, gpu"),
+        ("sbatch: error: Invalid account or account/partition combination specified", "slurm.account"),
+        ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "slurm.time"),
+        ("allocation failure: Invalid feature specification", "slurm.constraint"),
+        ("sbatch: error: Invalid qos specification", "slurm.qos"),
+        ("sbatch: error: \x1b[31msomething else", "slurm in the plan"),
+    ],
+)  # fmt: skip
+def test_refusal_names_the_setting_to_change(text: str, hint: str) -> None:
+    error = submit_errors.explain(text, lambda: ["debug", "gpu"])
+    assert hint in error.hint and error.message.startswith("Slurm refused the job: ")
+    assert "\x1b" not in error.text
+
+
+def test_machine_without_slurm_is_told_where_to_start(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(commands))
+    with pytest.raises(FtwizardError, match="sbatch was not found") as raised:
+        client.require_installed()
+    assert "login node" in raised.value.hint
+    with pytest.raises(FtwizardError, match="does not answer"):
+        client.find_job(1)
+
+
+def test_slow_controller_is_given_up_and_not_asked_again_at_once(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(commands, "squeue", f"echo asked >>{commands}/calls; exec sleep 60")
+    monkeypatch.setattr(client, "ASK_S", 0.5)
+    for _ in range(3):
+        with pytest.raises(FtwizardError, match="does not answer"):
+            client.find_job(1)
+    assert (commands / "calls").read_text().split() == ["asked"]
+
+
+def test_one_answer_serves_several_views(commands: Path) -> None:
+    write(commands, "squeue", f"echo asked >>{commands}/calls; echo '17|PENDING|N/A|1||Priority'")
+    jobs = [client.find_job(number) for number in (17, 18, 17)]
+    assert [job and job.state for job in jobs] == ["PENDING", None, "PENDING"]
+    assert (commands / "calls").read_text().split() == ["asked"]
+    client.forget()
+    client.find_job(17)
+    assert (commands / "calls").read_text().split() == ["asked"] * 2
+
+
+def test_job_gets_no_secret_and_no_option_of_an_outer_job(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftwizard.train import slurm_submission
+
+    write(commands, "sbatch", f"env >{tmp_path}/env; echo 42")
+    for name, value in {"HF_TOKEN": "hf_secret", "SLURM_JOB_ID": "7", "SLURM_CONF": "/etc/slurm.conf",
+                        "CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "2"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    script = tmp_path / "job.sbatch"
+    script.write_text("")
+    assert client.submit(script, slurm_submission.build_environment(), tmp_path) == 42
+    passed = (tmp_path / "env").read_text()
+    assert "OMP_NUM_THREADS=2" in passed and "SLURM_CONF=/etc/slurm.conf" in passed
+    for name in ("HF_TOKEN", "SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
+        assert name not in passed
+
+
+def test_refusal_of_sbatch_is_an_error_with_its_words(commands: Path, tmp_path: Path) -> None:
+    write(commands, "sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
+    with pytest.raises(FtwizardError, match="Invalid qos specification"):
+        client.submit(tmp_path / "job.sbatch", os.environ, tmp_path)
