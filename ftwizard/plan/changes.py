@@ -27,7 +27,9 @@ _SETTINGS: dict[Effect, str] = {
     # Limits, what is observed, what follows the training, and the same function computed otherwise.
     # Early stopping can be made stricter or, by a high patience, put out of reach.
     "resume": """
-        provider_reason allow report_to where.gpu
+        provider_reason allow report_to where.gpu where.scheduler
+        slurm.partition slurm.account slurm.qos slurm.time slurm.gpus slurm.gpu_type slurm.cpus
+        slurm.memory slurm.constraint slurm.prelude slurm.requeue slurm.stop_before_s
         budget.minutes budget.hours budget.usd
         samples.count samples.prompts samples.max_tokens
         finish.merge finish.compare finish.pairs finish.max_new_tokens finish.export

@@ -11,7 +11,7 @@ from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan import export_forms, objective_checks
+from ftwizard.plan import export_forms, objective_checks, slurm_checks
 from ftwizard.plan.schema import (
     HOSTED_PROVIDERS,
     MANY_EPOCHS,
@@ -97,6 +97,7 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
         from ftwizard.plan import hosted_checks  # loads the tables of models
 
         yield from hosted_checks.find_problems(plan, plan.provider)
+    yield from slurm_checks.find_problems(plan)
     yield from _find_target_problems(plan.recipe)
     if not plan.is_hosted:
         yield from objective_checks.find_problems(plan)

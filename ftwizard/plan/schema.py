@@ -284,6 +284,41 @@ class Where(PlanPart, frozen=True):
 
     gpu: int | None = None
     """Index of the GPU to use. Default: the first, or the CPU without one."""
+    scheduler: Literal["none", "slurm"] = "none"
+    """``none``: train on this machine; ``slurm``: submit a job, which trains on a node of the cluster,
+    as ``slurm`` says. The run's folder must be on a disk that the node has too."""
+
+
+class Slurm(PlanPart, frozen=True):
+    """The Slurm job of the run, with ``where.scheduler: slurm``. What is not set is the cluster's own
+    default."""
+
+    partition: str | None = None
+    """Partition to submit to."""
+    account: str | None = None
+    """Account that is charged."""
+    qos: str | None = None
+    """Quality of service."""
+    time: int | str | None = None
+    """Time limit as Slurm writes it: minutes, ``12:00:00``, or ``1-00:00:00`` with days."""
+    gpus: int = 1
+    """GPUs of the node; 0: train on its CPU."""
+    gpu_type: str | None = None
+    """Type of the GPUs, by the cluster's name: ``a100``."""
+    cpus: int | None = None
+    """CPU cores."""
+    memory: str | None = None
+    """Memory of the node: ``64G``."""
+    constraint: str | None = None
+    """Features that the node must have."""
+    prelude: str = ""
+    """Shell lines that run on the node before the training: ``module load cuda``,
+    ``export HF_HOME=/shared/hf``."""
+    requeue: bool = True
+    """Continue by itself, in the same job, after its time limit, after a preemption and after a node
+    failure."""
+    stop_before_s: int = 180
+    """Seconds before the time limit at which the run saves and stops. Slurm may be up to a minute early."""
 
 
 class Budget(PlanPart, frozen=True):
@@ -665,6 +700,7 @@ class Plan(PlanPart, frozen=True, kw_only=True):
     model: Model
     recipe: Recipe = Recipe()
     where: Where = Where()
+    slurm: Slurm = Slurm()
     budget: Budget = Budget()
     samples: Samples = Samples()
     report_to: tuple[Reporter, ...] = ()
