@@ -7,10 +7,11 @@ import sys
 
 from ftwizard.cli import hosted_run, output, run_argument
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.jobs import leftovers, lock, remote_host, requests, stopping
+from ftwizard.jobs import allocation, leftovers, lock, remote_host, requests, stopping
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
+from ftwizard.slurm import client
 from ftwizard.text import format_count, format_duration, make_visible
 
 
@@ -29,6 +30,8 @@ def stop(arguments: argparse.Namespace) -> int:
             f"Save and stop it: ftwizard stop {folder.id}",
             USAGE,
         )
+    if (code := _cancel_queued(folder, arguments)) is not None:
+        return code
     attempt = folder.newest_attempt()
     host = remote_host.get_other_host(folder, folder.read_state())
     is_repeated = False
@@ -42,6 +45,23 @@ def stop(arguments: argparse.Namespace) -> int:
         return DECLINED
 
 
+def _cancel_queued(folder: JobFolder, arguments: argparse.Namespace) -> int | None:
+    """Cancel the Slurm job of a run that waits in the queue; None for a run that does not.
+
+    Where it starts meanwhile, None: it is stopped as any other.
+    """
+    state = folder.read_state()
+    if state is None or state.slurm_job is None:
+        return None
+    status = observe(folder)
+    if status.state != "queued" or status.allocation is None:
+        return None
+    _report(f"Canceling Slurm job {status.allocation.job_id}, which has not started yet.")
+    if not allocation.cancel_queued(folder):
+        return None
+    return _print_ending(folder, observe(folder), arguments)
+
+
 def _end(
     folder: JobFolder, attempt: int, arguments: argparse.Namespace, *, is_repeated: bool
 ) -> int:
@@ -53,6 +73,8 @@ def _end(
         requests.withdraw(folder, attempt)
         return _print_ending(folder, before, arguments)
     _report(_describe_stop(folder, before, kill=arguments.kill, is_repeated=is_repeated))
+    if arguments.kill and before.allocation:
+        client.cancel(before.allocation.job_id)
     has_ended = stopping.wait_for_end(folder, attempt, now=arguments.kill, report=_report)
     run_argument.require_folder(folder, "stop")
     if not has_ended:
@@ -75,6 +97,10 @@ def _describe_stop(folder: JobFolder, status: Status, *, kill: bool, is_repeated
 
 def _make_error(folder: JobFolder, status: Status, *, kill: bool) -> FtwizardError:
     by_force = f"ftwizard stop {folder.id} --kill"
+    if status.allocation and not kill:
+        return FtwizardError(
+            f"Run {folder.id} has not ended yet.", f"To cancel its Slurm job: {by_force}"
+        )
     if status.host:  # its processes are on another machine: here we can only ask
         return FtwizardError(
             f"Run {folder.id} has not ended yet and cannot be killed from here.",

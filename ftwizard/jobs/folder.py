@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import xxhash
@@ -29,6 +29,9 @@ DISK_ERRORS = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EUCLEAN, errno.EREMOT
 RETRY_S = 0.3
 """Time after which a file that a failing disk did not take is written once more."""
 _T = TypeVar("_T")
+StopCause = Literal["user", "time_limit", "signal"]
+"""``time_limit``: the Slurm job is near its end. ``signal``: somebody ended the keeper, such as a
+scheduler or a machine that goes down."""
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that differ from the attempt before, by name: the old and the new value."""
     damaged: dict[str, list[str]] = {}
     """Checkpoints that this start set aside, with their damaged files."""
+    slurm_job: int | None = None
+    """The Slurm job in which it started."""
     restart_after_s: tuple[float, ...] = ()
     """Seconds before each further start of a command that ended unexpectedly; none: it is started
     once."""
@@ -91,6 +96,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """``queued``, ``starting``, ``running``, ``stopping`` or ``ended``."""
     attempt: int
+    """While ``queued``, the number of the attempt to come."""
+    slurm_job: int | None = None
+    """The Slurm job that it waits for, or runs in."""
+    stop_cause: StopCause | None = None
+    """What asked it to stop."""
     end_reason: str | None = None
     """Why it ended; while ``starting``, why its command is started again."""
     returncode: int | None = None
@@ -157,6 +167,14 @@ class JobFolder:
     """The model card."""
     remote = _Entry("remote.json")
     """The record of a hosted job."""
+    script = _Entry("job.sbatch")
+    """The batch script of a run that Slurm starts."""
+    submission = _Entry("slurm.json")
+    """What Slurm was asked to start."""
+    token = _Entry("slurm.token")
+    """A word by which a node recognizes the folder, if it has the same disk."""
+    script_exit = _Entry("slurm.exit")
+    """Job id and exit status of the batch script that ended last."""
     upload = _Entry("upload")
     """Folder of the files for a hosted platform."""
     ballast = _Entry("ballast")

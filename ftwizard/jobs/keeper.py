@@ -94,6 +94,7 @@ class _Keeper:
             state="starting",
             attempt=self.attempt.number,
             started=self.attempt.started,
+            slurm_job=self.attempt.slurm_job,
             keeper=identity.from_pid(os.getpid()),
         )
 
@@ -110,9 +111,12 @@ class _Keeper:
                 break
             reason = self._run_command()
         requests.remove(self.folder, "kill")
+        done = self.state.done or read_done_event(self.folder, self.attempt.number) or {}
         self._write_state(
             state="ended",
             end_reason=reason,
+            # What the command obeyed: the request may have come and gone between two looks.
+            stop_cause=done.get("stop_cause", self.state.stop_cause),
             ended=time.time(),
             seconds=round(time.monotonic() - self.began, 1),
         )
@@ -274,10 +278,13 @@ class _Keeper:
         if not self.ending and requests.read_pending(self.folder, "kill", attempt):
             self.ending = True
             self.next_signal = (now, signal.SIGTERM)
-        elif self.stop_began is None and requests.read_pending(self.folder, "stop", attempt):
-            self.stop_began = now
-            self._send(process, signal.SIGCONT)  # a suspended command could not save
-            self._write_state(state="stopping")
+            self.state = msgspec.structs.replace(self.state, stop_cause="user")
+        elif request := requests.read_pending(self.folder, "stop", attempt):
+            is_new, self.stop_began = self.stop_began is None, self.stop_began or now
+            if is_new:
+                self._send(process, signal.SIGCONT)  # a suspended command could not save
+            if is_new or request.cause != self.state.stop_cause:
+                self._write_state(state="stopping", stop_cause=request.cause)
         if self.stop_began is not None and not self.ending:
             # Read again each time: the command may just have begun something longer.
             grace_s = read_pace(self.folder, attempt).stop_s
@@ -297,7 +304,10 @@ class _Keeper:
     def _on_term(self, *_: object) -> None:
         """Let the command save, as ``stop`` does: the machine is going down."""
         with contextlib.suppress(OSError):
-            requests.send(self.folder, "stop", self.attempt.number)
+            if requests.read_pending(self.folder, "stop", self.attempt.number) is None:
+                requests.send(self.folder, "stop", self.attempt.number, "signal")
+        if self.state.stop_cause is None:
+            self.state = msgspec.structs.replace(self.state, stop_cause="signal")
         if self.state.command:
             identity.signal_group(self.state.command, signal.SIGTERM)
 

@@ -127,14 +127,36 @@ def start(
     of a command that ended unexpectedly. Raises AlreadyRunning, or FtwizardError if the keeper did
     not start.
     """
+    attempt, _ = start_keeper(
+        folder,
+        argv,
+        environment=environment,
+        find_start=find_start,
+        inputs=inputs,
+        plan=plan,
+        changes=changes,
+        restart_after_s=restart_after_s,
+    )
+    _wait_until_up(folder, attempt.number)
+    return attempt
+
+
+def start_keeper(
+    folder: JobFolder,
+    argv: Iterable[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    find_start: Callable[[], StartPoint] = StartPoint,
+    inputs: Mapping[str, Any] | None = None,
+    plan: dict[str, Any] | None = None,
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+    restart_after_s: Iterable[float] = (),
+    slurm_job: int | None = None,
+) -> tuple[Attempt, subprocess.Popen[bytes]]:
+    """Start as ``start`` does, without waiting; return the keeper's process as well."""
     lock_fd = _take_lock(folder)
     try:
-        if host := remote_host.find_live_host(folder):
-            raise AlreadyRunning(folder.id, host)
-        requests.clear(folder)
-        number = folder.newest_attempt() + 1
-        leftovers.end_older(folder, number)
-        rescue.bring_back(folder)
+        number = _clear_for_start(folder)
         start_point = find_start()
         attempt = Attempt(
             number=number,
@@ -146,10 +168,16 @@ def start(
             inputs=dict(inputs or {}),
             plan=plan,
             changes=dict(changes or {}),
+            slurm_job=slurm_job,
             restart_after_s=tuple(restart_after_s),
         )
         write_json(folder.attempt(attempt.number), attempt)
-        state = State(state="starting", attempt=attempt.number, started=attempt.started)
+        state = State(
+            state="starting",
+            attempt=attempt.number,
+            started=attempt.started,
+            slurm_job=slurm_job,
+        )
         write_json(folder.state, state)
         lock.downgrade(lock_fd)
         keeper = [
@@ -160,11 +188,36 @@ def start(
             str(lock_fd),
         ]
         child_environment = with_import_path(os.environ if environment is None else environment)
-        spawn(folder, keeper, lock_fd=lock_fd, environment=child_environment)
+        process = spawn(folder, keeper, lock_fd=lock_fd, environment=child_environment)
     finally:
         os.close(lock_fd)
-    _wait_until_up(folder, attempt.number)
-    return attempt
+    return attempt, process
+
+
+def queue(folder: JobFolder, submit: Callable[[], int]) -> State:
+    """Give the next attempt to a scheduler, which starts it later; return the new state.
+
+    ``submit`` returns the id of its Slurm job. Raises AlreadyRunning, and what ``submit`` raises.
+    """
+    lock_fd = _take_lock(folder)
+    try:
+        number = _clear_for_start(folder)
+        state = State(state="queued", attempt=number, started=time.time(), slurm_job=submit())
+        write_json(folder.state, state)
+    finally:
+        os.close(lock_fd)
+    return state
+
+
+def _clear_for_start(folder: JobFolder) -> int:
+    """Remove what earlier attempts left, under the lock; return the number of the next one."""
+    if host := remote_host.find_live_host(folder):
+        raise AlreadyRunning(folder.id, host)
+    requests.clear(folder)
+    number = folder.newest_attempt() + 1
+    leftovers.end_older(folder, number)
+    rescue.bring_back(folder)
+    return number
 
 
 def _take_lock(folder: JobFolder) -> int:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, read_json, write_json
+from ftwizard.jobs.folder import JobFolder, StopCause, read_json, write_json
 
 Name = Literal["stop", "save", "evaluate", "kill", "cancel", "pause", "continue"]
 """The last three are for the job at a platform; ``stop`` then only ends following it."""
@@ -22,11 +22,14 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The attempt it is for; a request for another attempt is void."""
     t: float
     """Unix seconds."""
+    cause: StopCause = "user"
+    """What asked for it."""
 
 
-def send(folder: JobFolder, name: Name, attempt: int) -> None:
+def send(folder: JobFolder, name: Name, attempt: int, cause: StopCause = "user") -> None:
     """Send a request to the job, replacing an older one of the same name; raise OSError if it fails."""
-    path, request = folder.requests / name, JobRequest(attempt=attempt, t=time.time())
+    path = folder.requests / name
+    request = JobRequest(attempt=attempt, t=time.time(), cause=cause)
     if not write_json(path, request, ballast=folder.ballast):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
@@ -36,8 +39,9 @@ def request_stop(folder: JobFolder, attempt: int, *, now: bool = False) -> bool:
 
     However often it is asked, only ``now`` cuts short the time that it has to save. Raises OSError.
     """
-    is_repeated = read_pending(folder, "stop", attempt) is not None
-    if not is_repeated:
+    pending = read_pending(folder, "stop", attempt)
+    is_repeated = pending is not None
+    if pending is None or pending.cause != "user":  # what the user stops is not continued by itself
         send(folder, "stop", attempt)
     if now:
         send(folder, "kill", attempt)

@@ -6,9 +6,25 @@ import time
 
 import msgspec
 
-from ftwizard.jobs import clock, identity, leftovers, liveness, lock, remote_host, requests, rescue
+from ftwizard.jobs import (
+    allocation,
+    clock,
+    identity,
+    leftovers,
+    liveness,
+    lock,
+    remote_host,
+    requests,
+    rescue,
+)
+from ftwizard.jobs.allocation import Allocation
 from ftwizard.jobs.clock import Instant
-from ftwizard.jobs.ending import GOOD_END_REASONS, find_done_event, read_last_events
+from ftwizard.jobs.ending import (
+    GOOD_END_REASONS,
+    find_done_event,
+    read_done_event,
+    read_last_events,
+)
 from ftwizard.jobs.folder import JobFolder, State
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.liveness import Liveness
@@ -35,6 +51,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     """Duration of this attempt, once it ended."""
     keeper: Identity | None = None
+    allocation: Allocation | None = None
+    """Its Slurm job, where it is or was in one."""
     liveness: Liveness = Liveness()
     """Signs of life while it has not ended."""
 
@@ -57,7 +75,91 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def observe(folder: JobFolder) -> Status:
-    """Read the state of a job; takes no lock and writes nothing."""
+    """Read the state of a job; takes no lock and writes nothing.
+
+    Of one in a Slurm job, whose node may be gone, Slurm is asked where the files are in doubt.
+    """
+    state = folder.read_state()
+    if state is None or state.slurm_job is None:
+        return _observe_files(folder)
+    if state.state == "queued" and state.attempt > folder.newest_attempt():
+        return _observe_queued(folder, state, state.slurm_job)
+    return _observe_allocated(folder, state, state.slurm_job)
+
+
+def _observe_queued(folder: JobFolder, state: State, job_id: int) -> Status:
+    """Return the status of a run whose next attempt was given to Slurm."""
+    has_answer, job = allocation.find(state)
+    shown = allocation.from_job(job_id, job)
+    if not has_answer or (job is not None and job.phase != "over"):
+        if folder.newest_attempt() >= state.attempt:
+            return observe(folder)  # it started meanwhile
+        is_waiting = job is None or job.phase == "waiting"
+        return Status(
+            state="queued" if is_waiting else "starting",
+            attempt=state.attempt,
+            started=state.started,
+            allocation=shown,
+        )
+    newest = folder.read_state()
+    if newest is not None and newest != state:
+        return observe(folder)
+    ending = allocation.explain_end(folder, job_id)
+    return Status(
+        state="ended",
+        attempt=state.attempt,
+        end_reason=ending.end_reason,
+        message=ending.message,
+        hint=ending.hint,
+        exit_code=1,
+        started=state.started,
+        allocation=shown,
+    )
+
+
+def _observe_allocated(folder: JobFolder, state: State, job_id: int) -> Status:
+    """Return the status of an attempt that started in a Slurm job."""
+    status = _observe_files(folder)
+    if status.attempt != state.attempt:
+        return status
+    is_over = status.state == "ended" and status.end_reason not in GOOD_END_REASONS
+    is_doubtful = allocation.is_doubtful(status.liveness.heartbeat_age_s)
+    if not (is_doubtful or (is_over and allocation.may_continue(state, status.end_reason))):
+        shown = Allocation(job_id=job_id, nodes=state.keeper.host if state.keeper else None)
+        return msgspec.structs.replace(status, allocation=shown)
+    has_answer, job = allocation.find(state)
+    shown = allocation.from_job(job_id, job)
+    status = msgspec.structs.replace(status, allocation=shown)
+    if not has_answer:
+        return status
+    if job is not None and job.phase == "waiting":
+        return Status(
+            state="queued", attempt=state.attempt + 1, started=state.started, allocation=shown
+        )
+    if job is not None and job.phase != "over":
+        if not is_over:
+            return status
+        # Times are in seconds, of two machines: only a later start is one of the next attempt.
+        is_next = (job.expected_start or 0.0) > (state.started or 0.0) + 1.0
+        is_starting = is_next and job.phase == "active"
+        return msgspec.structs.replace(status, state="starting" if is_starting else "stopping")
+    has_record = state.state == "ended" or read_done_event(folder, state.attempt) is not None
+    if has_record:
+        return status
+    ending = allocation.explain_end(folder, job_id)
+    return msgspec.structs.replace(
+        status,
+        state="ended",
+        end_reason=ending.end_reason,
+        message=ending.message,
+        hint=ending.hint,
+        exit_code=1,
+        host=None,
+        liveness=Liveness(),
+    )
+
+
+def _observe_files(folder: JobFolder) -> Status:
     attempt = folder.newest_attempt()
     is_locked = lock.is_held(folder.lock)  # read first, so that what follows is final if unlocked
     state = folder.read_state()
@@ -69,7 +171,7 @@ def observe(folder: JobFolder) -> Status:
     done = find_done_event(events, attempt)
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not is_locked and not done and folder.newest_attempt() != attempt:
-        return observe(folder)  # it was started again meanwhile
+        return _observe_files(folder)  # it was started again meanwhile
     host = remote_host.get_other_host(folder, state)
     lives = is_locked or (host is not None and remote_host.has_recent_sign(folder))
     if not (done or lives or state.state == "ended"):

@@ -30,6 +30,7 @@ from ftwizard.jobs.folder import (
     JobFolder,
     JobRecord,
     JobResult,
+    StopCause,
     write_json,
 )
 from ftwizard.jobs.pace import SILENT_S, TIMES_LONGEST, PaceWriter
@@ -85,6 +86,11 @@ class Worker:
     def stop_asked(self) -> bool:
         """Return whether a viewer or a signal requested a stop."""
         return self._terminated or bool(requests.read_pending(self.folder, "stop", self.attempt))
+
+    def read_stop_cause(self) -> StopCause:
+        """Return what requested the stop."""
+        request = requests.read_pending(self.folder, "stop", self.attempt)
+        return request.cause if request else "signal"
 
     def check_stop(self) -> None:
         """Raise Stopped if a stop was requested; call it only where nothing has to be saved."""
@@ -197,6 +203,8 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
     watchdog = Watchdog(worker)
     try:
         outcome = _run_work(worker, work)
+        if outcome["end_reason"] == "stopped":
+            outcome["stop_cause"] = worker.read_stop_cause()
         watchdog.close()
         worker.events.write("done", **outcome)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import leftovers, lock, remote_host, rescue
+from ftwizard.jobs import leftovers, lock, node_secrets, remote_host, rescue
 from ftwizard.jobs.folder import JobFolder, sync_folder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import store
@@ -70,6 +70,7 @@ def remove(folder: JobFolder) -> None:
     """
     with _lock_ended(folder):
         rescue.remove(folder)
+        node_secrets.remove(folder)
         doomed = folder.path.with_name(f"{PREFIX}{os.getpid()}-{folder.id}")
         folder.path.rename(doomed)
         sync_folder(doomed.parent)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ftwizard.jobs import clock
+from ftwizard.jobs.allocation import Allocation
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
@@ -23,6 +24,7 @@ from ftwizard.runs.result import (
     read_trained,
 )
 from ftwizard.runs.store import RunStatus
+from ftwizard.slurm import job_states
 from ftwizard.text import (
     format_age,
     format_bytes,
@@ -391,10 +393,26 @@ def describe_state(status: RunStatus, progress: Progress | None = None) -> str:
         return "ending"
     if stop_sign := describe_halt(status):
         return stop_sign
+    if status.state == "queued" and status.slurm:
+        return describe_queue(status.slurm)
     if status.state == "running" and status.phase:
         doing = PHASE_NAMES.get(status.phase, status.phase)
         return f"running: {describe_progress(progress) if progress else doing}"
     return status.state
+
+
+def describe_queue(job: Allocation) -> str:
+    """Describe how a run waits: ``queued: Slurm job 17, Priority: jobs of higher priority are ahead``."""
+    parts = [f"Slurm job {job.job_id}"]
+    if reason := job_states.describe_reason(job.reason):
+        parts.append(make_visible(reason, 80))
+    elif job.state is None:
+        parts.append("Slurm does not answer")
+    if job.expected_start:
+        parts.append(
+            f"expected to start {format_clock(max(0.0, job.expected_start - time.time()))}"
+        )
+    return f"queued: {', '.join(parts)}"
 
 
 def describe_halt(status: RunStatus) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.allocation import Allocation
 from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
@@ -74,6 +75,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
     ship: ShipVerdict | msgspec.UnsetType = msgspec.UNSET
     """Whether to ship it, of a run that was evaluated."""
+    slurm: Allocation | msgspec.UnsetType = msgspec.UNSET
+    """The Slurm job of a run that a cluster trains."""
     remote: RemoteSummary | msgspec.UnsetType = msgspec.UNSET
     """The job of a hosted run."""
     reproduction: Reproduction | msgspec.UnsetType = msgspec.UNSET
@@ -195,6 +198,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,
+        slurm=job.allocation or msgspec.UNSET,
         remote=remote.summarize(record) if record else msgspec.UNSET,
         ship=_read_ship(folder, job),
     )
