@@ -261,6 +261,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--write", "OUT", "write a new plan to OUT, with the batch size that fits"),
         ALLOW,
     )),
+    ("slurm", "show the batch script of a plan for a Slurm cluster, and when its job would start",
+     "slurm:slurm", (PLAN, NAME, ALLOW)),
     ("rehearse", "try a plan's exports with a random adapter, before the training",
      "rehearse:rehearse", (PLAN, ALLOW)),
     ("doctor", "show what this machine can do and what is missing", "doctor:doctor", (

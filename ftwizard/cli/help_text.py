@@ -40,7 +40,7 @@ GROUPS = {
         "grader",
         "rewards",
     ),
-    "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
+    "plan and estimate": ("advise", "models", "estimate", "probe", "slurm", "rehearse"),
     "train": ("train", "stop", "resume", "branch", "reproduce"),
     "watch": ("runs", "status", "watch", "diagnose"),
     "finish": (
@@ -80,6 +80,7 @@ EXAMPLES = {
     "rewards": "ftwizard rewards numeric_answer rewards.py:my_reward --data rows.jsonl",
     "estimate": "ftwizard estimate rows.jsonl --model meta-llama/Llama-3.1-8B-Instruct --gpu 'RTX 4090'",
     "probe": "ftwizard probe plan.yaml --write smaller.yaml",
+    "slurm": "ftwizard slurm plan.yaml",
     "runs": "ftwizard runs state:finished model:qwen 'lr>1e-4'",
     "compare": "ftwizard compare --curves",
     "diagnose": "ftwizard diagnose trainer_state.json",

@@ -71,6 +71,8 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
     deferred_compilation.install()
     if argv[:1] == ["_work"]:
         return int(_load_function("work:work")(argv[1]))
+    if argv[:1] == ["_slurm"]:
+        return int(_load_function("work:work_in_allocation")(argv[1]))
     try:
         arguments = _parse(argv)
     except FtwizardError as error:

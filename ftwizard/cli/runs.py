@@ -117,7 +117,9 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
     about = "~" if record.sampled is True and record.best_eval_loss is not None else ""
     return {
         "run": record.id,
-        "state": make_visible(describe.describe_state(record)),
+        "state": "queued"
+        if record.state == "queued"
+        else make_visible(describe.describe_state(record)),
         "at": hosted.describe_state(record.remote) if record.remote else "",
         "model": _format_model(record),
         "child of": make_visible(record.parent.id) if record.parent else "",
@@ -191,6 +193,9 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
         lines.append(("at", f"{hosted.describe_state(report.remote)}{job}"))
         if report.remote.url:
             lines.append(("page", make_visible(report.remote.url, 300)))
+    if report.slurm and report.state != "queued":
+        nodes = f" on {make_visible(report.slurm.nodes, 64)}" if report.slurm.nodes else ""
+        lines.append(("slurm", f"job {report.slurm.job_id}{nodes}"))
     if report.parent:
         lines.append(("child of", describe.describe_parent(report.parent)))
     if report.attempt > 1:

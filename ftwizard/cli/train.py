@@ -117,8 +117,17 @@ def train(arguments: argparse.Namespace) -> int:
             )
         )  # fmt: skip
     else:
+        if plan.where.scheduler == "slurm":
+            _report_submission(folder)
         print(folder.id)
     return 0
+
+
+def _report_submission(folder: JobFolder) -> None:
+    """Say on stderr that a run is in the queue, with what stdout is not for."""
+    status = store.read_status(folder)
+    print(f"· {describe.describe_state(status)}", file=sys.stderr)
+    print(f"· Its script: {make_visible(str(folder.script))}", file=sys.stderr)
 
 
 def _preview(arguments: argparse.Namespace) -> int:
@@ -233,6 +242,10 @@ def resume(arguments: argparse.Namespace) -> int:
         print(f"! {describe_damage(name, files)}; it was set aside.", file=sys.stderr)
     if arguments.json:
         output.print_json(store.with_changes(store.read_status(folder), folder))
+        return 0
+    if attempt.slurm_job is not None:
+        _report_submission(folder)
+        print(f"{folder.id} continues from its newest checkpoint (attempt {attempt.number}).")
         return 0
     origin = Path(attempt.checkpoint).name if attempt.checkpoint else "the start"
     print(f"{folder.id} continues from {origin} (attempt {attempt.number}).")

@@ -80,6 +80,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 if redraws:
                     live.update(_draw(folder, status, progress))
                 else:
+                    log.show_queue(status)
                     log.show(progress)
                     log.show_troubles(status)
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
@@ -128,6 +129,11 @@ class _EventLog:
         self._evaluated: int | None = None
         """Evaluations when a line was last printed; None before the first."""
         self._troubles: tuple[Trouble, ...] = ()
+
+    def show_queue(self, status: Status) -> None:
+        """Print a line for each reason for which the run waits for a Slurm job."""
+        if status.state == "queued" and (job := status.allocation):
+            self._once(("queued", job.job_id, job.reason, job.state), describe.describe_queue(job))
 
     def show(self, progress: Progress) -> None:
         """Print a line for each new event."""
@@ -206,7 +212,10 @@ def _progress_rows(progress: Progress, status: Status) -> Iterator[tuple[str, Re
     from rich.progress_bar import ProgressBar
 
     wait = describe.describe_wait(progress, status)
-    yield "phase", "  ".join(filter(None, (describe.describe_progress(progress), wait)))
+    doing = describe.describe_progress(progress)
+    if status.state == "queued" and status.allocation:
+        doing = describe.describe_queue(status.allocation)
+    yield "phase", "  ".join(filter(None, (doing, wait)))
     if (share := progress.share) is not None:
         yield "", ProgressBar(total=1.0, completed=min(share, 1.0), width=BAR_WIDTH)
     if progress.total_steps:

@@ -40,6 +40,15 @@ def work(folder: str) -> int:
     raise SystemExit(f"{job.job}: unknown kind of job {kind!r}.")
 
 
+def work_in_allocation(folder: str) -> int:
+    """Start the run in ``folder`` on the node of its Slurm job, and wait for its end."""
+    os.umask(0o077)
+    from ftwizard.jobs.folder import JobFolder
+    from ftwizard.train import slurm_node
+
+    return slurm_node.run(JobFolder(Path(folder)))
+
+
 def _run_with_summary(worker: Worker) -> WorkResult:
     """Train, and keep the summary for views of a long run meanwhile."""
     from ftwizard.runs.summary import SummaryWriter

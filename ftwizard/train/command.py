@@ -36,13 +36,19 @@ def build_argv(folder: Path) -> list[str]:
     return [*launch.get_python_command(), "-m", "ftwizard", "_work", str(folder)]
 
 
+def list_needed_secrets(plan: Plan) -> set[str]:
+    """Return the names of the variables with secrets that training by the plan may read."""
+    names = set(credentials.HUGGING_FACE)
+    for reporter in plan.report_to:
+        names.update(credentials.REPORTERS[reporter])
+    if plan.evaluate.judge.key_variable:
+        names.add(plan.evaluate.judge.key_variable)
+    return names
+
+
 def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a training process, with one GPU and only the secrets it needs."""
-    keep = set(credentials.HUGGING_FACE)
-    for reporter in plan.report_to:
-        keep.update(credentials.REPORTERS[reporter])
-    if plan.evaluate.judge.key_variable:
-        keep.add(plan.evaluate.judge.key_variable)
+    keep = list_needed_secrets(plan)
     variables = credentials.without_secrets(os.environ if base is None else base, keep)
     # TRL refuses several visible GPUs in one process, and an accidental DataParallel is worse.
     if "CUDA_VISIBLE_DEVICES" not in variables:

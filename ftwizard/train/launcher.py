@@ -29,6 +29,7 @@ from ftwizard.plan.changes import EFFECTS, Changes
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import base_weights, checkpoints, hosted, remote
+from ftwizard.slurm import client
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import (
     budget,
@@ -38,6 +39,7 @@ from ftwizard.train import (
     dataset,
     initial_weights,
     resumed_plan,
+    slurm_submission,
 )
 
 MIN_FREE_BYTES = 500_000_000
@@ -67,6 +69,8 @@ def start(
     """
     config.load()  # a broken notification setting must fail here, not at the end of the run
     command.check_installed(plan)
+    if plan.where.scheduler == "slurm":
+        client.require_installed()
     budget.require_price(plan, hour)
     plan = changes.pin_defaults(plan_file.copy_mix(plan))
     hashes = hash_data(plan)
@@ -80,8 +84,18 @@ def start(
     hashes |= _hash_model(source)
     path = choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, hashes, inputs)
-    _start(folder, plan)
+    _start_new(folder, plan)
     return folder
+
+
+def _start_new(folder: JobFolder, plan: Plan) -> None:
+    """Start a new run; where Slurm refuses its job, nothing of it is left."""
+    try:
+        _start(folder, plan)
+    except FtwizardError:
+        if plan.where.scheduler == "slurm" and not folder.state.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def resume(
@@ -196,7 +210,7 @@ def _start_child(folder: JobFolder, plan: Plan, beginning: Beginning) -> None:
     except OSError:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
-    _start(folder, plan)
+    _start_new(folder, plan)
 
 
 def check_reproducible(
@@ -373,6 +387,8 @@ def _start(
     from_start: bool = False,
     say: Callable[[str], None] = lambda subject: None,
 ) -> Attempt:
+    if plan.where.scheduler == "slurm":
+        return slurm_submission.submit(folder, plan, inputs, differences, from_start=from_start)
     return launch.start(
         folder,
         # Not the recorded command: folders move, environments are rebuilt.

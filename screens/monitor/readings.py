@@ -78,7 +78,9 @@ def format_progress(follower: Follower, width: int) -> Text:
         if report.eta_s:  # what follows the last step is not timed
             parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
-        activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
+        is_queued = report.state == "queued"
+        activity = (describe.describe_state(report) if is_queued
+                    else describe.describe_progress(progress))  # fmt: skip
         parts.append(Text(f"● {activity}", palette.ACCENT))
         parts.append(Text(describe.describe_wait(progress, follower.status)))
     if report.state == "stopping" and not report.end_reason:

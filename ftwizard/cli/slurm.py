@@ -1,0 +1,53 @@
+"""``slurm``: the batch script of a plan, and when and where its job would start."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftwizard.cli import output, plan_argument
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.jobs.folder import check_id
+from ftwizard.runs import describe, store
+from ftwizard.text import format_count, make_visible
+from ftwizard.train import slurm_submission
+from ftwizard.train.slurm_submission import TestedScript
+
+NEAR_S = 5.0
+"""Time until a start that counts as at once."""
+
+
+def slurm(arguments: argparse.Namespace) -> int:
+    """Print the batch script that ``train`` would submit, and Slurm's answer to it; submit nothing."""
+    plan = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
+    if plan.where.scheduler != "slurm":
+        raise FtwizardError(
+            "This plan does not train on a Slurm cluster.",
+            "Set where.scheduler to slurm, and in the group slurm what its job needs.",
+            USAGE,
+        )
+    name = arguments.name
+    run_id = store.make_id(Path(arguments.plan).stem) if name is None else check_id(name)
+    tested = slurm_submission.test(plan, run_id)
+    output.print_report(arguments, tested, _list_lines(tested))
+    return 0
+
+
+def _list_lines(tested: TestedScript) -> Iterator[str]:
+    yield from (make_visible(line, 500) for line in tested.script.splitlines())
+    yield ""
+    placement = tested.placement
+    if placement is None:
+        yield "Slurm accepts it, and does not say when it would start."
+        return
+    wait_s = placement.expected_start - time.time()
+    when = "at once" if wait_s < NEAR_S else describe.format_clock(wait_s)
+    partition = (
+        f", partition {make_visible(placement.partition, 60)}" if placement.partition else ""
+    )
+    yield (
+        f"Slurm would start it {when}, on {make_visible(placement.nodes, 100)} "
+        f"({format_count(placement.processors, 'processor')}{partition})."
+    )
