@@ -11,7 +11,7 @@ from ftwizard import user_paths
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
-from ftwizard.runs import default_run, hosted
+from ftwizard.runs import default_run, hosted, watched
 from ftwizard.text import make_visible
 
 
@@ -33,6 +33,7 @@ def card(arguments: argparse.Namespace) -> int:
 
     run = run_argument.find(arguments.run, default_run.choose_chatted)
     run_argument.require_folder(run, "card")
+    watched.require_own(run, "described by a model card")
     path = user_paths.make_absolute(arguments.out) if arguments.out else run.card
     made = write.make_card(run)
     if path.is_dir():

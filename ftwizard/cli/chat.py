@@ -16,7 +16,7 @@ import msgspec
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.cli.chat_lines import LineChat, begin_conversation, list_sides
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.runs import default_run, hosted
+from ftwizard.runs import default_run, hosted, watched
 from ftwizard.runs.chat_protocol import (
     MAX_NEW_TOKENS,
     AnswerRequest,
@@ -44,6 +44,7 @@ MAX_REQUEST_BYTES = 8 << 20
 def chat(arguments: argparse.Namespace) -> int:
     """Open the chat, answer one prompt, or serve requests on standard input."""
     folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    watched.require_own(folder, "asked")
     if arguments.prompt is not None:
         return _answer_once(folder, arguments)
     if arguments.json:

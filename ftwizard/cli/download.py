@@ -13,7 +13,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import default_run, hosted, remote
+from ftwizard.runs import default_run, hosted, remote, watched
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.text import make_visible
 
@@ -32,6 +32,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
 def download(arguments: argparse.Namespace) -> int:
     """Download the weights that the platform offers, unless they are here already."""
     folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    watched.require_own(folder, "downloaded")
     record, step = remote.read(folder), arguments.checkpoint
     if record is None:
         raise FtwizardError(

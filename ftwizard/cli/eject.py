@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftwizard import user_paths
 from ftwizard.cli import output, plan_argument, progress
-from ftwizard.runs import hosted, store
+from ftwizard.runs import hosted, store, watched
 from ftwizard.text import format_bytes, format_count, make_visible
 from ftwizard.train import child_plan, command
 
@@ -42,6 +42,7 @@ def _find_origin(arguments: argparse.Namespace) -> Origin:
         plan_argument.require_local(plan, "it has no training script", name)
         return Origin(f"plan {Path(name).name}", plan)
     run = store.find(name)
+    watched.require_own(run, "ejected")
     hosted.refuse_elsewhere(run, "it has no training script")
     return Origin(f"run {run.id}", child_plan.read_used(run), run)
 

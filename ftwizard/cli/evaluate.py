@@ -20,7 +20,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
-from ftwizard.runs import checkpoints, default_run, describe_evaluation, hosted, remote
+from ftwizard.runs import checkpoints, default_run, describe_evaluation, hosted, remote, watched
 from ftwizard.runs.evaluation import SWEEP
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.evaluation_plan import SetsReport, describe_check
@@ -106,6 +106,7 @@ def _make_case(arguments: argparse.Namespace) -> _Case:
         if name is None or name.count("/") != 1:
             raise
         return _make_model_case(arguments, {"name": "tuned", "model": name})
+    watched.require_own(run, "evaluated")
     return _make_run_case(arguments, run)
 
 

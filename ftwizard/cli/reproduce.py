@@ -13,7 +13,7 @@ from ftwizard.cli.watch import view
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, check_id
 from ftwizard.jobs.status import observe
-from ftwizard.runs import environment, hosted, reproduction, store
+from ftwizard.runs import environment, hosted, reproduction, store, watched
 from ftwizard.runs.reproduction import Pair
 from ftwizard.text import make_visible
 from ftwizard.train import launcher
@@ -33,6 +33,7 @@ class ReproduceReport(msgspec.Struct, frozen=True, kw_only=True):
 def reproduce(arguments: argparse.Namespace) -> int:
     """Check data, base model and versions, name what differs, and start the run again."""
     original = store.find(arguments.run)
+    watched.require_own(original, "repeated")
     hosted.refuse_elsewhere(original, "it cannot be repeated with the same start and order")
     if not reproduction.read_losses(original):
         raise FtwizardError(

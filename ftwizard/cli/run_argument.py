@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import hosted, store
+from ftwizard.runs import hosted, store, watched
 from ftwizard.runs.default_run import DefaultRun
 from ftwizard.text import make_visible
 
@@ -25,14 +25,16 @@ def find(name: str | None, choose: Callable[[], DefaultRun]) -> JobFolder:
 
 
 def refuse_hosted(name: str | None, done: str) -> None:
-    """Raise FtwizardError for a named run whose weights are at a platform only; see
-    ``hosted.require_local``. Names of anything else are left to the command."""
+    """Raise FtwizardError for a named run whose weights are at a platform only, or wherever a script
+    of the user saved them; see ``hosted.require_local`` and ``watched.require_own``. Names of anything
+    else are left to the command."""
     if name is None:
         return
     try:
         folder = store.find(name)
     except FtwizardError:
         return
+    watched.require_own(folder, done)
     hosted.require_local(folder, done)
 
 

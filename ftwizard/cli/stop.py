@@ -7,8 +7,8 @@ import sys
 
 from ftwizard.cli import hosted_run, output, run_argument
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.jobs import allocation, leftovers, lock, remote_host, requests, stopping
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs import allocation, identity, leftovers, lock, remote_host, requests, stopping
+from ftwizard.jobs.folder import JobFolder, State
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
 from ftwizard.slurm import client
@@ -32,8 +32,11 @@ def stop(arguments: argparse.Namespace) -> int:
         )
     if (code := _cancel_queued(folder, arguments)) is not None:
         return code
+    state = folder.read_state()
+    if arguments.kill and state is not None and state.is_self_kept:
+        raise _make_kill_refusal(folder, state)
     attempt = folder.newest_attempt()
-    host = remote_host.get_other_host(folder, folder.read_state())
+    host = remote_host.get_other_host(folder, state)
     is_repeated = False
     if attempt and (host or lock.is_held(folder.lock)):
         is_repeated = requests.request_stop(folder, attempt, now=arguments.kill)
@@ -91,8 +94,10 @@ def _describe_stop(folder: JobFolder, status: Status, *, kill: bool, is_repeated
     left_s = stopping.read_seconds_left(folder, status.attempt)
     limit = f", up to {format_duration(left_s)}{' more' if is_repeated else ''}" if left_s else ""
     begin = "It is already stopping" if is_repeated else "Stopping"
-    by_force = f"To kill it now, unsaved: ftwizard stop {folder.id} --kill"
-    return f"{begin}{on}: it finishes its step and saves{limit}. {by_force}"
+    by_force = f" To kill it now, unsaved: ftwizard stop {folder.id} --kill"
+    if status.liveness.is_self_kept:
+        by_force = ""
+    return f"{begin}{on}: it finishes its step and saves{limit}.{by_force}"
 
 
 def _make_error(folder: JobFolder, status: Status, *, kill: bool) -> FtwizardError:
@@ -101,6 +106,11 @@ def _make_error(folder: JobFolder, status: Status, *, kill: bool) -> FtwizardErr
         return FtwizardError(
             f"Run {folder.id} has not ended yet.", f"To cancel its Slurm job: {by_force}"
         )
+    if (state := folder.read_state()) is not None and state.is_self_kept:
+        return FtwizardError(
+            f"Run {folder.id} has not ended yet. The request stands until the end of its step.",
+            f"Its process is your own script; to end it unsaved: {_name_kill(state)}",
+        )
     if status.host:  # its processes are on another machine: here we can only ask
         return FtwizardError(
             f"Run {folder.id} has not ended yet and cannot be killed from here.",
@@ -108,6 +118,23 @@ def _make_error(folder: JobFolder, status: Status, *, kill: bool) -> FtwizardErr
         )
     hint = f"See its processes: ftwizard status {folder.id}" if kill else f"To kill it: {by_force}"
     return FtwizardError(f"Run {folder.id} has not ended yet.", hint)
+
+
+def _make_kill_refusal(folder: JobFolder, state: State) -> FtwizardError:
+    return FtwizardError(
+        f"Run {folder.id} is a script of your own, which WatchCallback only records. It is never "
+        "killed from here.",
+        f"To save and stop it: ftwizard stop {folder.id}   To end it unsaved: {_name_kill(state)}",
+        USAGE,
+    )
+
+
+def _name_kill(state: State) -> str:
+    """Return the command that ends the user's own process, with its host if that is another one."""
+    if state.command is None:
+        return "end your script"
+    on = "" if identity.is_alive(state.command) is not None else f" (on {state.command.host})"
+    return f"kill {state.command.pid}{on}"
 
 
 def _report(line: str) -> None:

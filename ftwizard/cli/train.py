@@ -38,7 +38,7 @@ from ftwizard.models import model_config
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import default_run, describe, hosted, store
+from ftwizard.runs import default_run, describe, hosted, store, watched
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_count, make_visible
@@ -226,6 +226,7 @@ def _read_hour_price(texts: list[str]) -> PriceRate | None:
 def resume(arguments: argparse.Namespace) -> int:
     """Continue a run from its newest sound checkpoint, or from the start where none is left."""
     folder = run_argument.find(arguments.run, default_run.choose_resumed)
+    watched.require_own(folder, "resumed")
     if hosted_run.is_hosted(folder):
         return hosted_run.resume(folder, arguments)
     launcher.require_resumable(folder)
@@ -257,6 +258,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = store.find(arguments.run)
+    watched.require_own(parent, "branched")
     hosted.refuse_elsewhere(parent, "no child run can start from it here")
     name = arguments.name or store.make_id(strip_time(parent.id))
     request = child_plan.Request(

@@ -117,6 +117,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     done: dict[str, Any] | None = None
     """The command's ``done`` event, where the disk did not take its events, or the keeper's own."""
 
+    @property
+    def is_self_kept(self) -> bool:
+        """Return whether the command is a process of the user's own, without a keeper."""
+        return self.keeper is not None and self.keeper == self.command
+
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """``result.json``: the result of an attempt that succeeded. Each kind of job adds its fields."""

@@ -46,6 +46,8 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[Trouble, ...] = ()
     """The most serious first."""
     command_pid: int | None = None
+    is_self_kept: bool = False
+    """Whether the command is a process of the user's own, which is never signaled."""
     keeper_pid: int | None = None
 
     @property
@@ -83,13 +85,14 @@ def read(
         troubles=tuple(troubles),
         command_pid=state.command.pid if state.command else None,
         keeper_pid=state.keeper.pid if state.keeper else None,
+        is_self_kept=state.is_self_kept,
     )
 
 
 def _judge_keeper(
     state: State, heartbeat_age_s: float | None, host: str | None
 ) -> Literal["keeper_died", "keeper_suspended", "keeper_silent"] | None:
-    if state.keeper is None:
+    if state.keeper is None or state.is_self_kept:
         return None
     if identity.is_alive(state.keeper) is False:
         return "keeper_died"

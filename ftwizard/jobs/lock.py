@@ -38,6 +38,14 @@ def downgrade(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_RDLCK))
 
 
+def release(descriptor: int) -> None:
+    """Release a lock and close its descriptor, also for forks that inherited it."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK))
+    finally:
+        os.close(descriptor)
+
+
 def take_shared(path: Path) -> int:
     """Lock ``path`` shared; return the descriptor.
 

@@ -88,7 +88,9 @@ class _Stop:
             if self._signaled and state and not is_recorded:
                 _record_end(self.folder, state, is_killed=True)
             return True
-        if state is None or state.attempt != self.attempt or not self._is_frozen(state.keeper):
+        if state is None or state.attempt != self.attempt or state.is_self_kept:
+            return False
+        if not self._is_frozen(state.keeper):
             return False
         return self._act(state)
 

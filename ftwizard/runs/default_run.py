@@ -10,7 +10,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import remote, store
+from ftwizard.runs import remote, store, watched
 from ftwizard.text import format_count
 
 MAX_LISTED = 5
@@ -76,7 +76,7 @@ def choose_resumed() -> DefaultRun:
         reason = status.end_reason or "lost"
         record = remote.read(folder)
         is_over = reason in OVER or (record is not None and record.state in ("failed", "cancelled"))
-        if status.state == "ended" and not is_over:
+        if status.state == "ended" and not is_over and not watched.read(folder):
             newest = "the newest run" if folder is runs[0][0] else "the newest that can be resumed"
             live = [other for other, now in runs if now.state != "ended"]
             also = f". Also running: {_list_ids(live)}" if live else ""

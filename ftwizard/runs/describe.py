@@ -13,7 +13,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import exports, hosted, merge_proof, remote, reproduction, verdict
+from ftwizard.runs import exports, hosted, merge_proof, remote, reproduction, verdict, watched
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -71,9 +71,10 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
     next_step = NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
     if record := remote.read(folder):
         next_step = hosted.describe_next(folder.id, record, reason) or next_step
+    next_step = watched.describe_next(folder, reason) or next_step
     next_step = status.hint or next_step
     if reason == "early_stopped" and status.message:  # it says why, such as a limit of time
-        next_step = status.hint or ""
+        next_step = status.hint or watched.describe_next(folder, reason)
     if next_step:
         lines.append(make_visible(next_step, 600))
     return lines
@@ -434,11 +435,14 @@ def describe_troubles(status: Status) -> list[str]:
     heartbeat = format_age(signs.heartbeat_age_s or 0.0)
     silence = f"No progress for {format_age(signs.silent_s or 0.0)}"
     works = "Training continues, and stop still works."
+    resume = (
+        "If it hangs, end its script." if signs.is_self_kept else "If it hangs, stop and resume it."
+    )
     lines: dict[Trouble, str] = {
         "restarting": "Its process ended unexpectedly, and is started again soon, by itself.",
         "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
-        "stalled": f"{silence}; heartbeat {heartbeat} ago. If it hangs, stop and resume it.",
-        "blocked": f"{silence}: it waits for a disk or a driver. If it hangs, stop and resume it.",
+        "stalled": f"{silence}; heartbeat {heartbeat} ago. {resume}",
+        "blocked": f"{silence}: it waits for a disk or a driver. {resume}",
         "keeper_died": f"Its keeper has died. {works}",
         "keeper_suspended": f"Its keeper is suspended (kill -CONT {signs.keeper_pid}). {works}",
         "keeper_silent": f"Its keeper has not answered for {heartbeat}. {works}",

@@ -22,7 +22,7 @@ from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import remote
+from ftwizard.runs import remote, watched
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
@@ -72,6 +72,8 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         if progress.is_sampled:
             steps = sorted(int(name[11:]) for name in on_disk if name[11:].isdecimal())
         steps = [step for step in steps if f"checkpoint-{step}" in on_disk]
+        if script := watched.read(folder):  # they are in a folder of its own
+            steps = watched.list_saved_steps(script)
         if record := remote.read(folder):  # those that the platform keeps, and can be asked
             steps = sorted(kept.step for kept in record.checkpoints if kept.model)
     return Curve(

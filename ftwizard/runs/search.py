@@ -15,7 +15,7 @@ import msgspec
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import describe
+from ftwizard.runs import describe, watched
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import find_similar, format_suggestion, make_visible
 
@@ -127,7 +127,10 @@ def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
 
 
 def read_settings(folder: JobFolder) -> dict[str, Any]:
-    """Return the settings of a run's plan by full name; empty if it cannot be read."""
+    """Return the settings of a run's plan by full name; empty if it cannot be read.
+
+    Of a watched run, which has no plan, what is known of its script.
+    """
     from ftwizard.plan import (
         changes,
         plan_file,
@@ -135,7 +138,7 @@ def read_settings(folder: JobFolder) -> dict[str, Any]:
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
         return flatten(changes.pin_defaults(plan_file.read_run(folder)))
-    return {}
+    return watched.list_settings(folder)
 
 
 def flatten(plan: Plan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ftwizard.diagnosis import Curve, CurveVerdict, Point, diagnose
+from ftwizard.jobs.self_kept import SelfKeptJob
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints, loss_curves
 from ftwizard.runs.diagnosis_writer import DiagnosisWriter
@@ -18,7 +19,7 @@ from ftwizard.train.moments import Moment, with_moment
 class DiagnosisCallback(TrainerCallback):
     """Diagnoses the run's curve at each evaluation, and between them as the log grows."""
 
-    def __init__(self, worker: Worker, facts: Mapping[str, Any]) -> None:
+    def __init__(self, worker: Worker | SelfKeptJob, facts: Mapping[str, Any]) -> None:
         """Set up the callback; ``facts`` are fields of ``Curve``."""
         self._worker = worker
         self._facts = facts

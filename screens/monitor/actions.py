@@ -44,6 +44,9 @@ async def stop(app: App[Any], follower: Follower, question: Dialog[bool] | None 
         return await hosted.stop(app, follower, record)
     folder, attempt = follower.folder, follower.status.attempt
     is_stopping = requests.read_pending(folder, "stop", attempt) is not None
+    if is_stopping and follower.status.liveness.is_self_kept:
+        app.notify("It is already stopping: it saves at the end of its step.", markup=False)
+        return False
     if is_stopping:
         left_s = stopping.read_seconds_left(folder, attempt)
         limit = f", up to {format_duration(left_s)} more" if left_s else ""
@@ -55,7 +58,9 @@ async def stop(app: App[Any], follower: Follower, question: Dialog[bool] | None 
     elif question is None:
         question = ConfirmDialog(
             "Stop this run?",
-            "It finishes the current step and saves. You can resume it later.",
+            "It finishes the current step and saves. You can resume it later."
+            if not follower.status.liveness.is_self_kept
+            else "Its trainer finishes the current step, saves, and returns to your script.",
             "save and stop",
         )
     if not await app.push_screen_wait(question):
