@@ -23,6 +23,8 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import comparison, store
+from ftwizard.runs.curve_follower import CurveFollower
+from ftwizard.runs.curve_sources import open_source
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.command_progress import CommandProgress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
@@ -66,6 +68,14 @@ async def watch(app: App[Any], session: Session, run: str) -> int:
             )
         session.code = 0 if status.state != "ended" else status.exit_code
     return session.code
+
+
+async def watch_curve(app: App[Any], session: Session, path: str) -> int:
+    """Show a curve in files of another tool."""
+    source = await run_in_thread(open_source, Path(path))
+    session.code = 0
+    await app.push_screen_wait(MonitorPage(CurveFollower(source)))
+    return 0
 
 
 async def demo(app: App[Any], session: Session, _: str = "") -> int:
@@ -298,6 +308,7 @@ ROUTES: dict[str, Callable[[App[Any], Session, str], Awaitable[int]]] = {
     "continue": continue_draft,
     "forget": forget_draft,
     "run": watch,
+    "curve": watch_curve,
     "demo": demo,
     "doctor": doctor,
     "chat": chat,

@@ -414,7 +414,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (
-        SHOWN_RUN,
+        _value("run", "RUN|PATH",
+               "run id (default: the one running, else the newest), or a log of another tool: an output "
+               "folder or trainer_state.json, TensorBoard or W&B files, a CSV", nargs="?"),
         _choice("--provider", "PROVIDER", "RUN is the id of a job that was started elsewhere, at: ",
                 HOSTED),
         *VIEW,
@@ -427,9 +429,10 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                dest="begin", choices=("start",)),
     )),
     ("diagnose", "diagnose a loss curve", "diagnose:run", (
-        _value("run", "RUN|FILE",
-               "run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file "
-               "(default: the run that is running, else the newest)", nargs="?"),
+        _value("run", "RUN|PATH",
+               "run id, trainer_state.json or a folder with it, OpenAI result file, a CSV, JSON or JSON "
+               "Lines file, TensorBoard or W&B log (default: the run that is running, else the newest)",
+               nargs="?"),
     )),
     ("branch", "start a child run with changed settings", "train:branch", (
         _value("run", "RUN", "id of the parent run, which must have ended"),

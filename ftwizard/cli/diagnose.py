@@ -28,6 +28,8 @@ from ftwizard.diagnosis.curve import Value
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import default_run, loss_curves, store
+from ftwizard.runs.curve_follower import CurveFollower
+from ftwizard.runs.curve_sources import READ_KINDS, is_log, open_source
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import read_progress
 from ftwizard.text import make_visible
@@ -99,16 +101,26 @@ def _read_curve(name: str | None) -> tuple[Curve, Progress | None]:
                 file=sys.stderr,
             )
         return _from_run(folder)
-    if user_paths.is_folder(path) and not (path / "job.json").is_file():
-        raise FtwizardError(
-            f"{make_visible(name, 200)} is a folder, but not of a run.",
-            "Name a run, or a file such as trainer_state.json.",
-        )
+    is_other = user_paths.is_folder(path) and not (path / "job.json").is_file()
+    if is_other or (user_paths.exists(path) and is_log(path)):
+        return _from_source(path), None
     if user_paths.exists(path) and not user_paths.is_folder(path):
         return loss_curves.from_file(path), None
     if name.lower().endswith(CURVE_ENDINGS):
         open_files.require_file(name)
     return _from_run(store.find(name))
+
+
+def _from_source(path: Path) -> Curve:
+    """Return the curve in a folder, or in a file, of another tool that logs as it trains."""
+    follower = CurveFollower(open_source(path))
+    follower.read_all()
+    if follower.source.damage:
+        print(f"! {follower.source.damage}", file=sys.stderr)
+    curve = follower.curve()
+    if not (curve.train or curve.evals):
+        raise FtwizardError(f"{make_visible(str(path), 200)} contains no loss curve.", READ_KINDS)
+    return curve
 
 
 def _from_run(folder: JobFolder) -> tuple[Curve, Progress]:

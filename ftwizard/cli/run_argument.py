@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from ftwizard import user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import hosted, store, watched
@@ -22,6 +24,16 @@ def find(name: str | None, choose: Callable[[], DefaultRun]) -> JobFolder:
     folder, reason = choose()
     print(f"Run {make_visible(folder.id)}: {reason}.", file=sys.stderr)
     return folder
+
+
+def find_curve(name: str) -> Path | None:
+    """Return the path of a file or folder that is not of a run; None where ``name`` means a run."""
+    if store.is_run(name):
+        return None
+    path = user_paths.expand(name)
+    if not user_paths.exists(path) or (path / "job.json").is_file():
+        return None
+    return path.absolute()
 
 
 def refuse_hosted(name: str | None, done: str) -> None:

@@ -8,6 +8,7 @@ import math
 import select
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftwizard import config
@@ -18,6 +19,8 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
+from ftwizard.runs.curve_follower import CurveFollower, describe_source
+from ftwizard.runs.curve_sources import open_source
 from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import ProgressReader
@@ -44,6 +47,8 @@ def watch(arguments: argparse.Namespace) -> int:
         from ftwizard.cli import hosted_run
 
         return view(hosted_run.adopt(arguments), arguments)
+    if arguments.run and (path := run_argument.find_curve(arguments.run)):
+        return view_curve(path, arguments)
     return view(run_argument.find(arguments.run, default_run.choose_shown), arguments)
 
 
@@ -97,6 +102,63 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     else:
         output.print_lines(console, *describe.describe_outcome(folder, status))
     return status.exit_code
+
+
+def view_curve(path: Path, arguments: argparse.Namespace) -> int:
+    """Show a curve in files of another tool, in the monitor or as lines."""
+    source = open_source(path)
+    if output.wants_screens(arguments):
+        route = ("curve", str(source.path))
+        return int(arguments.open_screens(route, arguments.ascii, slow=arguments.slow))
+    return follow_curve(CurveFollower(source), as_json=arguments.json)
+
+
+def follow_curve(follower: CurveFollower, *, as_json: bool = False) -> int:
+    """Show a curve until its training ended, or its files have not changed for long."""
+    from rich.live import Live
+
+    console = output.make_console(stderr=as_json)
+    redraws = console.is_terminal and output.can_draw()
+    live = Live(console=console, refresh_per_second=2, transient=True)
+    log = _EventLog(console)
+    output.print_lines(console, *describe_source(follower))
+    try:
+        with live if redraws else contextlib.nullcontext():
+            while True:
+                follower.read_all()
+                follower.read_state()
+                if redraws:
+                    live.update(_draw(follower.folder, follower.status, follower.progress))
+                else:
+                    log.show(follower.progress)
+                if follower.status.state == "ended" or follower.is_quiet:
+                    break
+                _wait_while_read(POLL_S)
+    except KeyboardInterrupt:
+        return 0
+    if as_json:
+        output.print_json(follower.run_status)
+    else:
+        output.print_lines(console, *_summarize_curve(follower))
+    return 0
+
+
+def _summarize_curve(follower: CurveFollower) -> Iterator[str]:
+    """Yield the last figures and the verdict of a curve that is no longer read."""
+    progress, source = follower.progress, follower.source
+    if progress.step is None:
+        yield "It contains no losses yet."
+        return
+    total = f"/{progress.total_steps}" if progress.total_steps else ""
+    loss = f", loss {progress.loss:.4g}" if progress.loss is not None else ""
+    best = f", best validation {progress.best_eval_loss:.4g} at step {progress.best_step}"
+    yield f"step {progress.step}{total}{loss}{best if progress.best_step is not None else ''}"
+    yield from (_format_finding(event, 400) for event in progress.findings[-3:])
+    yield from (f"! {source.damage}" for _ in range(bool(source.damage)))
+    if follower.status.state != "ended":
+        yield "Its files have not changed for long, so the training seems to be over."
+    if follower.status.message:
+        yield make_visible(follower.status.message, 300)
 
 
 def _wait_while_read(seconds: float) -> None:

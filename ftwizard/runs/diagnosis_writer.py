@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any, Protocol
 
 from ftwizard.diagnosis import CurveVerdict, DiagnosisFinding, to_findings
-from ftwizard.jobs.events import EventWriter
 
 MIN_LOGS = 10
 """Logged steps before the first diagnosis."""
 GROWTH_FACTOR = 1.05
 """Between evaluations, diagnose again when the log has grown by this factor, which keeps the cost
 proportional to the run."""
+
+
+class FindingWriter(Protocol):
+    """What findings are written to: the events of a run, or those of a view."""
+
+    def write_finding(
+        self, code: str, message: str, severity: str = "info", **fields: Any
+    ) -> None: ...
 
 
 class DiagnosisWriter:
@@ -23,7 +31,7 @@ class DiagnosisWriter:
     its figures never lag behind the curve.
     """
 
-    def __init__(self, events: EventWriter) -> None:
+    def __init__(self, events: FindingWriter) -> None:
         self._events = events
         self._reported: set[str] = set()
         self._verdict: str | None = None

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,7 +14,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import UNREADABLE, EventReader, LineReader
 from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import store
+from ftwizard.runs import store, watched
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.sampling import sample_events
 from ftwizard.runs.store import RunStatus
@@ -59,12 +59,23 @@ class Telemetry(LineReader):
         self.samples.clear()
 
 
+Origin = Literal["run", "script", "file"]
+"""Where a curve is from: a run, a script of the user's own that records itself as one, or a file of
+another tool, which cannot be asked for anything."""
+
+
 class Follower:
     """Follows one run. It only reads; ``look`` and ``read`` return quickly."""
+
+    origin: Origin = "run"
 
     def __init__(self, folder: JobFolder, *, is_summary: bool = False) -> None:
         """Follow a run; ``is_summary``: with the bounded progress of its summary, as in a list."""
         self.folder = folder
+        self.script = watched.read(folder)
+        """The training of a watched run; None for others."""
+        if self.script:
+            self.origin = "script"
         reader = ProgressReader(folder) if is_summary else None
         self.progress = reader.progress if reader else Progress()
         self._events = reader.events if reader else EventReader(folder.events)

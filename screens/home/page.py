@@ -306,7 +306,8 @@ class HomePage(Page[None]):
     def _can_chat(self) -> bool:
         follower = self._followers.get(self._selected_run)
         ended = follower is not None and follower.status.end_reason in GOOD_END_REASONS
-        return ended and not self._marked
+        is_own = follower is not None and follower.origin == "run"
+        return ended and is_own and not self._marked
 
     def action_chat(self) -> None:
         self._start_for("chat", [self._selected_run])

@@ -15,7 +15,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
 from ftwizard.runs.checkpoints import Checkpoint
-from ftwizard.runs.follower import Follower
+from ftwizard.runs.follower import Follower, Origin
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.monitor.actions import ask_for, start_child, stop
@@ -149,7 +149,14 @@ class DiagnosisPage(Page[str]):
         findings = select_findings(all_findings)
         saved = list_checkpoints(folder)
         former = describe_former(all_findings)
-        lines = build_lines(findings, width, saved, is_alive=self._is_alive, former=former)
+        lines = build_lines(
+            findings,
+            width,
+            saved,
+            is_alive=self._is_alive,
+            former=former,
+            origin=self._follower.origin,
+        )
         if not self._is_alive and (weights := describe.describe_kept_weights(folder)):
             lines = [*_wrap(weights, width), MenuLine(Text()), *lines]
         self.query_one(Menu).show(lines)
@@ -211,10 +218,12 @@ def build_lines(
     *,
     is_alive: bool,
     former: str = "",
+    origin: Origin = "run",
 ) -> list[MenuLine]:
     """Return findings with their actions, as lines of at most ``width`` cells.
 
-    ``saved`` are the checkpoints on disk; ``former`` describes the verdict that was replaced.
+    ``saved`` are the checkpoints on disk; ``former`` describes the verdict that was replaced. Only a
+    run of our own can have child runs, and a file of another tool has no actions.
     """
     if not findings:
         return [MenuLine(Text("No diagnosis yet: not enough evaluations.", "dim"))]
@@ -223,7 +232,7 @@ def build_lines(
         lines += _describe_finding(event, width, is_alive=is_alive)
         if former and event.get("verdict"):
             lines += _wrap(former, width, "dim")
-        for action, label in list_actions(event, saved, is_alive=is_alive).items():
+        for action, label in list_actions(event, saved, is_alive=is_alive, origin=origin).items():
             lines += _wrap(label, width, id=f"{action}:{event.get('code')}")
         if evidence := _format_evidence(event):
             lines += _wrap(evidence, width, "dim")
@@ -231,13 +240,15 @@ def build_lines(
     return lines
 
 
-def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> dict[str, str]:
+def list_actions(
+    event: Event, saved: list[Checkpoint], *, is_alive: bool, origin: Origin = "run"
+) -> dict[str, str]:
     actions = event.get("actions")
     labels = {}
     for action in map(str, actions if isinstance(actions, list) else ()):
-        if action in CHANGES:
+        if action in CHANGES and origin == "run":
             labels[action] = plan_child(action, event, saved, is_alive=is_alive).label
-        elif action in ACTIONS and is_alive:
+        elif action in ACTIONS and is_alive and origin != "file":
             labels[action] = ACTIONS[action]
     return labels
 

@@ -78,13 +78,14 @@ class MonitorPage(Page[str]):
         Binding("escape,q", "back", "leave", key_display="esc", tooltip="leave; the run continues"),
     ]
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, shown: JobFolder | Follower) -> None:
+        """Show a run, or what a follower reads."""
         super().__init__()
-        self.follower = Follower(folder)
+        self.follower = shown if isinstance(shown, Follower) else Follower(shown)
         self._ticks = 0
         self._reading = True
         self._key_state: object = None
-        self._notifications = NotificationTracker(folder.id)
+        self._notifications = NotificationTracker(self.follower.folder.id)
         self._run_view = RunView(self.follower, id="monitor")
 
     def body(self) -> ComposeResult:
@@ -102,6 +103,8 @@ class MonitorPage(Page[str]):
     @work(group="plan", exclusive=True, exit_on_error=False)
     async def _load_plan(self) -> None:
         """Read plan and price in a thread: the plan reader is slow to import."""
+        if self.follower.origin != "run":
+            return
         folder = self.follower.folder
         unreadable = FtwizardError, OSError, ValueError
         with contextlib.suppress(*unreadable):
@@ -125,11 +128,13 @@ class MonitorPage(Page[str]):
         plan = self._run_view.plan
         can_ask = plan is None or plan.has_validation or parameters != ("evaluate",)
         can_ask = can_ask and self._is_training and not ended and not self._run_view.record
+        is_own, is_file = self.follower.origin == "run", self.follower.origin == "file"
         needs = {
-            "results": ended and self._has_results, "explain_none": ended and not self._has_results,
-            "resume": ended and not succeeded,
-            "stop": not ended, "ask_for": can_ask,
-            "smaller_batch": ended and self.follower.status.end_reason in OUT_OF_MEMORY,
+            "results": ended and self._has_results and is_own,
+            "explain_none": is_own and ended and not self._has_results,
+            "resume": ended and not succeeded and is_own, "log": is_own,
+            "stop": not ended and not is_file, "ask_for": can_ask and not is_file,
+            "smaller_batch": is_own and ended and self.follower.status.end_reason in OUT_OF_MEMORY,
         }  # fmt: skip
         return action not in needs or (needs[action] and not self.follower.is_gone)
 

@@ -18,11 +18,14 @@ from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
 from ftwizard.pricing import machine_rate, money
 from ftwizard.runs import describe
+from ftwizard.runs.curve_follower import CurveFollower
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
 from ftwizard.runs.store import RunStatus
+from ftwizard.runs.watched import Script
 from ftwizard.screens import layout, palette, run_state
 from ftwizard.text import (
+    format_age,
     format_bytes,
     format_dollars,
     format_duration,
@@ -58,6 +61,8 @@ def format_progress(follower: Follower, width: int) -> Text:
     parts: list[Text] = []
     if follower.is_gone:
         parts.append(Text("✗ moved or deleted", palette.BAD))
+    elif isinstance(follower, CurveFollower) and report.state != "ended":
+        parts += _list_curve_parts(follower)
     elif report.state == "ended":
         parts.append(Text.assemble(run_state.describe_state(report)))
         if (took_s := follower.status.took_s) is not None:
@@ -88,6 +93,23 @@ def format_progress(follower: Follower, width: int) -> Text:
     share_done = 1.0 if report.end_reason == "finished" else progress.share
     first, *rest = _flow([part for part in parts if part], width, "  ")
     return Text("\n").join([first, layout.draw_bar(share_done, width), *rest])
+
+
+def _list_curve_parts(follower: CurveFollower) -> list[Text]:
+    """Return what is known of a training that only its files tell of."""
+    progress, report = follower.shown, follower.run_status
+    age = follower.changed_s or 0.0
+    state = "· not changing" if follower.is_quiet else "● growing"
+    parts = [Text(state, "" if follower.is_quiet else palette.ACCENT)]
+    if progress.step is not None:
+        total = f" of {progress.total_steps:,}" if progress.total_steps else ""
+        parts.append(Text(f"step {progress.step:,}{total}", "bold"))
+    if progress.epoch is not None:
+        parts.append(Text(f"epoch {progress.epoch:.2f}"))
+    parts.append(Text(f"changed {format_age(age)} ago", "dim"))
+    if report.eta_s:
+        parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
+    return parts
 
 
 def _flow(parts: Sequence[Text], width: int, between: str) -> list[Text]:
@@ -240,6 +262,19 @@ def format_plan(plan: Plan, width: int) -> Text:
         "method": f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs",
     }
     pairs = [(name, _truncate_left(value, width - 8)) for name, value in values.items()]
+    return format_columns(pairs, width)
+
+
+def format_script(script: Script, width: int) -> Text:
+    """Return what is known of a script of the user's own, a line each."""
+    values = {"trainer": script.trainer, "model": script.model, "output": script.output_dir}
+    pairs = [
+        (name, _truncate_left(make_visible(value), width - 9))
+        for name, value in values.items()
+        if value
+    ]
+    if script.processes > 1:
+        pairs.append(("ranks", str(script.processes)))
     return format_columns(pairs, width)
 
 

@@ -17,6 +17,7 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe, remote
+from ftwizard.runs.curve_follower import CurveFollower, describe_source
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.hosted import describe_missing_loss
 from ftwizard.runs.remote import RemoteJob
@@ -104,6 +105,7 @@ class RunView(Container):
         # Of a job at a platform, this machine's readings say nothing.
         samples = follower.machine() if live and not record else []
         now = follower.status.now()
+        has_machine = record is not None or (live and follower.origin != "file")
         self._gpus = gpus.newest(samples) if readings.is_recent(samples, now) else []
         succeeded = follower.status.end_reason in GOOD_END_REASONS
         log = [] if succeeded else self._read_log(8 if tall else 2)
@@ -111,7 +113,7 @@ class RunView(Container):
             "now": readings.format_progress(follower, width),
             "next": _format_next(follower, self._describe_verdict()),
             "figures": layout(figures, width),
-            "machine": self._format_machine(samples, width) if live or record else Text(),
+            "machine": self._format_machine(samples, width) if has_machine else Text(),
             "findings": readings.format_findings(progress, 6 if wide else 2, is_alive=live),
             "about": self._format_plan(width) if wide else Text(),
             "efficiency": readings.format_inline(shares, page.size.width - 4),
@@ -151,6 +153,8 @@ class RunView(Container):
         )
 
     def _format_plan(self, width: int) -> Text:
+        if script := self._follower.script:
+            return readings.format_script(script, width)
         if self.plan is None:
             return Text()
         format_plan = hosted.format_plan if self.plan.is_hosted else readings.format_plan
@@ -160,6 +164,8 @@ class RunView(Container):
         """Describe whether a finished run helped; read once for each attempt."""
         status = self._follower.status
         if status.end_reason not in GOOD_END_REASONS or self._follower.is_gone:
+            return ""
+        if self._follower.origin != "run":
             return ""
         attempt, text = self._verdict
         if attempt != status.attempt:
@@ -291,21 +297,33 @@ def _cycle(options: Sequence[_T], current: _T, by: int = 1) -> _T:
     return options[(index + by) % len(options)]
 
 
+def _list_keys(follower: Follower, *, has_some: bool) -> list[Text]:
+    """Return what the keys do after a run of our own; ``has_some``: whether it has results."""
+    reason, lines = follower.status.end_reason, []
+    if has_some:
+        lines.append(Text.assemble(("enter", KEY), " shows the results"))
+    if reason in describe.RESUMABLE:
+        lines.append(Text.assemble(("r", KEY), " resumes the run"))
+    if reason in OUT_OF_MEMORY:
+        lines.append(Text.assemble(("b", KEY), " starts a new run with a smaller batch"))
+    return lines
+
+
 def _format_next(follower: Follower, verdict: str) -> Text:
     """Return the verdict of a finished run, how the run ended and the next step, or problems."""
     lines = [Text(verdict, "bold")] if verdict else []
     if follower.is_gone:
-        lines.append(Text("✗ The run folder was moved or deleted.", f"bold {palette.BAD}"))
-        lines.append(Text("If it was moved, the run continues there: ftwizard FOLDER"))
+        what = "file" if follower.origin == "file" else "run folder"
+        lines.append(Text(f"✗ The {what} was moved or deleted.", f"bold {palette.BAD}"))
+        if follower.origin != "file":
+            lines.append(Text("If it was moved, the run continues there: ftwizard FOLDER"))
+    elif isinstance(follower, CurveFollower):
+        lines += map(Text, describe_source(follower))
     elif follower.status.state == "ended":
         lines += map(Text, describe.describe_next_step(follower.folder, follower.status))
         succeeded = follower.status.end_reason in GOOD_END_REASONS
-        if succeeded or has_results(follower.folder):
-            lines.append(Text.assemble(("enter", KEY), " shows the results"))
-        if follower.status.end_reason in describe.RESUMABLE:
-            lines.append(Text.assemble(("r", KEY), " resumes the run"))
-        if follower.status.end_reason in OUT_OF_MEMORY:
-            lines.append(Text.assemble(("b", KEY), " starts a new run with a smaller batch"))
+        if follower.origin == "run":
+            lines += _list_keys(follower, has_some=succeeded or has_results(follower.folder))
     troubles = describe.describe_troubles(follower.status)
     lines += [Text(line, palette.WARNING) for line in troubles]
     if host := follower.status.host:
