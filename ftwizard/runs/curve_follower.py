@@ -186,10 +186,18 @@ class _Findings:
         return [{**event, "t": t, "attempt": 1} for event in events]
 
 
+def _shorten(path: Path) -> str:
+    """Return a path relative to the current folder, if it is in there."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or the current folder was deleted
+        return str(path)
+
+
 def describe_source(follower: CurveFollower) -> list[str]:
     """Describe where a curve is from and how current it is, a line each."""
     source, age = follower.source, follower.changed_s
-    lines = [f"· {source.kind}: {make_visible(str(source.path), 200)}"]
+    lines = [f"· {source.kind}: {make_visible(_shorten(source.path), 200)}"]
     if age is not None and not source.is_complete and follower.is_quiet:
         lines.append(f"· Not changed for {format_age(age)}. It is read again when it changes.")
     if source.damage:

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--name")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--no-eval", action="store_true")
+    parser.add_argument("--first-rank-only", action="store_true")
     options = parser.parse_args()
     config = SFTConfig(
         output_dir=options.output,
@@ -73,10 +74,12 @@ def main() -> None:
         args=config,
         train_dataset=_rows(32),
         eval_dataset=None if options.no_eval else _rows(6),
-        callbacks=[Brake(options.step_s, options.crash_at), WatchCallback(options.name)],
+        callbacks=[Brake(options.step_s, options.crash_at)],
     )
+    if not options.first_rank_only or trainer.is_world_process_zero():
+        trainer.add_callback(WatchCallback(options.name))
     trainer.train(resume_from_checkpoint=options.resume)
-    print("the script's own last line", flush=True)
+    print(f"the script's own last line, at step {trainer.state.global_step}", flush=True)
 
 
 if __name__ == "__main__":
