@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event, LineReader, to_count
 from ftwizard.runs import tensorboard, wandb_files
 from ftwizard.runs.logged_rows import RowConverter
@@ -349,11 +349,11 @@ def open_source(path: Path) -> CurveSource:
     name = make_visible(str(path), 200)
     if path.is_file():
         if (source := _open_file(path)) is None:
-            raise FtwizardError(f"{name} is not a log that can be watched.", READ_KINDS, USAGE)
+            raise FtwizardError(f"{name} is not a log that can be watched.", READ_KINDS)
         return source
     sources = list(_find_sources(path))
     if not sources:
-        raise FtwizardError(f"{name} contains no loss curve.", READ_KINDS, USAGE)
+        raise FtwizardError(f"{name} contains no loss curve.", READ_KINDS)
     sources.sort(key=lambda source: source.read_changed() or 0.0, reverse=True)
     if len(sources) > 1 and not _is_one_run(sources):
         listed = "  ".join(make_visible(str(source.path), 200) for source in sources[:MAX_LISTED])
@@ -361,7 +361,6 @@ def open_source(path: Path) -> CurveSource:
         raise FtwizardError(
             f"{name} contains {len(sources)} curves.",
             f"Name one, the newest first: {listed}{more}",
-            USAGE,
             candidates=tuple(str(source.path) for source in sources),
         )
     return sources[0]

@@ -123,6 +123,8 @@ class MonitorPage(Page[str]):
         succeeded = self.follower.status.end_reason in GOOD_END_REASONS
         if action == "answers":
             return self._has_answers
+        if action == "log":  # the output of others is on their own terminal
+            return self.follower.origin == "run"
         if action == "pane":
             return parameters == (self._run_view.next_pane,)
         plan = self._run_view.plan
@@ -132,7 +134,7 @@ class MonitorPage(Page[str]):
         needs = {
             "results": ended and self._has_results and is_own,
             "explain_none": is_own and ended and not self._has_results,
-            "resume": ended and not succeeded and is_own, "log": is_own,
+            "resume": ended and not succeeded and is_own,
             "stop": not ended and not is_file, "ask_for": can_ask and not is_file,
             "smaller_batch": is_own and ended and self.follower.status.end_reason in OUT_OF_MEMORY,
         }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
 from ftwizard import WatchCallback
 

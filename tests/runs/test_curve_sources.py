@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.errors import FtwizardError
 from ftwizard.runs.curve_follower import CurveFollower, describe_source
 from ftwizard.runs.curve_sources import open_source
 from ftwizard.runs.logged_rows import RowConverter
@@ -188,7 +188,7 @@ def test_folder_with_several_runs_names_them(tmp_path: Path) -> None:
         write_board(tmp_path / name, range(1, 5))
     with pytest.raises(FtwizardError) as error:
         open_source(tmp_path)
-    assert "contains 2 curves" in error.value.message and error.value.exit_code == USAGE
+    assert "contains 2 curves" in error.value.message and error.value.exit_code == 1
     assert str(tmp_path / "a") in error.value.hint and str(tmp_path / "b") in error.value.hint
 
 

@@ -292,7 +292,10 @@ def test_diagnose_reports_a_file_as_json_and_text(tmp_path: Path, curve: Curve, 
 
 
 def test_diagnose_rejects_a_folder_and_a_missing_file(tmp_path: Path, home: Path) -> None:
-    for name, words in ((tmp_path, "is a folder"), (tmp_path / "nope.json", "does not exist")):
+    for name, words in (
+        (tmp_path, "contains no loss curve"),
+        (tmp_path / "nope.json", "does not exist"),
+    ):
         done = run("diagnose", name)
         assert done.returncode == 1 and words in done.stderr
         assert "Traceback" not in done.stderr

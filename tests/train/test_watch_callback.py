@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
 from ftwizard import WatchCallback
 from ftwizard.jobs import requests
