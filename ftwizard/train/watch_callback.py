@@ -221,12 +221,10 @@ class _Recording:
         self._eval_losses: dict[int, float] = {}
         """The newest validation loss, by its step."""
         self._summary = SummaryWriter(self.job.folder)
-        self._diagnosis = _Diagnosis(self.job, {}, self._output)
+        objective = _get_objective(moment.args)
+        facts = {"objective": objective} if objective else {}
+        self._diagnosis = _Diagnosis(self.job, facts, self._output)
         self._diagnosis.begin(moment)
-        self._objective = next(
-            (OBJECTIVES[kind.__name__] for kind in type(moment.args).__mro__
-             if kind.__name__ in OBJECTIVES), None,
-        )  # fmt: skip
         self.job.events.write(
             "phase",
             phase="training",
@@ -235,7 +233,7 @@ class _Recording:
             unit="steps",
             vocabulary=_get_vocabulary(moment),
             accumulation=moment.args.gradient_accumulation_steps,
-            **({"objective": self._objective} if self._objective else {}),
+            **facts,
         )
 
     def begin_step(self) -> None:
@@ -536,6 +534,12 @@ def _count(loader: Any) -> int | None:
         return len(loader)
     except TypeError:
         return None
+
+
+def _get_objective(args: TrainingArguments) -> str | None:
+    """Return the objective by the class of the arguments; None for a trainer of another kind."""
+    names = (kind.__name__ for kind in type(args).__mro__)
+    return next((OBJECTIVES[name] for name in names if name in OBJECTIVES), None)
 
 
 def _get_vocabulary(moment: Moment) -> int | None:
