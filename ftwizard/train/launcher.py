@@ -128,6 +128,11 @@ def require_resumable(folder: JobFolder) -> None:
     """Raise FtwizardError if a run is still alive, or has finished; kill what a dead one left."""
     leftovers.end(folder)
     status = observe(folder)
+    if status.state == "queued" and status.allocation:
+        raise FtwizardError(
+            f"Run {folder.id} already waits in the queue, as Slurm job {status.allocation.job_id}.",
+            f"See why: ftwizard status {folder.id}   Cancel it: ftwizard stop {folder.id}",
+        )
     if status.state != "ended":
         raise launch.AlreadyRunning(folder.id, status.host)
     if status.end_reason in GOOD_END_REASONS:

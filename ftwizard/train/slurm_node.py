@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import allocation, launch, node_secrets, requests
+from ftwizard.jobs import allocation, identity, launch, node_secrets, requests
 from ftwizard.jobs.allocation import Submission
-from ftwizard.jobs.ending import GOOD_END_REASONS
+from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import Attempt, JobFolder, State, read_json, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, State, StopCause, read_json, write_json
 from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
 from ftwizard.plan.schema import Plan
@@ -144,15 +144,14 @@ class _Node:
         results = _list_results(self.folder)
         attempt, self._keeper = self._start()
         print(f"Attempt {attempt.number}, from {attempt.checkpoint or 'the start'}.", flush=True)
-        while self._keeper.poll() is None:
+        while self._is_running(self._keeper):
             if self.warning.exists():
                 self._pass_on_warning(attempt.number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._keeper.wait(POLL_S)
-        state = self.folder.read_state()
-        reason = observe_end(self.folder, attempt.number)
+        reason, cause = read_end(self.folder, attempt.number)
         print(f"It ended: {reason}.", flush=True)
-        if state is not None and state.stop_cause == "time_limit" and reason == "stopped":
+        if cause == "time_limit" and reason == "stopped":
             return self._continue(attempt.number, has_saved=_list_results(self.folder) != results)
         if self._is_ended and reason == "stopped" and client.is_preempted(self.job_id):
             # It made room at once; Slurm would only queue a job that it had to kill.
@@ -160,6 +159,17 @@ class _Node:
         if not self._is_ended:  # else Slurm may start the job again
             node_secrets.remove(self.folder)
         return 0 if reason in (*GOOD_END_REASONS, "stopped") else 1
+
+    def _is_running(self, keeper: subprocess.Popen[bytes]) -> bool:
+        """Return whether the keeper is alive, or was killed and its command goes on."""
+        if keeper.poll() is None:
+            return True
+        state = self.folder.read_state()
+        is_open = state is not None and state.state != "ended" and state.slurm_job == self.job_id
+        if not is_open or state is None or not identity.is_alive(state.command):
+            return False
+        time.sleep(POLL_S)
+        return True
 
     def _start(self) -> tuple[Attempt, subprocess.Popen[bytes]]:
         """Start the next attempt; wait for the lock, which the last one may just leave."""
@@ -226,14 +236,13 @@ class _Node:
                 self._keeper.terminate()
 
 
-def observe_end(folder: JobFolder, attempt: int) -> str:
-    """Return the end reason of an attempt whose keeper is gone; ``lost`` without a record."""
-    from ftwizard.jobs.ending import read_done_event
-
-    if done := read_done_event(folder, attempt):
-        return str(done.get("end_reason", "crashed"))
+def read_end(folder: JobFolder, attempt: int) -> tuple[str, StopCause | None]:
+    """Return why an attempt ended, ``lost`` without a record, and what asked it to stop."""
     state = folder.read_state()
-    return (state.end_reason if state and state.attempt == attempt else None) or "lost"
+    own = state if state is not None and state.attempt == attempt else None
+    done = read_done_event(folder, attempt) or (own.done if own else None) or {}
+    reason = str(done.get("end_reason") or (own.end_reason if own else None) or "lost")
+    return reason, done.get("stop_cause") or (own.stop_cause if own else None)
 
 
 def _is_first_start(folder: JobFolder) -> bool:

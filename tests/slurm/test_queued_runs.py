@@ -10,11 +10,11 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import launch, lock, node_secrets
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
-from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, store
 from ftwizard.slurm import client, job_states
 from ftwizard.slurm.job_states import SlurmJob
+from ftwizard.train import launcher
 from tests.helpers import jobs
 
 JOB = 17
@@ -74,9 +74,7 @@ def test_submitted_run_is_queued_with_reason_and_start(queued: JobFolder, answer
     assert report.slurm.expected_start == start
     text = describe.describe_state(report)
     assert "Slurm job 17, Priority: jobs of higher priority" in text and "expected to start" in text
-    with pytest.raises(AlreadyRunning):
-        from ftwizard.train import launcher
-
+    with pytest.raises(FtwizardError, match="already waits in the queue, as Slurm job 17"):
         launcher.require_resumable(queued)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.slurm import client
@@ -197,6 +200,44 @@ def test_preempted_run_saves_makes_room_and_continues(lab: Lab, cluster: Cluster
     until_running(folder, 2)
     assert int((started_at(folder, 2) or "-0").rpartition("-")[2]) >= 3, "it had saved"
     assert "stopped" in ok("stop", folder.id)
+
+
+def test_job_that_an_administrator_queues_again_continues(lab: Lab, cluster: Cluster) -> None:
+    folder = lab.train(lab.plan(LONG))
+    until_running(folder, 1, step=3)
+    job = job_of(folder)
+    cluster.run("scontrol", "requeue", str(job))
+    status = until(folder, lambda s: s.state == "queued" and s.attempt == 2, 60)
+    assert status.allocation is not None and status.allocation.job_id == job
+    cluster.skip_wait(job)
+    until_running(folder, 2)
+    assert started_at(folder, 2), "it continues from what it saved"
+    keepers = find_keepers(folder)
+    assert keepers
+    for process in keepers:
+        process.kill()
+    psutil.wait_procs(keepers, 20)
+    until_step(folder, newest_step(folder) + 20, 60)
+    assert cluster.job_state(job) == "RUNNING", "the job lasts as long as its training"
+    requests.request_stop(folder, 2)
+    slurm_cluster.wait_until(lambda: cluster.job_state(job) == "COMPLETED", "the job's end")
+    client.forget()
+    assert observe(folder).end_reason == "stopped"
+
+
+def find_keepers(folder: JobFolder) -> list[psutil.Process]:
+    """Return the run's keepers on the nodes, which are processes of this machine."""
+    keepers = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "ftwizard.jobs.keeper" in words and str(folder.path) in words:
+                keepers.append(process)
+    return keepers
+
+
+def newest_step(folder: JobFolder) -> int:
+    return max(int(event["step"]) for event in events(folder, "log"))
 
 
 def test_run_survives_the_crash_of_its_node(lab: Lab, cluster: Cluster) -> None:
