@@ -37,8 +37,8 @@ _STATEMENTS = (
     ),
     _Statement(
         70.55e9, 48, {},
-        "48 GB is about right for one GPU. Two 24 GB GPUs would need sharding, which ftwizard does "
-        "not support.",
+        "48 GB is about right for one GPU. Two 24 GB GPUs would need sharding "
+        "(where.parallel: fsdp).",
     ),
 )  # fmt: skip
 

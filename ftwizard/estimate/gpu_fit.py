@@ -78,7 +78,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     Single changes if one is enough, else combinations. Empty if it fits."""
     sharded: Sharded | None = None
     """The fewest GPUs like this one that fit the model when sharded; None if it fits on one, or not
-    even on 8. ftwizard does not shard: this is for other launchers."""
+    even on 8."""
     sentence: str
     """Description of the verdict and of alternatives."""
 
@@ -191,8 +191,8 @@ class _Case:
                 )
             return smallest, (
                 f"Sharded over {smallest.cards} such GPUs{details}, each would need roughly "
-                f"{format_byte_range(peak.lowest, peak.highest)}. ftwizard trains on one GPU; for sharding "
-                "use FSDP with accelerate launch."
+                f"{format_byte_range(peak.lowest, peak.highest)}: set where.processes to {smallest.cards} and "
+                "where.parallel to fsdp."
             )
         return None, ""
 

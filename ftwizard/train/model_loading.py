@@ -56,8 +56,18 @@ def load_model(base: Path, precision: str) -> Any:
     return _load(base, dtype=_dtype(precision))
 
 
-def load_to_train(base: Path, method: Method, precision: str, attention: str | None = None) -> Any:
-    """Load the base model for training with ``method``, computing in ``precision``."""
+def load_to_train(
+    base: Path,
+    method: Method,
+    precision: str,
+    attention: str | None = None,
+    *,
+    shards: bool = False,
+) -> Any:
+    """Load the base model for training with ``method``, computing in ``precision``.
+
+    ``shards``: several processes will share its weights.
+    """
     # A full fine-tune in 32 bit whatever the precision: bfloat16 has 8 significant bits, so that an
     # update of 2e-5 is lost in rounding for most weights. Autocast multiplies in 16 bit.
     options: dict[str, Any] = {"dtype": _dtype("fp32" if method == "full" else precision)}
@@ -73,7 +83,12 @@ def load_to_train(base: Path, method: Method, precision: str, attention: str | N
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=_dtype(precision),
+        # Integers cannot be sharded; with another type than the other weights', FSDP would convert
+        # the packed bits, and the loss would be 0.
+        **({"bnb_4bit_quant_storage": _dtype(precision)} if shards else {}),
     )
+    if shards:  # one GPU may not hold the whole model
+        options["device_map"] = {"": "cpu"}
     model = _load(base, **options)
     # At the first evaluation on AVX512-BF16, bitsandbytes 0.50 would repack weights. Its kernel for
     # these has no backward pass, but training continues with them: two thirds of the adapter's

@@ -206,7 +206,7 @@ def test_only_one_of_several_gpus_is_used(home: Path) -> None:
     assert item["one_gpu"] is None and "number 0 of 2" in two["one_gpu"]
     assert two["here"] == item["here"] and two["memory"]["peak"] == item["memory"]["peak"]
     assert two["fit"]["sharded"]["cards"] > 2
-    assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
+    assert "where.parallel to fsdp" in two["fit"]["sentence"]
     assert as_json_here(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
     for text, output in (
         ("0 x RTX 4090", "0 is not a valid number of GPUs"), ("-1 x A100", "-1 is not a valid number of GPUs"),

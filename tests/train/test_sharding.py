@@ -1,0 +1,154 @@
+"""Sharded training in two processes on the CPU: losses and checkpoints are those of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.train import sharding
+from tests.helpers.training import tiny_model
+from tests.paths import ROOT
+
+SCRIPT = Path(__file__).with_name("sharded_process.py")
+
+
+def test_an_accelerate_that_loses_a_part_of_the_adapter_is_refused() -> None:
+    sharding.check_accelerate()
+    sharding.check_accelerate("1.16.0.dev0")
+    with pytest.raises(FtwizardError, match=r"accelerate 1\.14\.0 cannot be used") as refused:
+        sharding.check_accelerate("1.14.0")
+    assert "accelerate>=1.15.0" in str(refused.value.hint)
+
+
+def test_fp16_is_refused() -> None:
+    for precision in ("bf16", "fp32"):
+        sharding.check_precision(precision)
+    with pytest.raises(FtwizardError, match="does not support fp16"):
+        sharding.check_precision("fp16")
+
+
+def test_there_is_one_switch_for_activation_checkpointing() -> None:
+    for has_gpu in (False, True):
+        config = sharding.build_settings("fsdp", has_gpu=has_gpu)["fsdp_config"]
+        assert config["activation_checkpointing"] is False
+        assert config["state_dict_type"] == "FULL_STATE_DICT"
+    assert "fsdp" not in sharding.build_settings("ddp", has_gpu=True)
+
+
+class Runs:
+    """Trainings of a tiny model in folders of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.base = tiny_model(root)
+
+    def train(self, name: str, *, shards: bool, **settings: Any) -> Path:
+        """Train in one process, or in two that share the model; return the folder."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        usual = {"method": "lora", "precision": "fp32", "dropout": 0.0, "checkpointing": False}
+        text = json.dumps({"base": str(self.base), "shards": shards, **usual, **settings})
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        argv = [sys.executable, *(launcher if shards else []), str(SCRIPT), str(folder), text]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+        done = subprocess.run(
+            argv, check=False, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-6000:]
+        return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+def read_losses(folder: Path) -> list[float]:
+    """Return the losses and grad norms of all steps, and the losses of evaluations."""
+    logs = json.loads((folder / "losses.json").read_text())
+    return [value for log in logs for name, value in sorted(log.items()) if name != "step"]
+
+
+def read_weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    (path,) = folder.glob("*model.safetensors")
+    return load_file(path)
+
+
+def require_same_files(one: Path, two: Path, tolerance: float) -> None:
+    """Check that checkpoints have the same files, and whole weights with nearly equal values."""
+    import torch
+
+    names = {path.name for path in one.iterdir()} - {"rng_state.pth"}
+    assert {path.name for path in two.iterdir()} - {"rng_state_0.pth", "rng_state_1.pth"} == names
+    for name in names - {"training_args.bin", "trainer_state.json"}:
+        # torch aligns what it saves, so that optimizers differ by a few hundred bytes.
+        sizes = [(folder / name).stat().st_size for folder in (one, two)]
+        assert sizes[1] == pytest.approx(sizes[0], rel=0.02), name
+    expected, measured = read_weights(one), read_weights(two)
+    assert expected.keys() == measured.keys() and expected
+    for name, weight in expected.items():
+        assert weight.dtype == measured[name].dtype
+        assert torch.allclose(weight, measured[name], rtol=0, atol=tolerance), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "precision", "tolerance"),
+    [
+        ("lora", "fp32", 1e-6),
+        ("full", "fp32", 1e-5),
+        ("lora", "bf16", 1e-3),
+        ("full", "bf16", 1e-2),
+        ("qlora", "bf16", 1e-3),
+        ("qlora", "fp32", 1e-5),
+    ],
+)
+def test_two_processes_train_and_save_as_one(
+    runs: Runs, method: str, precision: str, tolerance: float
+) -> None:
+    settings = {"method": method, "precision": precision}
+    one = runs.train("one", shards=False, **settings)
+    two = runs.train("two", shards=True, **settings)
+    expected = read_losses(one)
+    assert len(expected) == 10  # four steps with two values each, two evaluations
+    assert read_losses(two) == pytest.approx(expected, rel=max(tolerance, 1e-5))
+    for name in ("checkpoint-2", "checkpoint-4"):
+        require_same_files(one / name, two / name, tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
+def test_a_run_continues_with_any_number_of_processes(
+    runs: Runs, method: str, before: bool, after: bool
+) -> None:
+    whole = runs.train("run", shards=before, method=method)
+    expected = read_losses(whole)
+    last = read_weights(whole / "checkpoint-4")
+    shutil.rmtree(whole / "checkpoint-4")
+    resumed = runs.train("run", shards=after, method=method, resume="checkpoint-2")
+    assert read_losses(resumed) == pytest.approx(expected, rel=1e-5)
+    import torch
+
+    for name, weight in read_weights(resumed / "checkpoint-4").items():
+        assert torch.allclose(weight, last[name], rtol=0, atol=1e-5), name
+
+
+@pytest.mark.slow
+def test_checkpointing_repeats_the_same_dropout(runs: Runs) -> None:
+    plain = runs.train("plain", shards=True, dropout=0.5)
+    again = runs.train("again", shards=True, dropout=0.5, checkpointing=True)
+    assert read_losses(again) == pytest.approx(read_losses(plain), rel=1e-5)
+    assert (
+        read_weights(again / "checkpoint-4").keys() == read_weights(plain / "checkpoint-4").keys()
+    )
