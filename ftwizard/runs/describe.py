@@ -404,16 +404,21 @@ def describe_state(status: RunStatus, progress: Progress | None = None) -> str:
 
 def describe_queue(job: Allocation) -> str:
     """Describe how a run waits: ``queued: Slurm job 17, Priority: jobs of higher priority are ahead``."""
-    parts = [f"Slurm job {job.job_id}"]
+    return f"queued: {', '.join(list_queue_facts(job))}"
+
+
+def list_queue_facts(job: Allocation) -> list[str]:
+    """Return what is known of a Slurm job that waits, the most important first."""
+    facts = [f"Slurm job {job.job_id}"]
     if reason := job_states.describe_reason(job.reason):
-        parts.append(make_visible(reason, 80))
+        facts.append(make_visible(reason, 80))
     elif job.state is None:
-        parts.append("Slurm does not answer")
+        facts.append("Slurm does not answer")
     if job.expected_start:
-        parts.append(
+        facts.append(
             f"expected to start {format_clock(max(0.0, job.expected_start - time.time()))}"
         )
-    return f"queued: {', '.join(parts)}"
+    return facts
 
 
 def describe_halt(status: RunStatus) -> str:

@@ -83,11 +83,12 @@ def format_progress(follower: Follower, width: int) -> Text:
         if report.eta_s:  # what follows the last step is not timed
             parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
-        is_queued = report.state == "queued"
-        activity = (describe.describe_state(report) if is_queued
-                    else describe.describe_progress(progress))  # fmt: skip
+        activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
         parts.append(Text(f"● {activity}", palette.ACCENT))
-        parts.append(Text(describe.describe_wait(progress, follower.status)))
+        if report.state == "queued" and report.slurm:
+            parts += map(Text, describe.list_queue_facts(report.slurm))
+        else:
+            parts.append(Text(describe.describe_wait(progress, follower.status)))
     if report.state == "stopping" and not report.end_reason:
         parts.append(Text("stopping: saving first", "bold"))
     share_done = 1.0 if report.end_reason == "finished" else progress.share

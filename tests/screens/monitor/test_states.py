@@ -16,6 +16,8 @@ from textual.pilot import Pilot
 from ftwizard.jobs import identity, requests
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.slurm import client
+from ftwizard.slurm.job_states import SlurmJob
 from tests.helpers.jobs import command_pid, keeper_pid, make, start, until_step
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.monitor.timed_runs import (
@@ -37,6 +39,17 @@ pytestmark = pytest.mark.usefixtures("clock")
 def test_queued_run_is_shown_as_queued(timed_run: TimedRun, size: tuple[int, int]) -> None:
     with living(timed_run.folder, state="queued", started=None):
         assert_monitor_frame("queued", size, watch(size))
+
+
+@every_size
+def test_run_that_waits_for_a_slurm_job_says_why_and_until_when(
+    timed_run: TimedRun, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = SlurmJob(id=17, state="PENDING", reason="Priority", expected_start=NOW + 1500)
+    monkeypatch.setattr(client, "find_job", lambda job_id: job)
+    waiting = State(state="queued", attempt=2, slurm_job=17, started=NOW - 60)
+    write_json(timed_run.folder.state, waiting)
+    assert_monitor_frame("queued-slurm", size, watch(size))
 
 
 @every_size
