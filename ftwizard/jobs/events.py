@@ -128,6 +128,15 @@ class EventWriter:
             if self._outage and not self._pending:
                 self._end_outage(self._outage)
 
+    def continue_after(self, lines: bytes = b"") -> None:
+        """Continue the file after another process wrote to it; ``lines`` are what it could not."""
+        with self._guard:
+            end = os.fstat(self._descriptor).st_size
+            self._line_open = end > 0 and os.pread(self._descriptor, 1, end - 1) != b"\n"
+            self._pending.extend(("", line + b"\n") for line in lines.splitlines() if line)
+            self._flush()
+        self.written_at = time.monotonic()
+
     @property
     def error(self) -> OSError | None:
         """Return why events wait in memory; None while the disk takes them."""
@@ -191,6 +200,27 @@ class EventWriter:
         while not self._closing.wait(SYNC_SECONDS):
             if self._dirty or self._pending or self._outage:
                 self.sync()
+
+
+class NoEvents(EventWriter):
+    """Takes events and writes none: one process of several records what they do together."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        self._attempt = attempt
+        self._outage = None
+        self.written_at = time.monotonic()
+
+    def write(self, kind: str, **fields: Any) -> Event:
+        """Return the event."""
+        self.written_at = time.monotonic()
+        return {"v": VERSION, "kind": kind, "attempt": self._attempt, **fields}
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> bytes:
+        """Return nothing."""
+        return b""
 
 
 class LineReader:

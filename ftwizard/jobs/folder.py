@@ -158,6 +158,10 @@ class JobFolder:
     prediction = _Entry("predicted.json")
     base = _Entry("base.json")
     """Hashes of the base weights that the run loaded."""
+    ranks = _Entry("ranks")
+    """Folder of the processes that train together."""
+    certificates = _Entry("certificates")
+    """Folder of what resumed attempts continued with."""
     origin = _Entry("origin")
     """Folder of the weights that a child run starts from."""
     adapter = _Entry("adapter")

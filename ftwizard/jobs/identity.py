@@ -116,10 +116,13 @@ def _read_stat(pid: int) -> list[str] | None:
     return stat.rpartition(")")[2].split()
 
 
-def end_with_parent() -> None:
-    """End this process, and what it becomes by exec, when the thread that started it ends (Linux)."""
+def end_with_parent(variable: str = "") -> None:
+    """End this process, and what it becomes by exec, when the thread that started it ends (Linux).
+
+    ``variable``: an environment variable with the parent's pid, which may have ended already.
+    """
     with contextlib.suppress(OSError, AttributeError):
-        parent = os.getppid()
+        parent = int(os.environ.get(variable) or os.getppid())
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)

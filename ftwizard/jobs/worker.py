@@ -23,7 +23,7 @@ from ftwizard.jobs.ending import (
     classify_error,
     describe_error,
 )
-from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.events import EventWriter, NoEvents
 from ftwizard.jobs.folder import (
     NO_SPACE,
     HeldFolder,
@@ -33,7 +33,7 @@ from ftwizard.jobs.folder import (
     StopCause,
     write_json,
 )
-from ftwizard.jobs.pace import SILENT_S, TIMES_LONGEST, PaceWriter
+from ftwizard.jobs.pace import SILENT_S, TIMES_LONGEST, NoPace, PaceWriter
 from ftwizard.text import format_duration
 
 FRAMES = 5
@@ -63,16 +63,20 @@ class WorkResult(NamedTuple):
 class Worker:
     """A running command of a job, from the point of view of its work."""
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: JobFolder, *, writes: bool = True) -> None:
+        """Set up the command; ``writes``: False in a process that leaves the records to another."""
         self.folder = HeldFolder(folder.path)
         self.record: JobRecord = folder.read_job()
         self.attempt = folder.newest_attempt()
         self.checkpoint = folder.read_attempt(self.attempt).checkpoint
-        self.events = EventWriter(folder.events, self.attempt)
+        self.events = (EventWriter if writes else NoEvents)(folder.events, self.attempt)
         self.silent_s = float(self.record.inputs.get("silent_s", SILENT_S))
-        self.pace = PaceWriter(self.folder, self.attempt, self.silent_s)
+        self.pace = (PaceWriter if writes else NoPace)(self.folder, self.attempt, self.silent_s)
+        self._writes = writes
         self.saves_itself = False
         """True while TERM only requests a stop, because there is something to save."""
+        self.delegates = False
+        """True while other processes do the work and write the events."""
         self._terminated = False
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -84,7 +88,12 @@ class Worker:
         self.events.write("phase", phase=name, **fields)
 
     def stop_asked(self) -> bool:
-        """Return whether a viewer or a signal requested a stop."""
+        """Return whether a viewer or a signal requested a stop.
+
+        Of several processes, only the one that writes is asked; it tells the others.
+        """
+        if not self._writes:
+            return False
         return self._terminated or bool(requests.read_pending(self.folder, "stop", self.attempt))
 
     def read_stop_cause(self) -> StopCause:
@@ -102,6 +111,11 @@ class Worker:
         if not self.saves_itself and not is_repeated:
             raise Stopped
 
+    @property
+    def is_terminated(self) -> bool:
+        """Return whether TERM was received."""
+        return self._terminated
+
 
 class Watchdog:
     """Watches a command's events and its folder in a separate thread.
@@ -111,6 +125,7 @@ class Watchdog:
     """
 
     def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._events = worker.events
         self._folder = worker.folder
         self._path = worker.folder.locate()
@@ -130,6 +145,10 @@ class Watchdog:
         stalled = False
         asleep = clock.read().asleep
         while not self._closed.wait(min(1.0, self._silent_s / 4)):
+            if self._worker.delegates:  # the process that does the work has a watchdog of its own
+                previous = since = self._events.written_at = time.monotonic()
+                stalled, asleep = False, clock.read().asleep
+                continue
             self._report_move()
             last = self._events.written_at
             if last != previous:
@@ -196,7 +215,7 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
 
     An exception becomes a message in the ``done`` event; its traceback goes only to the log.
     """
-    sys.stdout, sys.stderr = _open_log(1), _open_log(2)
+    sys.stdout, sys.stderr = open_log(1), open_log(2)
     lock_fd = lock.take_shared(folder.lock)
     worker = Worker(folder)
     leftovers.end_with_this_process(worker.folder, worker.attempt)
@@ -229,7 +248,8 @@ class _LogFile(io.FileIO):
         return len(data)
 
 
-def _open_log(descriptor: int) -> io.TextIOWrapper:
+def open_log(descriptor: int) -> io.TextIOWrapper:
+    """Return a stream to a descriptor of a job's log."""
     raw = io.BufferedWriter(_LogFile(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
