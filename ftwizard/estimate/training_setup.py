@@ -157,9 +157,13 @@ class StepCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Epochs trained: those of the recipe, or fewer where ``max_steps`` ends it."""
 
 
-def count_steps(sequences: int, recipe: Recipe) -> StepCounts:
-    """Count the steps of a recipe on rows, or packed sequences; ``max_steps`` may end it early."""
-    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
+def count_steps(sequences: int, recipe: Recipe, ranks: int = 1) -> StepCounts:
+    """Count the steps of a recipe on rows, or packed sequences; ``max_steps`` may end it early.
+
+    ``ranks`` processes that train together take as many rows in a step as one that accumulates
+    ``ranks`` times as many passes.
+    """
+    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation * ranks)
     total, per_epoch = total_steps(*sizes, recipe.epochs), total_steps(*sizes, 1)
     most = recipe.max_steps
     if most is None or most >= total:

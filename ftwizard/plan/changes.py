@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ _SETTINGS: dict[Effect, str] = {
     # Early stopping can be made stricter or, by a high patience, put out of reach.
     "resume": """
         provider_reason allow report_to where.gpu where.scheduler
+        where.processes where.parallel
         slurm.partition slurm.account slurm.qos slurm.time slurm.gpus slurm.gpu_type slurm.cpus
         slurm.memory slurm.constraint slurm.prelude slurm.requeue slurm.stop_before_s
         budget.minutes budget.hours budget.usd
@@ -115,7 +117,26 @@ def find_refused(old: Plan, changes: Changes) -> list[str]:
         lacks_test = name == "finish.compare" and after and not _has_test(old)
         if lacks_test or not (effect == "resume" or is_moved):
             refused.append(name)
-    return refused
+    return _judge_rows_per_step(old, changes, refused)
+
+
+def _judge_rows_per_step(old: Plan, changes: Changes, refused: list[str]) -> list[str]:
+    """Return the refused changes where the number of processes may change as well.
+
+    A run may move to another number if each step takes as many rows as before: twice the processes
+    with half the accumulation. Otherwise its steps would mean something else from there on.
+    """
+    names = ("where.processes", "recipe.gradient_accumulation")
+    before = (old.ranks, old.recipe.gradient_accumulation)
+    if names[0] not in changes:
+        return refused
+    after = tuple(
+        changes[name][1] if name in changes else value
+        for name, value in zip(names, before, strict=True)
+    )
+    if math.prod(after) == math.prod(before):
+        return [name for name in refused if name != names[1]]
+    return [*refused, names[0]]
 
 
 def _has_test(plan: Plan) -> bool:

@@ -24,6 +24,7 @@ from ftwizard.plan.schema import (
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
+MAX_PROCESSES = 64
 MAX_SAMPLES = 20
 MAX_SAMPLE_TOKENS = 1024
 
@@ -92,6 +93,7 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
             "Keep one: minutes, in which the run finishes with its results, or hours, after which "
             "it stops and can be resumed.",
         )
+    yield from _find_rank_problems(plan)
     yield from _find_foreign_settings(plan)
     if plan.provider != "local":
         from ftwizard.plan import hosted_checks  # loads the tables of models
@@ -141,8 +143,26 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
      f"It must be at least {MIN_TRAIN_ROWS}. Remove it to train on all rows."),
     ("budget.minutes budget.hours budget.usd", lambda value: 0 < value < math.inf, "Remove it for no limit."),
     ("where.gpu", lambda value: value >= 0, "GPUs are numbered from 0."),
+    ("where.processes", lambda value: 1 <= value <= MAX_PROCESSES,
+     f"It must be 1 to {MAX_PROCESSES}: one per GPU of a machine."),
 )  # fmt: skip
 """Settings, what their values must be where they are set, and the fix."""
+
+
+def _find_rank_problems(plan: Plan) -> Iterator[SettingsError]:
+    """Yield settings that contradict each other where several processes train together."""
+    if plan.where.processes > 1 and plan.where.gpu is not None:
+        yield SettingsError(
+            f"is set, but where.processes is {plan.where.processes}: each process takes a GPU.",
+            "Remove it. To choose GPUs: CUDA_VISIBLE_DEVICES=0,1 ftwizard train plan.yaml",
+            setting="where.gpu",
+        )
+    if plan.where.processes == 1 and plan.where.parallel != "auto":
+        yield SettingsError(
+            f"is {plan.where.parallel}, but where.processes is 1.",
+            "Set where.processes to the number of GPUs, or remove it.",
+            setting="where.parallel",
+        )
 
 
 def _find_foreign_settings(plan: Plan) -> Iterator[SettingsError]:

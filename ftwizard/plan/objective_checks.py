@@ -36,6 +36,13 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
 
 def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
     recipe = plan.recipe
+    if plan.ranks > 1:
+        yield SettingsError(
+            f"is {plan.where.processes}, but recipe.objective is {recipe.objective}: several "
+            "processes train only on supervised rows.",
+            "Remove where.processes.",
+            setting="where.processes",
+        )
     if recipe.packing:
         yield SettingsError(
             f"is set, but recipe.objective is {recipe.objective}: TRL packs only supervised rows.",

@@ -20,6 +20,7 @@ TrainingType = Literal[
     "Standard", "GlobalStandard", "DeveloperTier", "standard", "globalStandard", "developerTier"
 ]
 """Microsoft's own names, in both of the spellings that its documents use."""
+Parallel = Literal["auto", "ddp"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 ObjectiveName = Literal["sft", "dpo", "kto"]
@@ -284,6 +285,12 @@ class Where(PlanPart, frozen=True):
 
     gpu: int | None = None
     """Index of the GPU to use. Default: the first, or the CPU without one."""
+    processes: int = 1
+    """Processes that train together on this machine: one per GPU; on a machine without a GPU, on its
+    CPU. Each step takes ``recipe.batch_size`` x ``recipe.gradient_accumulation`` rows in each."""
+    parallel: Parallel = "auto"
+    """How several processes train together. ``ddp``: each holds the whole model and a part of the
+    rows; gradients are averaged. ``auto`` chooses."""
     scheduler: Literal["none", "slurm"] = "none"
     """``none``: train on this machine; ``slurm``: submit a job, which trains on a node of the cluster,
     as ``slurm`` says. The run's folder must be on a disk that the node has too."""
@@ -722,6 +729,11 @@ class Plan(PlanPart, frozen=True, kw_only=True):
     def is_hosted(self) -> bool:
         """Return whether it is trained at a platform."""
         return self.provider != "local"
+
+    @property
+    def ranks(self) -> int:
+        """Return the number of processes that train together, each with rows of its own."""
+        return self.where.processes
 
     @property
     def platform_settings(self) -> PlatformSettings:

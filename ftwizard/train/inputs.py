@@ -74,7 +74,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     data = trainer_rows.build_dataset(encoded["train"], recipe)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
-    total = training_setup.count_steps(len(data), recipe).total
+    total = training_setup.count_steps(len(data), recipe, plan.ranks).total
     validation, prompts = parts["validation"], list[SamplePrompt]()
     if keeps:
         prompts = sample_prompts.choose(worker, plan, encoder, validation, encoded["validation"])

@@ -39,7 +39,7 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
         plan,
         ready.base,
         tokens=sum(row.tokens for row in ready.encoded["train"])
-        * training_setup.count_steps(len(ready.train), plan.recipe).epochs,
+        * training_setup.count_steps(len(ready.train), plan.recipe, plan.ranks).epochs,
         lengths=row_lengths(ready.encoded),
         trained=count_trainable(model),
         run=worker.folder.id,

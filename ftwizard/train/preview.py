@@ -75,7 +75,7 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> TrainingPr
         sequences = len(trainer_rows.build_dataset(train, recipe))
     say("loading", what="the model's shape")
     parameters, trained, adapted = _count_parameters(plan, base)
-    steps = training_setup.count_steps(sequences, recipe)
+    steps = training_setup.count_steps(sequences, recipe, plan.ranks)
     every = recipe.evaluation_steps or training_setup.evaluation_steps(steps.total)
     return TrainingPreview(
         parts=reports,

@@ -37,6 +37,8 @@ def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
         return edited, {}
     differences = changes.find_changes(used, edited)
     if refused := changes.find_refused(used, differences):
+        if "where.processes" in refused:
+            raise _refuse_processes(folder, used, edited)
         raise _refuse(folder, edited, differences, refused)
     return edited, differences
 
@@ -70,6 +72,30 @@ def _refuse(
         DECLINED,
         code=changes.PLAN_CHANGED,
     )
+    error.document = {"changes": dict(differences), "refused": refused}
+    return error
+
+
+def _refuse_processes(folder: JobFolder, used: Plan, edited: Plan) -> FtwizardError:
+    """Return the error of another number of processes whose steps would take other rows."""
+    passes = used.ranks * used.recipe.gradient_accumulation
+    keep = (
+        f"Set recipe.gradient_accumulation to {passes // edited.ranks}, so that steps stay the same. "
+        "Weights and optimizer then continue. "
+        if passes % edited.ranks == 0
+        else ""
+    )
+    error = FtwizardError(
+        f"The plan of run {folder.id} was edited: where.processes is {edited.ranks}, was {used.ranks}. "
+        f"Each step would take {edited.ranks * edited.recipe.gradient_accumulation} batches, not "
+        f"{passes}, so the remaining steps and the learning rate would not fit.",
+        f"{keep}Or start a child run, from the newest weights with a new optimizer: "
+        f"ftwizard branch {folder.id} --edited   Or continue {_describe_restore(folder)}",
+        DECLINED,
+        code=changes.PLAN_CHANGED,
+    )
+    differences = changes.find_changes(used, edited)
+    refused = changes.find_refused(used, differences)
     error.document = {"changes": dict(differences), "refused": refused}
     return error
 
