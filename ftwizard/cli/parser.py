@@ -73,6 +73,8 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
         return int(_load_function("work:work")(argv[1]))
     if argv[:1] == ["_slurm"]:
         return int(_load_function("work:work_in_allocation")(argv[1]))
+    if argv[:1] in (["_ranks"], ["_rank"]):
+        return int(_load_function(f"ranks:run{argv[0]}")(argv[1]))
     try:
         arguments = _parse(argv)
     except FtwizardError as error:

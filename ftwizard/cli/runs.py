@@ -12,7 +12,17 @@ from ftwizard.cli import output, run_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import default_run, describe, hosted, prediction, reproduction, search, store
+from ftwizard.runs import (
+    certificate,
+    default_run,
+    describe,
+    hosted,
+    prediction,
+    rank_summary,
+    reproduction,
+    search,
+    store,
+)
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import read_result
@@ -153,6 +163,8 @@ def status(arguments: argparse.Namespace) -> int:
     job = observe(folder)
     progress = read_progress(folder)
     report = store.with_changes(store.make_status(folder, job, progress), folder)
+    resumed = certificate.read(folder, job.attempt)
+    report = msgspec.structs.replace(report, resumed=resumed or msgspec.UNSET)
     if arguments.json:
         from ftwizard.runs.evaluation_files import read_helped  # loads the plan
 
@@ -200,6 +212,12 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
         lines.append(("child of", describe.describe_parent(report.parent)))
     if report.attempt > 1:
         lines.append(("attempt", str(report.attempt)))
+    if report.resumed:
+        lines.append(("resumed", certificate.describe(report.resumed)))
+    if report.ranks:
+        lines.append(("processes", rank_summary.describe(report.ranks)))
+        if first := rank_summary.describe_first_collective(report.ranks):
+            lines.append(("", first))
     for number, changes in (report.changes or {}).items():
         lines.append(("changed", f"in attempt {number}: {describe.describe_changes(changes)}"))
     for number, damaged in (report.damaged or {}).items():

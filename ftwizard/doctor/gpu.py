@@ -43,7 +43,10 @@ def run_checks(
     else:
         yield _describe_gpus(facts, driver)
         if (count := sum(not card.lost for card in driver.cards)) > 1:
-            yield ok("several GPUs", f"{count}; a run uses one of them (where.gpu, default 0)")
+            yield ok(
+                "several GPUs",
+                f"{count}; a run uses one of them (where.gpu), or more (where.processes)",
+            )
         for card in driver.cards:
             yield from check_card(card)
     selection = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -157,6 +157,12 @@ def _find_rank_problems(plan: Plan) -> Iterator[SettingsError]:
             "Remove it. To choose GPUs: CUDA_VISIBLE_DEVICES=0,1 ftwizard train plan.yaml",
             setting="where.gpu",
         )
+    if plan.where.scheduler == "slurm" and 0 < plan.slurm.gpus < plan.where.processes:
+        yield SettingsError(
+            f"is {plan.where.processes}, but slurm.gpus is {plan.slurm.gpus}.",
+            "Set both to the same number.",
+            setting="where.processes",
+        )
     if plan.where.processes == 1 and plan.where.parallel != "auto":
         yield SettingsError(
             f"is {plan.where.parallel}, but where.processes is 1.",

@@ -72,6 +72,16 @@ class Progress:
         """Vocabulary size of the model."""
         self.accumulation: int | None = None
         """Micro-batches per optimizer step."""
+        self.ranks: int | None = None
+        """Processes that train together; None or 1: one."""
+        self.parallel: str | None = None
+        """How they do: ``ddp``."""
+        self.ranks_on_gpu: bool | None = None
+        """Whether each has a GPU."""
+        self.ranks_speed: float | None = None
+        """How many times as fast they are as one; None if unknown."""
+        self.first_collective_s: float | None = None
+        """Seconds of the first exchange between them."""
         self.rows_per_step: float | None = None
         """Mean rows in an optimizer step."""
         self.usual_rate: float | None = None
@@ -211,6 +221,12 @@ class Progress:
             self.vocabulary = to_count(event.get("vocabulary"))
             self.accumulation = to_count(event.get("accumulation"))
             self.rows_per_step = to_measure(event.get("rows_per_step"))
+            parallel = event.get("parallel")
+            self.ranks = to_count(event.get("ranks"))
+            self.parallel = parallel if isinstance(parallel, str) else None
+            self.ranks_on_gpu = event.get("on_gpu") is True
+            self.ranks_speed = to_measure(event.get("speed"))
+            self.first_collective_s = to_measure(event.get("first_collective_s"))
             self.usual_rate = to_measure(event.get("usual_rate"))
             self.mixes_rows = event.get("mixes_rows") is True
             objective = event.get("objective")

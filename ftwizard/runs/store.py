@@ -19,9 +19,11 @@ from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import hosted, prediction, remote
+from ftwizard.runs import hosted, prediction, rank_summary, remote
+from ftwizard.runs.certificate import ResumeCertificate
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
+from ftwizard.runs.rank_summary import RankSummary
 from ftwizard.runs.remote import RemoteSummary
 from ftwizard.runs.reproduction import Reproduction
 from ftwizard.runs.result import read_result
@@ -81,6 +83,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The job of a hosted run."""
     reproduction: Reproduction | msgspec.UnsetType = msgspec.UNSET
     """How it compares with the run that it reproduces, in ``ftwizard status --json``."""
+    ranks: RankSummary | msgspec.UnsetType = msgspec.UNSET
+    """The processes that train together, of a run with several."""
+    resumed: ResumeCertificate | msgspec.UnsetType = msgspec.UNSET
+    """What the newest attempt continued with, in ``ftwizard status --json`` of a resumed run."""
 
 
 _PROGRESS_FIELDS = (
@@ -201,6 +207,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         slurm=job.allocation or msgspec.UNSET,
         remote=remote.summarize(record) if record else msgspec.UNSET,
         ship=_read_ship(folder, job),
+        ranks=rank_summary.summarize(progress) or msgspec.UNSET,
     )
 
 

@@ -12,16 +12,23 @@ from transformers import TrainerCallback
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
+from ftwizard.text import format_bytes
 from ftwizard.train import checkpoint_rotation, efficiency, logged_fields
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.checkpoint_saving import CheckpointSaver
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
+from ftwizard.train.rank_group import ALONE, RankGroup
 from ftwizard.train.sample_callback import MIN_LIMIT_S, TIME_RATIO
 from ftwizard.train.validation_rows import ValidationRows
 
 PROGRESS_INTERVAL_S = 1.0
+BYTES_PER_WEIGHT = 12
+"""Of a checkpoint, for each trained weight: itself and the optimizer's two moments in 32 bit."""
+OTHER_BYTES = 200_000_000
+"""Of a checkpoint, beyond its weights: the tokenizer and the states of the trainer."""
+MAX_SIZE_RATIO = 2.0
 MAX_OVERRUN = 1.05
 """Share of a time limit up to which the last evaluation is made, as steps take more or less time."""
 _LOGGED = (
@@ -59,7 +66,7 @@ class Recorder(TrainerCallback):
         worker: Worker,
         tokens_before: int,
         meter: PeakMemoryMeter,
-        facts: Mapping[str, float | str],
+        facts: Mapping[str, Any],
     ) -> None:
         """Set up the callback; ``facts`` on the run are written with the beginning of training."""
         self._events = worker.events
@@ -136,8 +143,10 @@ class RunControl(TrainerCallback):
     once it has ended the training.
     """
 
-    def __init__(self, worker: Worker, limits: Iterable[Limit] = ()) -> None:
+    def __init__(self, worker: Worker, limits: Iterable[Limit] = (), ranks: int = 1) -> None:
+        """Set up the callback; ``ranks`` processes share an evaluation."""
         self._worker = worker
+        self._ranks = ranks
         self._limits = tuple(limits)
         self._warned: set[str] = set()
         self._trainer: Any = None
@@ -219,7 +228,8 @@ class RunControl(TrainerCallback):
         each = self._evaluation_s
         if each is None:
             dataset = self._trainer.eval_dataset if self._trainer and moment.validates else None
-            batches = -(-len(dataset) // moment.args.per_device_eval_batch_size) if dataset else 0
+            together = moment.args.per_device_eval_batch_size * self._ranks
+            batches = -(-len(dataset) // together) if dataset else 0
             each = batches * self._newest_step_s / moment.args.gradient_accumulation_steps / 2
         return each + max(MIN_LIMIT_S, each * TIME_RATIO)
 
@@ -334,17 +344,28 @@ class OverfitDetector(TrainerCallback):
 class CheckpointKeeper(TrainerCallback):
     """Saves at every evaluation, marks complete checkpoints, and keeps the best and the newest."""
 
-    def __init__(self, worker: Worker, recorder: Recorder, rows: ValidationRows) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        recorder: Recorder,
+        rows: ValidationRows,
+        group: RankGroup = ALONE,
+    ) -> None:
         self._worker = worker
+        self._group = group
         self._recorder = recorder
         self._rows = rows
         self._eval_losses: dict[int, float] = {}
         """The newest validation loss, by its step."""
         self._save_started = 0.0
+        self._expected_bytes: int | None = None
+        """Of the first checkpoint that this attempt saves; None once it was checked."""
 
     def attach(self, trainer: Any) -> None:
         """Take the place of the trainer's own saves."""
-        CheckpointSaver(self._worker, trainer, self._complete)
+        trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+        self._expected_bytes = trained * BYTES_PER_WEIGHT
+        CheckpointSaver(self._worker, trainer, self._complete, self._group)
 
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
@@ -385,6 +406,7 @@ class CheckpointKeeper(TrainerCallback):
             seconds=time.monotonic() - self._save_started,
         )
         self._worker.pace.expect("save", marker.seconds)
+        self._check_size(sum(marker.files.values()), step)
         self._worker.events.write(
             "checkpoint",
             step=step,
@@ -396,3 +418,29 @@ class CheckpointKeeper(TrainerCallback):
         )
         self._worker.events.sync()
         checkpoint_rotation.rotate(path.parent)
+
+    def _check_size(self, size: int, step: int) -> None:
+        """Report a first checkpoint that holds far more than what is trained, such as the base model."""
+        expected, self._expected_bytes = self._expected_bytes, None
+        if expected is None or size <= MAX_SIZE_RATIO * expected + OTHER_BYTES:
+            return
+        self._worker.events.write_finding(
+            "large_checkpoint",
+            f"The first checkpoint has {format_bytes(size)}; what is trained needs about "
+            f"{format_bytes(expected)}. Each save takes as much.",
+            "warning",
+            step=step,
+            evidence={"bytes": size, "expected": expected},
+        )
+
+
+class CheckpointFollower(TrainerCallback):
+    """Saves this process's part of a checkpoint, which the first of its group completes."""
+
+    def __init__(self, worker: Worker, group: RankGroup) -> None:
+        self._worker = worker
+        self._group = group
+
+    def attach(self, trainer: Any) -> None:
+        """Take the place of the trainer's own saves."""
+        CheckpointSaver(self._worker, trainer, lambda path, step: None, self._group)

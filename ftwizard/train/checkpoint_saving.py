@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from ftwizard.jobs import rescue
 from ftwizard.jobs.ending import classify_error, describe_error
 from ftwizard.jobs.folder import RETRY_S, JobFolder
 from ftwizard.jobs.worker import EarlyEnd, Worker
+from ftwizard.train.rank_group import ALONE, RankGroup
 
 MAX_UNSAVED_S = 600.0
 """Time for which training continues while its disk takes no checkpoint."""
@@ -23,9 +25,19 @@ class CheckpointSaver:
     ``MAX_UNSAVED_S``, or this was the last, the weights go to another disk and the run ends.
     """
 
-    def __init__(self, worker: Worker, trainer: Any, complete: Callable[[Path, int], None]) -> None:
-        """Wrap ``trainer``; ``complete`` finishes a checkpoint, given its folder and its step."""
+    def __init__(
+        self,
+        worker: Worker,
+        trainer: Any,
+        complete: Callable[[Path, int], None],
+        group: RankGroup = ALONE,
+    ) -> None:
+        """Wrap ``trainer``; ``complete`` finishes a checkpoint, given its folder and its step.
+
+        All processes of ``group`` save at once, and again if one of them could not.
+        """
         self._worker = worker
+        self._group = group
         self._trainer = trainer
         self._complete = complete
         self._save_checkpoint = trainer._save_checkpoint
@@ -44,7 +56,7 @@ class CheckpointSaver:
         state, now = self._trainer.state, time.monotonic()
         self._failing_since = self._failing_since or now
         is_last = self._trainer.control.should_training_stop or state.global_step >= state.max_steps
-        if is_last or now - self._failing_since >= MAX_UNSAVED_S:
+        if self._group.share(is_last or now - self._failing_since >= MAX_UNSAVED_S):
             self._end(error, model, trial)
         self._worker.events.write_finding(
             "unsaved",
@@ -56,21 +68,34 @@ class CheckpointSaver:
 
     def _try(self, model: Any, trial: Any) -> Exception | None:
         """Save once; return the error of a disk that fails, raise any other."""
+        folder = Path(self._trainer.args.output_dir)
+        # Complete once every process has written its part.
+        return self._attempt(lambda: self._write(folder, model, trial)) or self._attempt(
+            lambda: self._finish(folder)
+        )
+
+    def _attempt(self, action: Callable[[], None]) -> Exception | None:
+        """Do a part of a save; return the error of a disk that fails here or in another process."""
+        own: Exception | None = None
         try:
-            self._save(Path(self._trainer.args.output_dir), model, trial)
+            action()
         except Exception as error:
             if classify_error(error, self._worker.folder) != "disk_error":
                 raise
-            return error
-        return None
+            own = error
+        texts = self._group.gather(self._describe(own) if own else None)
+        others = [text for text in texts if text]
+        return own or (OSError(errno.EIO, others[0]) if others else None)
 
-    def _save(self, folder: Path, model: Any, trial: Any) -> None:
+    def _write(self, folder: Path, model: Any, trial: Any) -> None:
         arguments = self._trainer.args
         usual, arguments.output_dir = arguments.output_dir, str(folder)
         try:
             self._save_checkpoint(model, trial)
         finally:
             arguments.output_dir = usual
+
+    def _finish(self, folder: Path) -> None:
         step = self._trainer.state.global_step
         self._complete(folder / f"checkpoint-{step}", step)
 
@@ -79,10 +104,11 @@ class CheckpointSaver:
 
     def _end(self, error: Exception, model: Any, trial: Any) -> None:
         def save_there(folder: JobFolder) -> None:
-            self._save(folder.checkpoints, model, trial)
+            self._write(folder.checkpoints, model, trial)
+            self._finish(folder.checkpoints)
 
         step = self._trainer.state.global_step
-        rescued = rescue.save(self._worker.record, save_there)
+        rescued = rescue.save(self._worker.record, save_there) if self._group.is_first else None
         where = (
             f"The weights of step {step} are in {rescued.checkpoints}; resuming takes them back."
             if rescued

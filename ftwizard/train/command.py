@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftwizard import credentials
 from ftwizard.errors import FtwizardError, MissingExtra
+from ftwizard.hardware import machine
 from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs import launch
 from ftwizard.plan.schema import Plan
@@ -46,16 +47,24 @@ def list_needed_secrets(plan: Plan) -> set[str]:
     return names
 
 
-def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a training process, with one GPU and only the secrets it needs."""
+def build_environment(
+    plan: Plan, base: Mapping[str, str] | None = None, *, trains: bool = False
+) -> dict[str, str]:
+    """Return the environment of a process of the plan, with one GPU and only the secrets it needs.
+
+    ``trains``: it is the run, whose training may use several GPUs.
+    """
     keep = list_needed_secrets(plan)
     variables = credentials.without_secrets(os.environ if base is None else base, keep)
     # TRL refuses several visible GPUs in one process, and an accidental DataParallel is worse.
     if "CUDA_VISIBLE_DEVICES" not in variables:
         # GPUs are numbered as in the driver and the estimate; CUDA's default starts at the fastest.
         variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    variables["CUDA_VISIBLE_DEVICES"] = _one_gpu(
-        plan.where.gpu, variables.get("CUDA_VISIBLE_DEVICES")
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    variables["CUDA_VISIBLE_DEVICES"] = (
+        _several_gpus(plan.where.processes, visible)
+        if trains and plan.where.processes > 1
+        else _one_gpu(plan.where.gpu, visible)
     )
     variables.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Waiting threads of libgomp spin. By default one busy neighbor on two cores made a step take 5.5
@@ -65,6 +74,28 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
     variables["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     variables["PYTHONUNBUFFERED"] = "1"
     return variables
+
+
+def check_processes(plan: Plan) -> None:
+    """Raise FtwizardError for more processes than this machine has GPUs, or without one, CPU cores."""
+    processes = plan.where.processes
+    if processes == 1 or plan.where.scheduler == "slurm":  # it trains on another machine
+        return
+    facts = machine.read_machine_info()
+    count, unit = (len(facts.gpus), "GPU") if facts.gpus else (facts.cores, "CPU core")
+    if processes > count:
+        more = "" if facts.gpus else " and no GPU"
+        raise FtwizardError(
+            f"where.processes is {processes}, but this machine has {format_count(count, unit)}"
+            f"{more}. Each process takes one.",
+            f"Set where.processes to {count}.",
+        )
+
+
+def _several_gpus(count: int, visible: str | None) -> str:
+    """Return the first ``count`` devices for CUDA_VISIBLE_DEVICES."""
+    devices = visible.split(",") if visible is not None else list(map(str, range(count)))
+    return ",".join(devices[:count])
 
 
 def _one_gpu(index: int | None, visible: str | None) -> str:

@@ -15,6 +15,7 @@ from ftwizard.estimate import plan_estimate
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Recipe
 from ftwizard.train.moments import Moment, with_moment
+from ftwizard.train.rank_group import ALONE, RankGroup
 
 FIELDS = ("padding_share", "wait_share", "tokens_per_s", "flops_share")
 """Fields added to ``log`` events; each is absent if unknown."""
@@ -81,7 +82,11 @@ class EfficiencyAdvice(NamedTuple):
 class EfficiencyCallback(TrainerCallback):
     """Adds ``FIELDS`` to the trainer's logs; it must come before the callback that records them."""
 
-    def __init__(self, worker: Worker, recipe: Recipe, base: Path) -> None:
+    def __init__(
+        self, worker: Worker, recipe: Recipe, base: Path, group: RankGroup = ALONE
+    ) -> None:
+        """Set up the callback, in each process of ``group``: tokens are counted over all."""
+        self._group = group
         self._events = worker.events
         self._recipe = recipe
         self._base = base
@@ -107,11 +112,15 @@ class EfficiencyCallback(TrainerCallback):
 
         trainer.get_batch_samples = fetch_timed
         trainer.model.register_forward_pre_hook(self._count, with_kwargs=True)
-        self._spec = _compute_spec(trainer, self._recipe, self._base)
+        if spec := _compute_spec(trainer, self._recipe, self._base):
+            peak = spec.peak_flops_per_s * self._group.size
+            self._spec = spec._replace(peak_flops_per_s=peak)
 
     def _count(self, model: Any, _: Any, inputs: dict[str, Any]) -> None:
         import torch
 
+        if self._began is None:  # passes before the first step are not of the training
+            return
         # Passes of a reference model have no gradients; TRL does not count their tokens either.
         if model.training and torch.is_grad_enabled() and inputs.get("fused_lm_head"):
             self._current.computed += inputs["input_ids"].numel()
@@ -126,6 +135,7 @@ class EfficiencyCallback(TrainerCallback):
         usage, tokens = self._current, int(logs.get("num_tokens", 0))
         usage.seconds = time.perf_counter() - self._began
         usage.real, self._tokens = tokens - self._tokens, tokens
+        usage.computed, usage.passes = map(self._group.sum, (usage.computed, usage.passes))
         self._current, self._began = StepUsage(), None
         logs |= compute_shares(usage, self._spec)
         self._steps += 1

@@ -71,6 +71,7 @@ def start(
     command.check_installed(plan)
     if plan.where.scheduler == "slurm":
         client.require_installed()
+    command.check_processes(plan)
     budget.require_price(plan, hour)
     plan = changes.pin_defaults(plan_file.copy_mix(plan))
     hashes = hash_data(plan)
@@ -116,6 +117,7 @@ def resume(
     config.load()
     plan, differences = resumed_plan.read(folder)
     command.check_installed(plan)
+    command.check_processes(plan)
     budget.require_price(plan, hour)
     budget.require_rest(folder, plan, hour)
     refuse_changes(folder, plan, say=say)
@@ -168,6 +170,7 @@ def branch(
     record = parent.read_job()
     plan, differences = child_plan.build(parent, request)
     command.check_installed(plan)
+    command.check_processes(plan)
     hour = machine_rate.read_recorded_price(parent) or machine_rate.read_saved_price()
     budget.require_price(plan, hour)
     plan = plan_file.copy_mix(plan)
@@ -228,6 +231,7 @@ def check_reproducible(
     _require_ended(original)
     plan = child_plan.read_used(original)
     command.check_installed(plan)
+    command.check_processes(plan)
     require_files(original, plan, REPRODUCE_HINT)
     refuse_changes(original, plan, REPRODUCE_HINT, say=say)
     return plan
@@ -398,7 +402,7 @@ def _start(
         folder,
         # Not the recorded command: folders move, environments are rebuilt.
         command.build_argv(folder.path),
-        environment=command.build_environment(plan),
+        environment=command.build_environment(plan, trains=True),
         find_start=lambda: checkpoint_rotation.choose_beginning(
             folder, from_start=from_start, say=say
         ),

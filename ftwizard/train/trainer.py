@@ -29,12 +29,15 @@ from ftwizard.train import (
     loss_head,
     model_loading,
     predict,
+    rank_launch,
     runtime,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.objectives import preference, sft
 from ftwizard.train.objectives.setup import Objective, TrainerSetup
 from ftwizard.train.peak_memory import PeakMemoryMeter
+from ftwizard.train.rank_group import ALONE, RankGroup
+from ftwizard.train.rank_rows import RepeatedRows
 
 if TYPE_CHECKING:
     from ftwizard.train.callbacks import OverfitDetector, RunControl
@@ -124,22 +127,48 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
 
 
 def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
-    """Train from the attempt's checkpoint to the end; return the end reason and a message."""
+    """Train from the attempt's checkpoint to the end; return the end reason and a message.
+
+    With one process, in this one; with several, in others that this one starts and waits for.
+    """
+    base_weights.require_unchanged(
+        worker.folder, ready.base, say=lambda subject: worker.phase("loading", what=subject)
+    )
+    stamps = base_weights.read_stamps(ready.base)
+
+    def record_base() -> None:
+        base_weights.record_later(worker.folder, ready.base, stamps)
+
+    if plan.ranks > 1:
+        return rank_launch.fit(worker, ready, record_base)
+    return fit_here(worker, plan, ready, ALONE, record_base)
+
+
+def fit_here(
+    worker: Worker,
+    plan: Plan,
+    ready: TrainingInputs,
+    group: RankGroup,
+    loaded: Callable[[], None] = lambda: None,
+) -> tuple[str, str]:
+    """Train in this process, one of ``group``; return the end reason and a message.
+
+    What they return counts in the first only. ``loaded`` is called once the model is loaded.
+    """
     model_loading.import_trainer()
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
-    callbacks, control, detector = _build_callbacks(worker, plan, ready, checkpoint)
-    base_weights.require_unchanged(
-        folder, ready.base, say=lambda subject: worker.phase("loading", what=subject)
-    )
-    stamps = base_weights.read_stamps(ready.base)
-    trainer = build(worker, plan, ready, callbacks)
-    base_weights.record_later(folder, ready.base, stamps)
+    callbacks, control, detector = _build_callbacks(worker, plan, ready, checkpoint, group)
+    trainer = build(worker, plan, ready, callbacks, _make_rank_settings(group, ready.base))
+    loaded()
     for callback in callbacks:
         if hasattr(callback, "attach"):
             callback.attach(trainer)
-    predict.save_prediction(worker, plan, ready, trainer.model)
-    _run_steps(worker, trainer, checkpoint)
+    if group.size > 1:
+        RepeatedRows(trainer, group)
+    if group.is_first:
+        predict.save_prediction(worker, plan, ready, trainer.model)
+    _run_steps(worker, trainer, checkpoint, group)
     if control.end_reason == "nan":
         raise EarlyEnd("nan", control.message)
     # The callbacks and the trainer reference each other and the model.
@@ -150,11 +179,34 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     return ("early_stopped" if detector.fired else "finished"), ""
 
 
+def _make_rank_settings(group: RankGroup, base: Path) -> dict[str, Any]:
+    """Return TRL's settings where several processes train together."""
+    import torch
+
+    if group.size == 1:
+        return {}
+    config = model_loading.read_config(base)
+    names = {*config, *(config.get("text_config") or {})}
+    return {
+        # Only experts may be unused in a pass. To search for unused weights takes time in each.
+        "ddp_find_unused_parameters": any("experts" in name for name in names),
+        "ddp_backend": "nccl" if torch.cuda.is_available() else "gloo",
+    }
+
+
 def _build_callbacks(
-    worker: Worker, plan: Plan, ready: TrainingInputs, checkpoint: Path | None
+    worker: Worker,
+    plan: Plan,
+    ready: TrainingInputs,
+    checkpoint: Path | None,
+    group: RankGroup,
 ) -> tuple[list[Any], RunControl, OverfitDetector]:
-    """Return the callbacks in their order, and the two among them that may end the training."""
+    """Return the callbacks in their order, and the two among them that may end the training.
+
+    In a process that is not the first of ``group``, these two do nothing.
+    """
     from ftwizard.train.callbacks import (
+        CheckpointFollower,
         CheckpointKeeper,
         EvaluationTimer,
         OverfitDetector,
@@ -163,34 +215,68 @@ def _build_callbacks(
     )
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
     from ftwizard.train.efficiency import EfficiencyCallback
+    from ftwizard.train.rank_control import SharedControl
+    from ftwizard.train.rank_speed import SpeedMeter
+    from ftwizard.train.resume_check import ResumeCheck
     from ftwizard.train.sample_callback import SampleCallback
     from ftwizard.train.validation_rows import ValidationRows
 
     marker = checkpoints.read(checkpoint) if checkpoint else None
     facts = _describe_for_diagnosis(plan, ready)
-    begun = {**facts, "objective": plan.recipe.objective}
-    recorder = Recorder(worker, marker.tokens if marker else 0, PeakMemoryMeter(), begun)
-    control = RunControl(worker, budget.limits(worker, plan, ready.base))
+    resumed = [ResumeCheck(worker, checkpoint, group)] if checkpoint else []
+    tokens, meter = marker.tokens if marker else 0, PeakMemoryMeter()
+    shown: dict[str, Any] = {
+        **facts,
+        "objective": plan.recipe.objective,
+        **_describe_ranks(group, on_gpu=meter.on_gpu),
+    }
+    speed = [SpeedMeter(worker, group, shown)] if group.size > 1 else []
+    recorder = Recorder(worker, tokens, meter, shown)
+    control = RunControl(worker, budget.limits(worker, plan, ready.base), group.size)
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
     rows = ValidationRows(
-        worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"]
+        worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"], group
     )
+    # Both add to what the recorder writes.
+    efficiency = EfficiencyCallback(worker, plan.recipe, ready.base, group)
+    if not group.is_first:
+        follower = CheckpointFollower(worker, group)
+        shared = SharedControl(group)
+        return [*resumed, *speed, efficiency, rows, follower, shared], control, detector
     callbacks: list[Any] = [
+        *resumed,
+        *speed,
         EvaluationTimer(),
-        EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
-        rows,  # likewise
+        efficiency,
+        rows,
         recorder,
         SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,
         DiagnosisCallback(worker, facts),
         detector,
-        CheckpointKeeper(worker, recorder, rows),
+        CheckpointKeeper(worker, recorder, rows, group),
     ]
+    if group.size > 1:
+        callbacks.append(SharedControl(group))
     return callbacks, control, detector
 
 
-def _run_steps(worker: Worker, trainer: Any, checkpoint: Path | None) -> None:
+def _describe_ranks(group: RankGroup, *, on_gpu: bool) -> dict[str, Any]:
+    """Return what views show of the processes; nothing for one alone."""
+    if group.size == 1:
+        return {}
+    return {
+        "ranks": group.size,
+        "parallel": "ddp",
+        "on_gpu": on_gpu,
+        "first_collective_s": group.first_collective_s,
+    }
+
+
+def _run_steps(
+    worker: Worker, trainer: Any, checkpoint: Path | None, group: RankGroup = ALONE
+) -> None:
     """Train; meanwhile, SIGTERM saves a checkpoint before the process ends."""
     worker.check_stop()
     worker.saves_itself = True
@@ -199,7 +285,8 @@ def _run_steps(worker: Worker, trainer: Any, checkpoint: Path | None) -> None:
     except EarlyEnd:
         raise
     except Exception as error:
-        _free_space(worker.folder, error)
+        if group.is_first:
+            _free_space(worker.folder, error)
         raise
     finally:
         worker.saves_itself = False
@@ -208,7 +295,8 @@ def _run_steps(worker: Worker, trainer: Any, checkpoint: Path | None) -> None:
 def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, float]:
     """Return what a diagnosis needs to know beyond the logs: fields of ``Curve``."""
     recipe, shape = plan.recipe, plan_estimate.read_shape(ready.base)
-    steps = math.ceil(len(ready.train) / (recipe.batch_size * recipe.gradient_accumulation))
+    passes = recipe.gradient_accumulation * plan.ranks
+    steps = math.ceil(len(ready.train) / (recipe.batch_size * passes))
     size = shape.parameters if shape else None
     usual = advise_learning_rate(recipe.method, size, recipe.objective).value
     assert isinstance(usual, float)

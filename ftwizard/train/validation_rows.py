@@ -6,6 +6,7 @@ loss of each token in evaluations anyway.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints
 from ftwizard.train.encoder import EncodedRow
 from ftwizard.train.moments import Moment, with_moment
+from ftwizard.train.rank_group import ALONE, RankGroup
 
 MAX_ROWS = 20
 MAX_PREVIEW = 80
@@ -45,28 +47,78 @@ class ValidationRows(TrainerCallback):
         rows: Sequence[ParsedRow],
         file: str,
         rows_per_step: float,
+        group: RankGroup = ALONE,
     ) -> None:
         """Set up the callback.
 
-        ``encoded`` are the evaluated rows in order; ``rows`` of ``file`` include their source.
+        ``encoded`` are the evaluated rows in order; ``rows`` of ``file`` include their source. Each
+        process of ``group`` evaluates some of them.
         """
         self._events = worker.events
+        self._group = group
         self._rows_per_step = rows_per_step
         self._lines = [row.line for row in encoded]
         self._rows = {row.line: row for row in rows}
         self._file = file
         self._batches: list[tuple[Any, Any]] = []
         """The losses and tokens of each batch's rows."""
+        self._correct: list[Any] = []
+        """Tokens that were the most likely ones, of each batch's rows, where processes share them."""
         self._best: RowLosses | None = None
         self._newest: RowLosses | None = None
 
     def attach(self, trainer: Any) -> None:
         """Collect losses from the trainer's model."""
         trainer.model.register_forward_hook(self._collect, with_kwargs=True)
+        if self._group.size == 1:
+            return
+        evaluate = trainer.evaluation_loop
+
+        def evaluate_together(*args: Any, **kwargs: Any) -> Any:
+            self._batches, self._correct = [], []
+            output = evaluate(*args, **kwargs)
+            self._merge(trainer, output)
+            return output
+
+        trainer.evaluation_loop = evaluate_together
 
     def _collect(self, model: Any, _: Any, inputs: dict[str, Any], output: Any) -> None:
         if not model.training and inputs.get("fused_lm_head"):
             self._batches.append(sum_by_row(output, inputs))
+            if self._group.size > 1:
+                self._correct.append(_sum_rows(output.is_top1, inputs))
+
+    def _merge(self, trainer: Any, output: Any) -> None:
+        """Make the batches of all processes those that one alone would have evaluated.
+
+        Process r had batches r, r + N and so on, the last ones filled up with rows of the beginning.
+        The trainer's means would count these.
+        """
+        import torch
+
+        own = [
+            [part.tolist() for part in (*batch, correct)]
+            for batch, correct in zip(self._batches, self._correct, strict=True)
+        ]
+        shares = self._group.gather(own)
+        turns = itertools.chain.from_iterable(
+            itertools.zip_longest(*shares, fillvalue=([], [], []))
+        )
+        totals, counts, correct = (
+            list(itertools.chain.from_iterable(parts))[: len(self._lines)]
+            for parts in zip(*turns, strict=True)
+        )
+        if len(totals) != len(self._lines):  # an evaluation of other rows
+            return
+        size = int(trainer.args.per_device_eval_batch_size)
+        cuts = [slice(start, start + size) for start in range(0, len(totals), size)]
+        self._batches = [
+            (torch.tensor(totals[cut]), torch.tensor(counts[cut], dtype=torch.long)) for cut in cuts
+        ]
+        output.metrics["eval_loss"] = float(_weigh(self._batches).mean())
+        trainer._metrics["eval"]["mean_token_accuracy"] = [
+            sum(correct[cut]) / max(1, sum(counts[cut])) for cut in cuts
+        ]
 
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
@@ -86,9 +138,7 @@ class ValidationRows(TrainerCallback):
         if len(totals) != len(self._lines):  # an evaluation of other rows
             return
         self._events.write("rows", step=moment.step, rows=self._rank(totals, counts))
-        # The trainer's loss is the mean over batches, by their rows, of the mean over tokens.
-        weighted = torch.cat([t * len(n) / n.sum().clamp(min=1) for t, n in batches])
-        self._newest = RowLosses(moment.step, weighted.tolist())
+        self._newest = RowLosses(moment.step, _weigh(batches).tolist())
         self._compare(self._newest, measure_step_noise(totals, counts, self._rows_per_step), moment)
 
     def _rank(self, totals: Sequence[float], counts: Sequence[int]) -> list[dict[str, Any]]:
@@ -147,18 +197,32 @@ def sum_by_row(output: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
     ``output`` is that of TRL's head, with one entry per predicted token. ``inputs`` is the batch:
     padded, or rows end to end with positions that restart at each row.
     """
+    losses = -output.log_probs.detach().float()
+    return _sum_rows(losses, inputs), _sum_rows(output.label_mask, inputs)
+
+
+def _sum_rows(values: Any, inputs: dict[str, Any]) -> Any:
+    """Return the sum of ``values``, one per predicted token, for each row of a batch."""
     import torch
 
-    losses, mask = -output.log_probs.detach().float(), output.label_mask
+    if not values.is_floating_point():
+        values = values.long()
     if "attention_mask" in inputs or "position_ids" not in inputs:
-        return losses.sum(1), mask.sum(1)
+        return values.sum(1)
     # The first token of a row is not predicted, so no entry belongs to two rows.
     row = (inputs["position_ids"][0] == 0).cumsum(0) - 1
-    count = int(row[-1]) + 1
-    empty = torch.zeros(count, device=losses.device)
-    totals = empty.index_add(0, row[1:], losses[0])
-    tokens = empty.long().index_add(0, row[1:], mask[0].long())
-    return totals, tokens
+    empty = torch.zeros(int(row[-1]) + 1, dtype=values.dtype, device=values.device)
+    return empty.index_add(0, row[1:], values[0])
+
+
+def _weigh(batches: Sequence[tuple[Any, Any]]) -> Any:
+    """Return the part of each row in the trainer's loss.
+
+    That is the mean over batches, by their rows, of the mean over tokens.
+    """
+    import torch
+
+    return torch.cat([t * len(n) / n.sum().clamp(min=1) for t, n in batches])
 
 
 def _shorten(text: str) -> str:

@@ -17,7 +17,7 @@ from ftwizard.jobs.ending import END_NAMES
 from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
 from ftwizard.pricing import machine_rate, money
-from ftwizard.runs import describe
+from ftwizard.runs import describe, rank_summary
 from ftwizard.runs.curve_follower import CurveFollower
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
@@ -89,6 +89,8 @@ def format_progress(follower: Follower, width: int) -> Text:
             parts += map(Text, describe.list_queue_facts(report.slurm))
         else:
             parts.append(Text(describe.describe_wait(progress, follower.status)))
+    if report.ranks and report.state != "ended":
+        parts.append(Text(rank_summary.describe(report.ranks)))
     if report.state == "stopping" and not report.end_reason:
         parts.append(Text("stopping: saving first", "bold"))
     share_done = 1.0 if report.end_reason == "finished" else progress.share

@@ -1,0 +1,165 @@
+"""The training in several processes, as the run's command starts and ends it.
+
+The command itself prepares the rows before and merges and evaluates after; the processes only train.
+So no process waits in a collective while another evaluates for an hour, and the GPUs are free then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.jobs import launch, requests
+from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
+from ftwizard.train import rank_records
+from ftwizard.train.inputs import TrainingInputs
+from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
+
+POLL_S = 0.2
+
+
+def fit(worker: Worker, ready: TrainingInputs, started: Callable[[], None]) -> tuple[str, str]:
+    """Train in the plan's processes; return the end reason and a message.
+
+    ``started`` is called once they start. Raises what ended the training otherwise: EarlyEnd,
+    FtwizardError, or Stopped.
+    """
+    worker.phase("loading", what="processes")
+    folder = worker.folder
+    rank_records.begin(folder, ready)
+    _free_gpu()
+    memory = os.memfd_create("ftwizard-ranks")
+    oom_kills = machine.count_oom_kills()
+    worker.events.sync()
+    worker.saves_itself = worker.delegates = True
+    try:
+        agent = _start_agent(folder, memory)
+        started()
+        status = _wait(worker, agent)
+    finally:
+        worker.saves_itself = worker.delegates = False
+        rank_records.remove_inputs(folder)
+    outcome = rank_records.read_outcome(folder, memory)
+    os.close(memory)
+    worker.events.continue_after(outcome.unwritten if outcome else b"")
+    if outcome is None:
+        raise _explain(folder, status, is_oom=_rose(oom_kills, machine.count_oom_kills()))
+    return _conclude(outcome)
+
+
+def _free_gpu() -> None:
+    """Return what the answers of the base model used of the GPU."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def build_agent_argv(folder: JobFolder) -> list[str]:
+    """Return the command that starts a machine's processes."""
+    return [*launch.get_python_command(), "-m", "ftwizard", "_ranks", str(folder.path)]
+
+
+def _start_agent(folder: JobFolder, memory: int) -> subprocess.Popen[bytes]:
+    """Start the agent in a session of its own: signals to this command's group are not for it."""
+    return subprocess.Popen(
+        build_agent_argv(folder),
+        stdin=subprocess.DEVNULL,
+        cwd=folder.path,
+        env={
+            **os.environ,
+            rank_records.MEMORY: f"/proc/{os.getpid()}/fd/{memory}",
+            rank_records.STARTER: str(os.getpid()),
+        },
+        start_new_session=True,
+    )
+
+
+def _wait(worker: Worker, agent: subprocess.Popen[bytes]) -> int:
+    """Wait for the agent; return its exit status. TERM becomes a request, which it obeys at a step."""
+    is_forwarded = False
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return agent.wait(POLL_S)
+        if worker.is_terminated and not is_forwarded:
+            with contextlib.suppress(OSError):
+                requests.send(worker.folder, "stop", worker.attempt)
+                is_forwarded = True
+
+
+def _conclude(outcome: RankOutcome) -> tuple[str, str]:
+    """Return how the training ended, or raise what ended it."""
+    if outcome.is_trained:
+        return outcome.end_reason, outcome.message
+    if outcome.end_reason == "stopped":
+        raise Stopped
+    if outcome.is_refused:
+        raise FtwizardError(outcome.message, outcome.hint, outcome.exit_code)
+    raise EarlyEnd(outcome.end_reason, outcome.message, outcome.hint)
+
+
+def _explain(folder: JobFolder, status: int, *, is_oom: bool) -> Exception:
+    """Return the error of processes that failed: the first cause, with its rank.
+
+    A process that was killed leaves nothing; the others then fail because it is gone. So a kill
+    counts before errors, and of these the first.
+    """
+    records = [read_json(path, AgentRecord) for path in folder.ranks.glob("agent-*.json")]
+    known = sorted((record for record in records if record), key=lambda record: record.t)
+    killed = [
+        (record, failure)
+        for record in known
+        for failure in record.failures
+        if failure.exit_code < 0 and failure.exit_code != -signal.SIGTERM
+    ]
+    errors = rank_records.read_failures(folder)
+    if killed and not any(error.end_reason != "crashed" for error in errors):
+        return _explain_kill(folder, *killed[0], is_oom=is_oom)
+    if errors:
+        return _explain_error(folder, errors[0])
+    if messages := [record.message for record in known if record.message]:
+        return EarlyEnd("crashed", f"The processes could not be started: {messages[0]}")
+    if status == -signal.SIGKILL:
+        reason = "out_of_memory" if is_oom else "killed"
+        return EarlyEnd(reason, "The agent that starts the processes was killed (SIGKILL).")
+    return EarlyEnd("crashed", f"The processes ended with exit status {status} and left no reason.")
+
+
+def _explain_kill(
+    folder: JobFolder, record: AgentRecord, failure: RankFailure, *, is_oom: bool
+) -> EarlyEnd:
+    number = -failure.exit_code
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(number).name
+        text = f"Rank {failure.rank} on {record.host} was killed by {name}."
+        if number == signal.SIGKILL:
+            return EarlyEnd("out_of_memory" if is_oom else "killed", text)
+        log = rank_records.get_log(folder, failure.rank)
+        return EarlyEnd("crashed", text, f"See the end of {log}")
+    return EarlyEnd("crashed", f"Rank {failure.rank} ended by signal {number}.")
+
+
+def _explain_error(folder: JobFolder, error: RankOutcome) -> Exception:
+    text = f"Rank {error.rank} on {error.host}: {error.message}"
+    if error.is_refused:
+        return FtwizardError(text, error.hint, error.exit_code)
+    hint = error.hint
+    if error.end_reason == "crashed":
+        log = rank_records.get_log(folder, error.rank)
+        hint = (
+            f"See the end of {log}. Continue from the newest checkpoint: "
+            f"ftwizard resume {folder.id}"
+        )
+    return EarlyEnd(error.end_reason, text, hint)
+
+
+def _rose(before: int | None, now: int | None) -> bool:
+    return before is not None and now is not None and now > before
