@@ -176,7 +176,7 @@ class _Node:
         submission = self.submission
         is_first = _is_first_start(self.folder)
         environment = command.build_environment(
-            self.plan, {**os.environ, **node_secrets.read(self.folder)}
+            self.plan, {**os.environ, **node_secrets.read(self.folder)}, trains=True
         )
         end = time.monotonic() + LOCK_S
         while True:
