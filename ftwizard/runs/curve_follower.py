@@ -94,10 +94,11 @@ class CurveFollower(Follower):
             if self.source.generation != self._generation:
                 self._generation = self.source.generation
                 self._begin()
-            if not events:
+            if events:
+                self._feed(self._announce(events[0]) + events)
+            elif not self.source.has_more:
                 self._finish_reading()
                 return False
-            self._feed(self._announce(events[0]) + events)
             if time.perf_counter() >= end:
                 return True
 

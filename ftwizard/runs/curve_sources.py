@@ -53,12 +53,14 @@ class CurveSource:
         """Whether the files say that the training ended."""
         self.exit_code = 0
         """Exit code of a training that ended, where the files say so."""
+        self.has_more = False
+        """Whether the last reading left something that is written already."""
         self.damage = ""
         """What could not be read, as a sentence."""
         self._rows = RowConverter()
 
     def read(self, limit: int) -> list[Event]:
-        """Return events of about ``limit`` new bytes; none if there is nothing new. Raises OSError."""
+        """Return events of about ``limit`` new bytes, and set ``has_more``. Raises OSError."""
         raise NotImplementedError
 
     def list_files(self) -> list[Path]:
@@ -112,12 +114,12 @@ class TrainerState(CurveSource):
             self._reload()
         events: list[Event] = []
         count = max(1, limit // 256)
-        while self._waiting and not events:
-            taken, self._waiting = self._waiting[:count], self._waiting[count:]
-            for row, t in taken:
-                events += self._rows.convert(row, t)
-            if not self._waiting:
-                events += self._rows.flush(taken[-1][1])
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        for row, t in taken:
+            events += self._rows.convert(row, t)
+        if taken and not self._waiting:
+            events += self._rows.flush(taken[-1][1])
+        self.has_more = bool(self._waiting)
         return events
 
     def _reload(self) -> None:
@@ -183,12 +185,13 @@ class TensorBoard(CurveSource):
             before, size = file.offset, path.stat().st_size
             if size < file.offset:  # it was written again
                 self._begin_anew()
-                self._files, self._group = {}, {}
+                self._files, self._group, self.has_more = {}, {}, True
                 return []
             for scalar in file.read(limit):
                 events += self._add(scalar)
-            if file.offset > before and file.offset < size:
-                return events or self.read(limit)
+            self.has_more = before < file.offset < size
+            if self.has_more:
+                return events
         self._describe_damage()
         return events + self._close_group()
 
@@ -232,13 +235,12 @@ class WandbRun(CurveSource):
             self._begin_anew()
             self._file = HistoryFile(self.path)
         t = self.read_changed() or time.time()
-        events: list[Event] = []
-        before = -1
-        while not events and self._file.offset != before:
-            before = self._file.offset
-            rows = self._file.read(limit)
-            events = [event for row in rows for event in self._rows.convert(row, t)]
-        events = events or self._rows.flush(t)
+        before = self._file.offset
+        rows = self._file.read(limit)
+        events = [event for row in rows for event in self._rows.convert(row, t)]
+        self.has_more = self._file.offset != before
+        if not self.has_more:
+            events += self._rows.flush(t)
         file = self._file
         if file.exit_code is not None:
             self.is_complete, self.exit_code = True, file.exit_code
@@ -263,6 +265,7 @@ class Table(CurveSource):
     def read(self, limit: int) -> list[Event]:
         lines = self._reader.read_lines(limit)
         t = self.read_changed() or time.time()
+        self.has_more = bool(lines)
         if not lines:
             # A line without its end: it counts, and is replaced if it is still being written.
             tail = self._reader.read_tail()
@@ -270,7 +273,7 @@ class Table(CurveSource):
         events = [event for line in lines.splitlines() for event in self._convert(line, t)]
         if self._torn:
             self.damage = f"{format_count(self._torn, 'line')} could not be read."
-        return events or self.read(limit)
+        return events
 
     def _begin_anew(self) -> None:
         super()._begin_anew()

@@ -23,7 +23,7 @@ from ftwizard.runs.protobuf import (
 
 MARK = ".tfevents."
 """Part of the name of every event file."""
-MAX_RECORD_BYTES = 1 << 20
+MAX_RECORD_BYTES = 1 << 16
 """A longer record holds pictures or graphs, and is skipped."""
 _HEADER, _FOOTER = 12, 4
 _FLOAT, _DOUBLE = 1, 2

@@ -105,11 +105,17 @@ class WatchCallback(TrainerCallback):
         self._has_failed = False
         self._ranks = count_ranks()
         if self._ranks > 1:
-            self._channel = open_channel()
+            self._open_channel()
         if moment.state.is_world_process_zero:
             self._recording = _Recording(moment, self._name, self._ranks, self._stop_on_nan)
             run = self._recording.job.folder.id
             _report(f"recording this training as run {run}. Watch it: ftwizard watch {run}")
+
+    def _open_channel(self) -> None:
+        try:
+            self._channel = open_channel()
+        except Exception as error:  # noqa: BLE001 (the training is recorded without it)
+            _report(f"stopping from outside will not work: {error}")
 
     def _close_former(self) -> None:
         """End the recording of a training that was left by an exception, as in a notebook."""
@@ -204,7 +210,7 @@ class _Recording:
         trainer, self._loop = _find_trainer()
         self._thread_id = threading.get_ident()
         self._absences = 0
-        self._last_error = _get_last_error()
+        self._last_error = id(_get_last_error())  # a reference would keep its frames in memory
         self._pid = os.getpid()
         script = _describe_script(moment, trainer, ranks)
         self.job = SelfKeptJob(_open_folder(script, name, moment.step), self._look)
@@ -400,7 +406,7 @@ class _Recording:
         self._absences = 0 if _is_running(self._loop, frame) else self._absences + 1
         if self._absences > 1:
             error = _get_last_error()
-            self.end_by_error(None if error is self._last_error else error)
+            self.end_by_error(None if id(error) == self._last_error else error)
 
 
 class _Diagnosis(DiagnosisCallback):

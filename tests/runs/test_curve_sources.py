@@ -112,6 +112,23 @@ def test_tensorboard_folder_of_two_attempts(tmp_path: Path) -> None:
     assert list(follower.progress.losses.xs) == list(range(1, 41))
 
 
+def test_long_logs_of_other_values_are_read_through(tmp_path: Path) -> None:
+    table = tmp_path / "log.csv"
+    table.write_text("name,step\n" + "a,\n" * 200_000 + "b,5\n")
+    assert follow(table).progress.losses.last is None
+    board = tmp_path / "events.out.tfevents.1"
+    text = (
+        logs.field(1, 1e9)
+        + logs.field(2, 1)
+        + logs.field(5, logs.field(1, logs.field(1, "x" * 900)))
+    )
+    last = logs.event(7, {"train/loss": 0.5})
+    board.write_bytes(logs.to_tfrecords([text]) * 3000 + logs.to_tfrecords([last]))
+    follower = CurveFollower(open_source(board))
+    follower.read_all()
+    assert (follower.progress.step, follower.progress.loss) == (7, 0.5)
+
+
 def test_wandb_run_says_how_it_ended(tmp_path: Path) -> None:
     path = write_wandb(tmp_path / "wandb/offline-run-1/run-a.wandb", 25)
     follower = follow(tmp_path / "wandb")
