@@ -71,6 +71,7 @@ class CurveFollower(Follower):
     def read_state(self) -> None:
         changed = self.source.read_changed()
         self.is_gone = changed is None
+        self.source.refresh()
         if not self.source.is_complete:
             self.status = Status(state="running", attempt=1)
             return

@@ -57,6 +57,8 @@ class CurveSource:
         """Whether the last reading left something that is written already."""
         self.damage = ""
         """What could not be read, as a sentence."""
+        self.trainer_state: TrainerState | None = None
+        """The state of the same run in the same output folder, which knows its last step."""
         self._rows = RowConverter()
 
     def read(self, limit: int) -> list[Event]:
@@ -69,7 +71,14 @@ class CurveSource:
 
     def list_checkpoints(self) -> list[int]:
         """Return the steps of the checkpoints next to the files."""
-        return []
+        return self.trainer_state.list_checkpoints() if self.trainer_state else []
+
+    def refresh(self) -> None:
+        """Read what is known besides the curve: the number of steps, and whether all are done."""
+        if self.trainer_state:
+            self.trainer_state.read(MAX_STATE_BYTES)  # its rows are those of the curve
+            self.total_steps = self.trainer_state.total_steps
+            self.is_complete = self.is_complete or self.trainer_state.is_complete
 
     def read_changed(self) -> float | None:
         """Return when a file last changed, in Unix seconds; None if all are gone."""
@@ -111,7 +120,7 @@ class TrainerState(CurveSource):
 
     def read(self, limit: int) -> list[Event]:
         if not self._waiting:
-            self._reload()
+            self.refresh()
         events: list[Event] = []
         count = max(1, limit // 256)
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -122,7 +131,7 @@ class TrainerState(CurveSource):
         self.has_more = bool(self._waiting)
         return events
 
-    def _reload(self) -> None:
+    def refresh(self) -> None:
         """Read the newest file if it changed."""
         statuses = []
         for path in self.list_files():
@@ -156,8 +165,8 @@ class TrainerState(CurveSource):
         is_same = 0 < self._count <= len(history) and history[self._count - 1] == self._last_row
         if self._count and not is_same:
             self._begin_anew()
-            self._count = 0
-        self._waiting = [(row, t) for row in history[self._count :] if isinstance(row, dict)]
+            self._waiting, self._count = [], 0
+        self._waiting += [(row, t) for row in history[self._count :] if isinstance(row, dict)]
         self._count, self._last_row = len(history), history[-1] if history else None
 
 
@@ -226,9 +235,6 @@ class WandbRun(CurveSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._file = HistoryFile(path)
-
-    def list_checkpoints(self) -> list[int]:
-        return []
 
     def read(self, limit: int) -> list[Event]:
         if self.path.stat().st_size < self._file.offset:
@@ -366,7 +372,10 @@ def open_source(path: Path) -> CurveSource:
             f"Name one, the newest first: {listed}{more}",
             candidates=tuple(str(source.path) for source in sources),
         )
-    return sources[0]
+    newest, *others = sources
+    newest.trainer_state = next((s for s in others if isinstance(s, TrainerState)), None)
+    newest.refresh()
+    return newest
 
 
 def is_log(path: Path) -> bool:

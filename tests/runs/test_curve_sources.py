@@ -213,7 +213,14 @@ def test_logs_of_one_output_folder_are_one_run(tmp_path: Path) -> None:
     write_state(tmp_path / "checkpoint-20/trainer_state.json", 20)
     board = write_board(tmp_path / "runs/Dec01_host", range(1, 30))
     os.utime(board, (time.time() + 60,) * 2)
-    assert open_source(tmp_path).kind == "TensorBoard"
+    follower = follow(tmp_path)
+    assert follower.source.kind == "TensorBoard"
+    status = follower.run_status
+    assert (status.step, status.total_steps, status.state) == (29, 100, "running")
+    assert list(follower.progress.checkpoints) == [20]
+    write_state(tmp_path / "checkpoint-100/trainer_state.json", 100)
+    follower.read_state()
+    assert follower.status.end_reason == "finished"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "notes.txt", "config.json", ""])
