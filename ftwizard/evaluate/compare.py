@@ -83,7 +83,7 @@ def derive_comparison(
     pairs.sort(key=lambda pair: pair.line)
     write_json(folder.answers, SavedAnswers(schema=schema, answers=pairs))
     return BaseComparison(
-        rows=len(rows), **scores, schema=schema, pairs=pairs[: plan.finish.pairs],
+        rows=len(rows), base=scores["base"], tuned=scores["tuned"], schema=schema, pairs=pairs[: plan.finish.pairs],
         kind=kind, verdict=judge_answers(pairs, kind) or msgspec.UNSET,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import psutil
 
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import IGNORE_INDEX
+from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import batched_generation, placement
 from ftwizard.evaluate.answer_cache import AnswerCache, make_key
@@ -25,7 +26,7 @@ from ftwizard.plan.schema import Recipe
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import generate, model_loading, runtime
-from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, truncate
 
 MAX_ROWS_CPU = 32
 MAX_ROWS_GPU = 128
@@ -46,6 +47,18 @@ class Loss(NamedTuple):
 
     total: float
     tokens: int
+
+
+class RowLikelihood(NamedTuple):
+    """Log-probabilities that a model gives both answers of a pair, in nats."""
+
+    chosen: float
+    rejected: float
+
+    @property
+    def prefers_chosen(self) -> bool:
+        """Return whether the chosen answer is the more probable one."""
+        return self.chosen > self.rejected
 
 
 class LocalModels:
@@ -375,6 +388,26 @@ class LocalAnswerer:
                 row = EncodedRow(line=0, input_ids=ids, labels=labels)
                 losses.append(self._sum_loss(model, row) or Loss(0.0, 0))
         return losses
+
+    def compute_row_likelihoods(
+        self, rows: Sequence[ParsedRow], max_length: int, on_work: Callable[[int], None]
+    ) -> list[RowLikelihood | None]:
+        """Return the likelihood of both answers of each pair; None for one that cannot be encoded,
+        or whose answers are cut off."""
+        results = list[RowLikelihood | None]()
+        with self._models.select(self.arm) as model:
+            for index, row in enumerate(rows):
+                on_work(index)
+                try:
+                    encoded = truncate(self.encoder.encode_row(row), max_length)
+                except EncodingError:
+                    encoded = None
+                losses = (
+                    [self._sum_loss(model, side) for side in encoded.sequences] if encoded else []
+                )
+                sums = [-loss.total for loss in losses if loss]
+                results.append(RowLikelihood(*sums) if len(sums) == 2 else None)
+        return results
 
     def _sum_loss(self, model: Any, row: EncodedRow) -> Loss | None:
         """Return the loss over a row's labels; logits are computed only where one is needed.

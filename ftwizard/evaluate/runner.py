@@ -5,6 +5,7 @@ What is answered is kept at once, so that a stop or a kill loses nothing: the sa
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate.answer_cache import FILE, AnswerCache, make_key, user_cache
 from ftwizard.evaluate.arms import Answerer, Arm
 from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels, Loss
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels, Loss, RowLikelihood
 from ftwizard.evaluate.prompts import count_bytes, set_limits
 from ftwizard.jobs.folder import write_whole
 from ftwizard.plan.schema import Recipe
@@ -143,6 +145,32 @@ def compute_text_losses(
         models.unload()
         cache.close()
     return losses
+
+
+def compute_row_likelihoods(
+    arms: Sequence[Arm],
+    rows: Sequence[ParsedRow],
+    *,
+    recipe: Recipe,
+    on_progress: Callable[[str, int], None],
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, list[RowLikelihood | None]]:
+    """Return the likelihood of both answers of each pair by each local arm.
+
+    ``on_progress`` gets the name of the arm and the pairs done.
+    """
+    cache = AnswerCache(user_cache())
+    models = LocalModels(cache, recipe, say)
+    try:
+        return {
+            arm.name: LocalAnswerer(arm, models).compute_row_likelihoods(
+                rows, recipe.max_length, functools.partial(on_progress, arm.name)
+            )
+            for arm in arms
+        }
+    finally:
+        models.unload()
+        cache.close()
 
 
 class _Run:

@@ -15,6 +15,7 @@ from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
 from ftwizard.runs import exports, hosted, merge_proof, remote, reproduction, verdict, watched
 from ftwizard.runs.prediction import PredictionResult
+from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
     BaseComparison,
@@ -338,6 +339,8 @@ def format_comparison(compared: BaseComparison) -> list[str]:
     for score in list_scores(compared):
         cells = f"{format_score(score, score.base):>7}   {format_score(score, score.tuned):>7}"
         lines.append(f"  {score.name:<28}{cells}")
+    if compared.preferences:
+        lines.append(f"  {describe_preferences(compared.preferences)}")
     return lines
 
 
@@ -354,7 +357,7 @@ class ComparedScore(NamedTuple):
 
 def list_scores(compared: BaseComparison) -> Iterator[ComparedScore]:
     """Yield the scores that suit the kind of answers: for free text not whether they are equal."""
-    for key, name in _SCORES[compared.kind or "unknown"]:
+    for key, name in (_PREFERRED, *_SCORES[compared.kind or "unknown"]):
         base, tuned = getattr(compared.base, key, None), getattr(compared.tuned, key, None)
         if base is not None and tuned is not None:
             gain = 0 if key == "length_ratio" else base - tuned if key == "loss" else tuned - base
@@ -367,6 +370,7 @@ def format_score(score: ComparedScore, value: float) -> str:
     return f"{value:.1f}" if score.key == "chrf" else f"{value:.0%}"
 
 
+_PREFERRED = ("preferred", "prefers the chosen answer")
 _LOSS, _VALID = ("loss", "test loss"), ("json_valid", "valid JSON for the schema")
 _SCORES = {
     "json": (("match", "right answers"), ("fields", "right JSON fields"), _VALID, _LOSS),

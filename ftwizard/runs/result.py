@@ -11,6 +11,7 @@ from ftwizard.runs import answer_kind, remote, verdict
 from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.preference_scores import PreferenceScores
 from ftwizard.runs.remote import RemoteResult
 from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
@@ -106,6 +107,9 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Mean chrF of the answers, 0–100; None unless they are free text."""
     length_ratio: float | None = None
     """Characters of the answers as a share of those of the expected ones; None unless free text."""
+    preferred: float | None = None
+    """Share of test pairs whose chosen answer is more probable than the rejected one, 0–1; None for
+    rows that are not pairs."""
 
 
 class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -152,6 +156,8 @@ class BaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Kind of the expected answers; unset in runs of earlier versions."""
     verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
     """Whether training helped, over all rows; unset in runs of earlier versions."""
+    preferences: PreferenceScores | msgspec.UnsetType = msgspec.UNSET
+    """Set for a run that was trained on pairs."""
 
 
 class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from ftwizard.evaluate import compare
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run import preferences
 from ftwizard.evaluate.run.asking import (
     ask,
     ask_base_arms,
@@ -86,7 +87,7 @@ def judge_run(
     compared = compare.derive_comparison(
         subject.folder, subject.plan, subject.test_set, items, answers
     )
-    return evaluation, compared
+    return evaluation, preferences.add_preferences(worker, subject, tuned, compared)
 
 
 def _ask_all(
