@@ -20,6 +20,7 @@ from ftwizard.data.example import Example
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.mapping import transcripts
+from ftwizard.diagnosis.pair_lengths import judge_lengths
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
@@ -330,6 +331,7 @@ def encode(
                 "warning",
             )
     _report_template(worker, encoder, rows, reports)
+    _report_lengths(worker, encoded["train"])
     if "train" in available:
         _report_sampling(worker, rows, available)
     return encoded, reports
@@ -360,6 +362,15 @@ def _report_template(
         shown = ", ".join(f"“{make_visible(text, 40)}”" for text in sorted(encoder.added))
         message = f"Besides answers and their ends, training includes template text: {shown}."
         worker.events.write_finding("template_adds_loss", message)
+
+
+def _report_lengths(worker: Worker, rows: Sequence[EncodedRow]) -> None:
+    """Write a finding if the length of the answers alone tells the pairs apart."""
+    rule = judge_lengths(
+        (lengths[0], lengths[1]) for row in rows if len(lengths := row.answer_lengths) == 2
+    )
+    if rule and rule.is_telling:
+        worker.events.write_finding("pairs_by_length", rule.describe(), "warning")
 
 
 def _report_sampling(worker: Worker, rows: Rows, available: Mapping[str, int]) -> None:

@@ -65,7 +65,12 @@ class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trained(self) -> int:
         """Return the number of trainable tokens."""
-        return sum(label != IGNORE_INDEX for row in self.sequences for label in row.labels)
+        return sum(self.answer_lengths)
+
+    @property
+    def answer_lengths(self) -> tuple[int, ...]:
+        """Return the trainable tokens of each sequence."""
+        return tuple(sum(label != IGNORE_INDEX for label in row.labels) for row in self.sequences)
 
     @property
     def is_equal_pair(self) -> bool:

@@ -27,7 +27,7 @@ from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count
-from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer
+from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.moments import Moment, with_moment
@@ -155,10 +155,13 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
         runtime.silence_libraries()
         return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
     ready = prepare(worker, plan, keeps=False)
-    sequences = [_split_rows(sequence) for sequence in ready.train]
+    if plan.recipe.objective == "sft":
+        sequences = [_split_rows(sequence) for sequence in ready.train]
+    else:
+        sequences = [[row] for row in ready.encoded["train"]]
     validation = ready.encoded["validation"]
-    lengths = [_count_tokens(rows) for rows in sequences]
-    validation_lengths = [len(row.input_ids) for row in validation]
+    lengths = [_measure_length(rows) for rows in sequences]
+    validation_lengths = [row.longest for row in validation]
     batch = plan.recipe.batch_size
     count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
     most = min(batch, len(validation))
@@ -168,7 +171,7 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
         typical=[sequences[i] for i in shuffled(lengths, count * steps, plan.recipe.seed)],
         validation=[validation[i] for i in longest(validation_lengths, most)],
         lengths=lengths,
-        rows=[len(row.input_ids) for rows in sequences for row in rows],
+        rows=[row.tokens for rows in sequences for row in rows],
         validation_lengths=validation_lengths,
     )
     write_json(path, sample)
@@ -185,21 +188,14 @@ def _split_rows(sequence: dict[str, Any]) -> list[EncodedRow]:
     ]
 
 
-def _count_tokens(rows: list[EncodedRow]) -> int:
-    return sum(len(row.input_ids) for row in rows)
+def _measure_length(rows: list[EncodedRow]) -> int:
+    """Return the tokens of a sequence; of a pair, those of the longer one."""
+    return sum(row.longest for row in rows)
 
 
 def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]]) -> TrainingInputs:
     """Return the trainer's input, with ``sequences`` in this order."""
-    from datasets import Dataset
-
     base = Path(sample.base)
-    columns: dict[str, Any] = {
-        name: [[i for row in rows for i in getattr(row, name)] for rows in sequences]
-        for name in ("input_ids", "labels")
-    }
-    if plan.recipe.packing:
-        columns["seq_lengths"] = [[len(row.input_ids) for row in rows] for rows in sequences]
     return TrainingInputs(
         source=hub.ModelSource(
             kind="folder", name=sample.base, fingerprint="", description=sample.base
@@ -212,9 +208,24 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]])
         },
         reports={},
         unreadable={},
-        train=Dataset.from_dict(columns),
+        train=_build_dataset(plan, sequences),
         total=1,
     )
+
+
+def _build_dataset(plan: Plan, sequences: list[list[EncodedRow]]) -> Any:
+    """Return ``sequences`` as the trainer's dataset, in this order."""
+    from datasets import Dataset
+
+    if plan.recipe.objective != "sft":
+        return trainer_rows.build_in_order([row for (row,) in sequences], plan.recipe)
+    columns: dict[str, Any] = {
+        name: [[i for row in rows for i in getattr(row, name)] for rows in sequences]
+        for name in ("input_ids", "labels")
+    }
+    if plan.recipe.packing:
+        columns["seq_lengths"] = [[len(row.input_ids) for row in rows] for rows in sequences]
+    return Dataset.from_dict(columns)
 
 
 def _measure(
@@ -225,6 +236,7 @@ def _measure(
 
     recipe = plan.recipe
     size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.packing
+    read = recipe.sequences_per_row
     at_longest = list((sample.longest * size)[:size])
     typical = list((sample.typical * size)[: size * steps])
     ready = _prepare(plan, sample, at_longest * steps + typical)
@@ -246,12 +258,12 @@ def _measure(
     evaluation_s = _evaluate(worker, engine) if sample.validation else None
 
     def tokens_of(sequences: list[list[EncodedRow]]) -> int:
-        lengths = [_count_tokens(rows) for rows in sequences]
-        return sum(tokens_per_pass(lengths, recipe.batch_size, flat=flat))
+        lengths = [_measure_length(rows) for rows in sequences]
+        return read * sum(tokens_per_pass(lengths, recipe.batch_size, flat=flat))
 
     done = len(timer.typical)
     typical_steps = [tokens_of(typical[i * size : (i + 1) * size]) for i in range(done)]
-    useful = sum(map(_count_tokens, typical[: size * done]))
+    useful = sum(row.tokens for rows in typical[: size * done] for row in rows)
     step_s = min(timer.at_longest)
     evaluated = tokens_of([[row] for row in ready.encoded["validation"]])
     on_gpu, threads = meter.on_gpu, format_count(torch.get_num_threads(), "thread")
@@ -276,10 +288,10 @@ def _measure(
         ],
         evaluation_s=evaluation_s,
         evaluation_tokens_per_s=evaluated / evaluation_s if evaluation_s else None,
-        epoch_tokens=tokens_per_epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
-        validation_tokens=sum(
-            tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)
-        ),
+        epoch_tokens=read
+        * tokens_per_epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
+        validation_tokens=read
+        * sum(tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)),
     )
     return measured, predict.count_trainable(engine.model)
 

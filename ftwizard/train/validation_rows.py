@@ -21,6 +21,7 @@ from ftwizard.diagnosis.rows import RowLosses, compare, measure_step_noise
 from ftwizard.jobs.folder import read_json, write_whole
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints
+from ftwizard.train import pair_losses
 from ftwizard.train.encoder import EncodedRow
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.rank_group import ALONE, RankGroup
@@ -58,6 +59,7 @@ class ValidationRows(TrainerCallback):
         self._group = group
         self._rows_per_step = rows_per_step
         self._lines = [row.line for row in encoded]
+        self._pair_tokens = {row.line: row.trained for row in encoded if row.rejected}
         self._rows = {row.line: row for row in rows}
         self._file = file
         self._batches: list[tuple[Any, Any]] = []
@@ -68,7 +70,10 @@ class ValidationRows(TrainerCallback):
         self._newest: RowLosses | None = None
 
     def attach(self, trainer: Any) -> None:
-        """Collect losses from the trainer's model."""
+        """Collect losses from the trainer's model; of pairs, from its comparison with the reference."""
+        if hasattr(trainer, "ref_model"):
+            pair_losses.collect(trainer, lambda *batch: self._batches.append(batch))
+            return
         trainer.model.register_forward_hook(self._collect, with_kwargs=True)
         if self._group.size == 1:
             return
@@ -185,7 +190,7 @@ class ValidationRows(TrainerCallback):
             "row": line,
             "file": self._file,
             "loss": round(loss, 6),
-            "tokens": tokens,
+            "tokens": self._pair_tokens.get(line, tokens),
             "start": _shorten(start),
             "answer": _shorten(answer),
         }

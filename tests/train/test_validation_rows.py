@@ -61,7 +61,7 @@ class Trainer:
         self.state: Any = SimpleNamespace(max_steps=100, eval_steps=10, log_history=[])
         self.args: Any = SimpleNamespace(output_dir=str(output))
         events: Any = SimpleNamespace(write=lambda *_, **__: None)
-        encoded: Any = [SimpleNamespace(line=line) for line in range(1, 9)]
+        encoded: Any = [SimpleNamespace(line=line, rejected=None) for line in range(1, 9)]
         worker: Any = SimpleNamespace(events=events)
         self.callback = ValidationRows(worker, encoded, [], "train", rows_per_step=4)
 
