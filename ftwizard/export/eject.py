@@ -239,6 +239,12 @@ def _describe_model(source: hub.ModelSource) -> str:
 def _require_plain(origin: Origin, model: Any) -> None:
     """Raise FtwizardError for a training that a plain script cannot repeat."""
     kind = type(model).__name__
+    if origin.plan.recipe.objective != "sft":
+        raise FtwizardError(
+            f"A training with recipe.objective {origin.plan.recipe.objective} cannot be ejected: a "
+            "plain script would let TRL tokenize the rows, with another mask.",
+            f"To train on the rows with TRL itself, copy {make_visible(origin.plan.data.files.train)}.",
+        )
     if model.base_model is model:
         raise FtwizardError(
             f"{kind} cannot be ejected: TRL does not find its decoder, which ftwizard corrects in "

@@ -85,16 +85,16 @@ def halve_batch(recipe: Recipe, run_id: str) -> Recipe:
 
 
 def _adjust_rate(used: Plan, plan: Plan, settings: Sequence[str]) -> Plan:
-    """Return the plan with its default learning rate, if only the method or the objective changed.
+    """Return the plan with its default learning rate, if it has another method or objective.
 
     The plan of a run has its learning rate written out, and that of an adapter ruins a full
-    fine-tune, as that of supervised fine-tuning ruins a preference training.
+    fine-tune, as any of supervised fine-tuning ruins a preference training.
     """
     recipe, before = plan.recipe, used.recipe
     is_set = any("learning_rate" in text.partition("=")[0] for text in settings)
     is_default = recipe.learning_rate == before.learning_rate == before.default_learning_rate
-    is_other = (recipe.method, recipe.objective) != (before.method, before.objective)
-    if not is_other or is_set or not is_default:
+    is_kept = recipe.method == before.method or not is_default
+    if is_set or (is_kept and recipe.objective == before.objective):
         return plan
     recipe = msgspec.structs.replace(recipe, learning_rate=recipe.default_learning_rate)
     return msgspec.structs.replace(plan, recipe=recipe)

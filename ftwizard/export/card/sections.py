@@ -12,7 +12,7 @@ from ftwizard.export.card import curve, platform
 from ftwizard.export.card.facts import Facts
 from ftwizard.export.card.limitations import list_limitations
 from ftwizard.export.card.markdown import bullets, code, escape, fold, table
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.quantity import Figure
 from ftwizard.runs import custody, describe, merge_proof, verdict
 from ftwizard.runs import describe_evaluation as words
@@ -265,10 +265,12 @@ def _describe_recipe(facts: Facts) -> str:
     recipe = facts.plan.recipe
     parts = [METHODS[recipe.method] if recipe.method != "full" else "full fine-tune"]
     if recipe.method != "full":
-        parts[0] += f" rank {recipe.rank}, alpha {recipe.alpha}, dropout {recipe.dropout:g}"
+        dropout = recipe.dropout if recipe.objective == "sft" else 0.0
+        parts[0] += f" rank {recipe.rank}, alpha {recipe.alpha}, dropout {dropout:g}"
         names = [name.rpartition(".")[2] for name in facts.local.targets]
         parts.append(f"on {', '.join(map(code, dict.fromkeys(names)))}")
     rate = recipe.peak_learning_rate
+    parts += _describe_objective(recipe)
     parts += [
         f"learning rate {format_learning_rate(rate)} ({recipe.schedule}, {recipe.warmup:.0%} warmup)",
         f"{recipe.batch_size} × {recipe.gradient_accumulation} examples per step",
@@ -277,6 +279,16 @@ def _describe_recipe(facts: Facts) -> str:
         f"seed {recipe.seed}",
     ]
     return ", ".join(parts)
+
+
+def _describe_objective(recipe: Recipe) -> list[str]:
+    """Describe how preferences were trained on; nothing for supervised training."""
+    if recipe.objective == "sft":
+        return []
+    settings = recipe.dpo if recipe.objective == "dpo" else recipe.kto
+    losses = settings.loss_type
+    names = losses if isinstance(losses, str) else " + ".join(losses)
+    return [f"{recipe.objective.upper()} (loss {code(names)}, beta {settings.beta:g})"]
 
 
 def _describe_steps(facts: Facts) -> str:
