@@ -52,7 +52,7 @@ _SETTINGS: dict[Effect, str] = {
         recipe.dpo.precompute_ref_log_probs
         recipe.kto.beta recipe.kto.loss_type recipe.kto.desirable_weight
         recipe.kto.undesirable_weight recipe.kto.precompute_ref_log_probs
-        gate.gain gate.max_general_loss gate.max_safety_loss
+        slurm.nodes gate.gain gate.max_general_loss gate.max_safety_loss
         evaluate.sets evaluate.general evaluate.safety evaluate.system evaluate.shots
         evaluate.max_items evaluate.requires_headroom
     """,
@@ -127,7 +127,7 @@ def _judge_rows_per_step(old: Plan, changes: Changes, refused: list[str]) -> lis
     with half the accumulation. Otherwise its steps would mean something else from there on.
     """
     names = ("where.processes", "recipe.gradient_accumulation")
-    before = (old.ranks, old.recipe.gradient_accumulation)
+    before = (old.where.processes, old.recipe.gradient_accumulation)
     if names[0] not in changes:
         return refused
     after = tuple(

@@ -163,7 +163,7 @@ def _find_rank_problems(plan: Plan) -> Iterator[SettingsError]:
             "Set both to the same number.",
             setting="where.processes",
         )
-    if plan.where.processes == 1 and plan.where.parallel != "auto":
+    if plan.ranks == 1 and plan.where.parallel != "auto":
         yield SettingsError(
             f"is {plan.where.parallel}, but where.processes is 1.",
             "Set where.processes to the number of GPUs, or remove it.",

@@ -308,16 +308,18 @@ class Slurm(PlanPart, frozen=True):
     """Quality of service."""
     time: int | str | None = None
     """Time limit as Slurm writes it: minutes, ``12:00:00``, or ``1-00:00:00`` with days."""
+    nodes: int = 1
+    """Nodes that train together, each with ``where.processes`` processes."""
     gpus: int = 1
-    """GPUs of the node; 0: train on its CPU."""
+    """GPUs of each node; 0: train on its CPU."""
     gpu_type: str | None = None
     """Type of the GPUs, by the cluster's name: ``a100``."""
     cpus: int | None = None
-    """CPU cores."""
+    """CPU cores of each node."""
     memory: str | None = None
-    """Memory of the node: ``64G``."""
+    """Memory of each node: ``64G``."""
     constraint: str | None = None
-    """Features that the node must have."""
+    """Features that each node must have."""
     prelude: str = ""
     """Shell lines that run on the node before the training: ``module load cuda``,
     ``export HF_HOME=/shared/hf``."""
@@ -733,7 +735,12 @@ class Plan(PlanPart, frozen=True, kw_only=True):
     @property
     def ranks(self) -> int:
         """Return the number of processes that train together, each with rows of its own."""
-        return self.where.processes
+        return self.where.processes * self.nodes
+
+    @property
+    def nodes(self) -> int:
+        """Return the number of machines that train together."""
+        return self.slurm.nodes if self.where.scheduler == "slurm" else 1
 
     @property
     def platform_settings(self) -> PlatformSettings:

@@ -27,7 +27,7 @@ _PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
         "Write it as Slurm does: a100, or a100|h100.",
     ),
 }
-_MINIMUMS = {"gpus": 0, "cpus": 1, "stop_before_s": 1}
+_MINIMUMS = {"nodes": 1, "gpus": 0, "cpus": 1, "stop_before_s": 1}
 
 
 def find_problems(plan: Plan) -> Iterator[SettingsError]:

@@ -140,6 +140,36 @@ def read_job(job_id: int) -> SlurmJob | None:
     return parse_job(done.stdout) if done.returncode == 0 else None
 
 
+def list_hosts(nodes: str) -> list[str]:
+    """Return the names in Slurm's notation of nodes: ``node[1-2]``; raise FtwizardError if it fails."""
+    done = _run(["scontrol", "show", "hostnames", nodes], ASK_S)
+    if done.returncode or not done.stdout.split():
+        raise _no_answer(done.stderr)
+    return done.stdout.split()
+
+
+def build_step_argv(nodes: int) -> list[str]:
+    """Return the command that starts another one once on each node of this process's allocation."""
+    return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
+            "--kill-on-bad-exit=1", "--wait=60"]  # fmt: skip
+
+
+def build_step_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a step of all nodes, without the options of the step around it."""
+    kept = (
+        "SLURM_CONF",
+        "SLURM_JOB_ID",
+        "SLURM_JOBID",
+        "SLURM_JOB_NODELIST",
+        "SLURM_GPUS_PER_NODE",
+    )
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in kept or not name.startswith("SLURM_")
+    }
+
+
 def is_preempted(job_id: int) -> bool:
     """Return whether Slurm is ending a job to make room for another."""
     try:

@@ -19,7 +19,8 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import launch, requests
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
-from ftwizard.train import rank_records
+from ftwizard.slurm import client
+from ftwizard.train import rank_agent, rank_records
 from ftwizard.train.inputs import TrainingInputs
 from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
 
@@ -69,17 +70,20 @@ def build_agent_argv(folder: JobFolder) -> list[str]:
 
 
 def _start_agent(folder: JobFolder, memory: int) -> subprocess.Popen[bytes]:
-    """Start the agent in a session of its own: signals to this command's group are not for it."""
+    """Start the agent, or those of all nodes of a Slurm job, in a session of its own.
+
+    Signals to this command's group are not for it.
+    """
+    argv, environment = build_agent_argv(folder), dict(os.environ)
+    environment[rank_records.MEMORY] = f"/proc/{os.getpid()}/fd/{memory}"
+    nodes = int(os.environ.get(rank_agent.NODES, "1"))
+    if nodes > 1:
+        argv = [*client.build_step_argv(nodes), *argv]
+        environment = client.build_step_environment(environment)
+    else:
+        environment[rank_records.STARTER] = str(os.getpid())
     return subprocess.Popen(
-        build_agent_argv(folder),
-        stdin=subprocess.DEVNULL,
-        cwd=folder.path,
-        env={
-            **os.environ,
-            rank_records.MEMORY: f"/proc/{os.getpid()}/fd/{memory}",
-            rank_records.STARTER: str(os.getpid()),
-        },
-        start_new_session=True,
+        argv, stdin=subprocess.DEVNULL, cwd=folder.path, env=environment, start_new_session=True
     )
 
 
@@ -91,7 +95,8 @@ def _wait(worker: Worker, agent: subprocess.Popen[bytes]) -> int:
             return agent.wait(POLL_S)
         if worker.is_terminated and not is_forwarded:
             with contextlib.suppress(OSError):
-                requests.send(worker.folder, "stop", worker.attempt)
+                if requests.read_pending(worker.folder, "stop", worker.attempt) is None:
+                    requests.send(worker.folder, "stop", worker.attempt, "signal")
                 is_forwarded = True
 
 

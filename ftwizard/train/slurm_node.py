@@ -27,11 +27,13 @@ from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
 from ftwizard.plan.schema import Plan
 from ftwizard.slurm import client
-from ftwizard.train import checkpoint_rotation, command
+from ftwizard.train import checkpoint_rotation, command, rank_agent
 
 POLL_S = 0.5
 LOCK_S = 30.0
 """Time for the submission to write its record, and for the last start to leave the lock."""
+FIRST_PORT, PORTS = 20_000, 20_000
+"""Ports for the processes of several nodes, one by the id of each job."""
 TIME_LIMIT = "time-limit"
 """File under ``requests/`` by which the script passes on Slurm's warning."""
 _RESULTS = ("trained.json", "result.json")
@@ -153,7 +155,8 @@ class _Node:
         print(f"It ended: {reason}.", flush=True)
         if cause == "time_limit" and reason == "stopped":
             return self._continue(attempt.number, has_saved=_list_results(self.folder) != results)
-        if self._is_ended and reason == "stopped" and client.is_preempted(self.job_id):
+        may_continue = reason not in GOOD_END_REASONS and cause != "user"
+        if self._is_ended and may_continue and client.is_preempted(self.job_id):
             # It made room at once; Slurm would only queue a job that it had to kill.
             return self._continue(attempt.number, has_saved=True)
         if not self._is_ended:  # else Slurm may start the job again
@@ -178,6 +181,7 @@ class _Node:
         environment = command.build_environment(
             self.plan, {**os.environ, **node_secrets.read(self.folder)}, trains=True
         )
+        environment |= self._describe_nodes()
         end = time.monotonic() + LOCK_S
         while True:
             try:
@@ -199,6 +203,14 @@ class _Node:
                 if time.monotonic() >= end:
                     raise
                 time.sleep(POLL_S)
+
+    def _describe_nodes(self) -> dict[str, str]:
+        """Return the variables by which the processes of several nodes find each other."""
+        if self.plan.nodes == 1:
+            return {}
+        head = client.list_hosts(os.environ["SLURM_JOB_NODELIST"])[0]
+        port = FIRST_PORT + self.job_id % PORTS  # jobs of other users may share the node
+        return {rank_agent.NODES: str(self.plan.nodes), rank_agent.HEAD: f"{head}:{port}"}
 
     def _pass_on_warning(self, attempt: int) -> None:
         """Ask the run to save and stop, because the job's time is nearly over."""

@@ -49,7 +49,7 @@ def render(plan: Plan, context: ScriptContext) -> str:
         "EXPORTS": "\n".join(exports),
         "PRELUDE": settings.prelude.rstrip("\n"),
         "VERSION_CHECK": f"{shlex.quote(_VERSION_CHECK)} {shlex.quote(context.version)}",
-        "STEP_OPTIONS": f" --cpus-per-task={settings.cpus}" if settings.cpus else "",
+        "STEP_OPTIONS": _list_step_options(settings),
         "NO_FOLDER": str(allocation.NO_FOLDER),
         "NO_PYTHON": str(allocation.NO_PYTHON),
         "NO_PACKAGE": str(allocation.NO_PACKAGE),
@@ -69,7 +69,7 @@ def list_options(settings: Slurm, name: str) -> list[str]:
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
-        "nodes": "1",
+        "nodes": settings.nodes,
         "ntasks-per-node": "1",
         "gpus-per-node": gpus if settings.gpus else None,
         "cpus-per-task": settings.cpus,
@@ -82,6 +82,14 @@ def list_options(settings: Slurm, name: str) -> list[str]:
     }
     listed = [f"{option}={value}" for option, value in options.items() if value is not None]
     return [*listed, "requeue" if settings.requeue else "no-requeue"]
+
+
+def _list_step_options(settings: Slurm) -> str:
+    """Return the options of the step that starts the run on the first node."""
+    cpus = f" --cpus-per-task={settings.cpus}" if settings.cpus else ""
+    # The step that trains on all nodes shares what this one has.
+    shared = ' --nodelist="$SLURMD_NODENAME" --overlap' if settings.nodes > 1 else ""
+    return cpus + shared
 
 
 @cache

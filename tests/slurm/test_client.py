@@ -163,3 +163,11 @@ def test_refusal_of_sbatch_is_an_error_with_its_words(commands: Path, tmp_path: 
     write(commands, "sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
     with pytest.raises(FtwizardError, match="Invalid qos specification"):
         client.submit(tmp_path / "job.sbatch", os.environ, tmp_path)
+
+
+def test_step_of_all_nodes_takes_no_option_of_the_step_around_it() -> None:
+    around = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_NNODES": "1",
+              "SLURM_CONF": "/c", "HOME": "/h"}  # fmt: skip
+    assert client.build_step_environment(around) == {
+        "SLURM_JOB_ID": "7", "SLURM_CONF": "/c", "HOME": "/h"}  # fmt: skip
+    assert client.build_step_argv(3)[:4] == ["srun", "--overlap", "--nodes=3", "--ntasks=3"]

@@ -38,12 +38,16 @@ def running_cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Return a cluster without jobs, to which this process and its children talk."""
-    for name, value in running_cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(client, "CACHE_S", 0.2)
-    client.forget()
+    use(running_cluster, monkeypatch)
     yield running_cluster
     running_cluster.cancel_all()
+    client.forget()
+
+
+def use(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(client, "CACHE_S", 0.2)
     client.forget()
 
 
@@ -105,7 +109,7 @@ def test_run_in_a_job_trains_to_its_end_and_leaves_no_secret(
     monkeypatch.setenv("HF_TOKEN", "hf_a-secret-of-the-test")
     plan = lab.plan(prelude="export FTWIZARD_NOTE='of the node'\necho \"prelude: $FTWIZARD_NOTE\"")
     asked = as_json("slurm", plan)
-    assert asked["placement"]["nodes"] == "node1", "Slurm tested the script"
+    assert asked["placement"]["nodes"] in cluster.nodes, "Slurm tested the script"
     assert not (lab.home / "runs").exists() or not any((lab.home / "runs").iterdir())
     folder = lab.train(plan)
     job = job_of(folder)
@@ -115,7 +119,7 @@ def test_run_in_a_job_trains_to_its_end_and_leaves_no_secret(
     assert "prelude: of the node" in output_of(folder, job)
     report = as_json("status", folder.id)
     assert report["slurm"]["job_id"] == job and report["state"] == "ended"
-    assert folder.read_attempt(1).host == "node1", "the keeper ran inside the allocation"
+    assert folder.read_attempt(1).host in cluster.nodes, "the keeper ran inside the allocation"
     assert not list((lab.home / "secrets").iterdir()), "deleted at the end"
     for path in folder.path.rglob("*"):
         assert not path.is_file() or b"hf_a-secret" not in path.read_bytes(), path
@@ -185,6 +189,31 @@ def test_time_limit_saves_queues_the_job_again_and_the_next_attempt_continues(
     assert "stopped" in ok("stop", folder.id)
     slurm_cluster.wait_until(lambda: cluster.job_state(job) == "COMPLETED", "the job's end")
     assert folder.newest_attempt() == 2, "what the user stops is not queued again"
+
+
+def test_two_nodes_train_together_and_continue_after_the_time_limit(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(tmp_path, home)
+    with run_cluster(2) as cluster:
+        use(cluster, monkeypatch)
+        folder = lab.train(lab.plan(LONG, nodes=2, save_steps=5))
+        until_running(folder, 1, step=2)
+        job = job_of(folder)
+        assert as_json("status", folder.id)["ranks"]["processes"] == 2
+        assert read_hosts(cluster, job) == "node[1-2]"
+        cluster.run("scancel", "--batch", "--signal=USR1", str(job))
+        until(folder, lambda s: s.state == "queued" and s.attempt == 2, 90)
+        cluster.skip_wait(job)
+        until_running(folder, 2)
+        assert started_at(folder, 2), output_of(folder, job)
+        assert "stopped" in ok("stop", folder.id)
+    training = [event for event in events(folder, "phase") if event["phase"] == "training"]
+    assert training[-1]["ranks"] == 2
+
+
+def read_hosts(cluster: Cluster, job: int) -> str:
+    return cluster.run("squeue", "-h", "-j", str(job), "-o", "%N").stdout.strip()
 
 
 def test_preempted_run_saves_makes_room_and_continues(lab: Lab, cluster: Cluster) -> None:

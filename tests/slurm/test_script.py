@@ -56,6 +56,14 @@ def test_script_has_literal_options_and_no_variable_among_them() -> None:
     assert "--cpus-per-task=8 --kill-on-bad-exit=1" in render(plan)
 
 
+def test_step_of_the_first_node_shares_what_it_has_where_several_train() -> None:
+    script = render(plan_with(nodes=2, cpus=4))
+    assert "#SBATCH --nodes=2" in read_directives(script)
+    step = '--nodes=1 --ntasks=1 --cpus-per-task=4 --nodelist="$SLURMD_NODENAME" --overlap'
+    assert f"srun {step}" in script
+    assert "--overlap" not in render(plan_with(cpus=4))
+
+
 def test_script_asks_for_nothing_that_the_plan_does_not_set() -> None:
     options = " ".join(read_directives(render(plan_with(gpus=0))))
     for name in ("partition", "account", "qos", "gpus", "cpus", "mem", "time", "constraint"):
@@ -110,6 +118,7 @@ def test_prelude_is_kept_as_it_is_and_cannot_replace_a_placeholder() -> None:
         ({"account": "lab\n#SBATCH --qos=high"}, "slurm.account"),
         ({"time": "tomorrow"}, "slurm.time"),
         ({"memory": "64 GB"}, "slurm.memory"),
+        ({"nodes": 0}, "slurm.nodes"),
         ({"gpus": -1}, "slurm.gpus"),
         ({"gpus": 0, "gpu_type": "a100"}, "slurm.gpu_type"),
         ({"cpus": 0}, "slurm.cpus"),
