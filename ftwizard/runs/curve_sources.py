@@ -30,6 +30,8 @@ MAX_ENTRIES = 5000
 """Files of a folder among which curves are looked for."""
 MAX_DEPTH = 3
 MAX_LISTED = 5
+STATE_LAG_S = 600.0
+"""Time for which a log may be older than a trainer's state and still be the newer of the two."""
 STATE_NAME = "trainer_state.json"
 READ_KINDS = (
     "Read are: transformers' trainer_state.json or an output folder with checkpoint-*/, a folder of "
@@ -363,7 +365,7 @@ def open_source(path: Path) -> CurveSource:
     sources = list(_find_sources(path))
     if not sources:
         raise FtwizardError(f"{name} contains no loss curve.", READ_KINDS)
-    sources.sort(key=lambda source: source.read_changed() or 0.0, reverse=True)
+    sources.sort(key=_rate, reverse=True)
     if len(sources) > 1 and not _is_one_run(sources):
         listed = "  ".join(make_visible(str(source.path), 200) for source in sources[:MAX_LISTED])
         more = f"  and {len(sources) - MAX_LISTED} more" if len(sources) > MAX_LISTED else ""
@@ -376,6 +378,13 @@ def open_source(path: Path) -> CurveSource:
     newest.trainer_state = next((s for s in others if isinstance(s, TrainerState)), None)
     newest.refresh()
     return newest
+
+
+def _rate(source: CurveSource) -> float:
+    """Return when a curve last changed; a log that grows with each step comes before the state that
+    only checkpoints write."""
+    changed = source.read_changed() or 0.0
+    return changed if isinstance(source, TrainerState) else changed + STATE_LAG_S
 
 
 def is_log(path: Path) -> bool:

@@ -212,7 +212,7 @@ def test_folder_with_several_runs_names_them(tmp_path: Path) -> None:
 def test_logs_of_one_output_folder_are_one_run(tmp_path: Path) -> None:
     write_state(tmp_path / "checkpoint-20/trainer_state.json", 20)
     board = write_board(tmp_path / "runs/Dec01_host", range(1, 30))
-    os.utime(board, (time.time() + 60,) * 2)
+    os.utime(board, (time.time() - 60,) * 2)  # it grows with each step, the state at checkpoints
     follower = follow(tmp_path)
     assert follower.source.kind == "TensorBoard"
     status = follower.run_status
