@@ -200,6 +200,9 @@ def print_advice(
         for advised in advice
         if advised.value not in (None, "auto")  # otherwise the run decides
     }
+    names = {"dpo": "DPO: the rows are pairs", "kto": "KTO: the rows have labels"}
+    if (objective := plan.recipe.objective) in names:
+        listed = {"Objective": names[objective], **listed}
     capped = time_cap.list_lines(cap) if cap else ()
     out.print(output.build_pair_table((*listed.items(), *capped)))
     if report.verdict != "ok":

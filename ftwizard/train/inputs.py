@@ -17,13 +17,16 @@ from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import KTO, Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count
 from ftwizard.train import dataset, sample_prompts, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.sample_prompts import SamplePrompt
+
+MAX_WANTED_RATIO = 4 / 3
+"""Largest weight of all wanted answers relative to all unwanted ones, in KTO."""
 
 
 class TrainingInputs(NamedTuple):
@@ -69,6 +72,8 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     encoder = load_encoder(base, worker.phase)
     worker.phase("tokenising")
     encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length, available)
+    if recipe.objective == "kto" and (message := describe_imbalance(encoded["train"], recipe.kto)):
+        worker.events.write_finding("label_imbalance", message, "warning")
     if message := dataset.check_lengths(base, encoded):
         worker.events.write_finding("beyond_positions", message, "warning")
     data = trainer_rows.build_dataset(encoded["train"], recipe)
@@ -90,6 +95,30 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         total=total,
         validation=validation,
         prompts=prompts,
+    )
+
+
+def describe_imbalance(rows: Sequence[EncodedRow], settings: KTO) -> str | None:
+    """Return a message if one label outweighs the other; None if both count about the same.
+
+    Wanted answers should count 1 to 4/3 times as much. Source: equation 8 of the KTO paper (Ethayarajh
+    et al. 2024).
+    """
+    wanted = sum(row.label is True for row in rows)
+    unwanted = len(rows) - wanted
+    if not wanted or not unwanted:
+        return None
+    ratio = wanted * settings.desirable_weight / (unwanted * settings.undesirable_weight)
+    if 1 <= ratio <= MAX_WANTED_RATIO:
+        return None
+    name, weight = (
+        ("desirable_weight", settings.desirable_weight / ratio)
+        if ratio < 1
+        else ("undesirable_weight", settings.undesirable_weight * ratio)
+    )
+    return (
+        f"{wanted:,} rows are labeled true and {unwanted:,} false. So that both kinds count, set "
+        f"recipe.kto.{name} to {weight:.3g}."
     )
 
 

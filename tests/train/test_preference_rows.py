@@ -18,6 +18,7 @@ from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan.schema import KTO, Recipe
 from ftwizard.train import mask_report, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
+from ftwizard.train.inputs import describe_imbalance
 from tests.helpers.models import tiny_tokenizer
 
 DPO_RECIPE = Recipe(objective="dpo", batch_size=2)
@@ -155,6 +156,29 @@ def test_kto_keeps_its_batches_and_answers_to_other_prompts(encoder: Encoder) ->
     assert batch["label"].tolist() == [False, True] and "KL_completion_mask" in batch
     plain = Recipe(objective="kto", kto=KTO(loss_type="apo_zero_unpaired"))
     assert "KL_input_ids" not in trainer_rows.build_in_order(rows, plain).column_names
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unwanted", "settings", "advice"),
+    [
+        (10, 10, KTO(), None),
+        (13, 10, KTO(), None),
+        (10, 40, KTO(), "recipe.kto.desirable_weight to 4"),
+        (40, 10, KTO(), "recipe.kto.undesirable_weight to 4"),
+        (10, 40, KTO(desirable_weight=4.0), None),
+        (40, 10, KTO(undesirable_weight=4.0), None),
+        (5, 0, KTO(), None),
+    ],
+)
+def test_labels_that_outweigh_the_other_are_reported(
+    wanted: int, unwanted: int, settings: KTO, advice: str | None
+) -> None:
+    rows = [
+        EncodedRow(line=n, input_ids=[1, 2], labels=[-100, 2], label=n < wanted)
+        for n in range(wanted + unwanted)
+    ]
+    message = describe_imbalance(rows, settings)
+    assert message is None if advice is None else advice in str(message)
 
 
 @given(count=st.integers(1, 30), batch=st.integers(2, 7), seed=st.integers(0, 5))
