@@ -263,3 +263,29 @@ def test_package_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_preference_training_is_recorded_with_its_objective(model: Path, tmp_path: Path) -> None:
+    from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
+
+    pairs = [
+        {"prompt": f"{n}?", "chosen": " yes, it is", "rejected": " no"} for n in range(8)
+    ]  # fmt: skip
+    config = DPOConfig(
+        output_dir=str(tmp_path / "out"), max_steps=3, per_device_train_batch_size=2, logging_steps=1,
+        eval_strategy="steps", eval_steps=3, report_to="none", use_cpu=True, bf16=False,
+        gradient_checkpointing=False, disable_tqdm=True, save_strategy="no",
+    )  # fmt: skip
+    data = Dataset.from_list(pairs)
+    DPOTrainer(
+        str(model), args=config, train_dataset=data, eval_dataset=data, callbacks=[WatchCallback()]
+    ).train()
+    folder = only_run()
+    (begin,) = [event for event in events(folder, "phase") if event["phase"] == "training"]
+    assert begin["objective"] == "dpo"
+    assert {"rewards_chosen", "rewards_margins", "logps_rejected"} <= events(folder, "log")[
+        0
+    ].keys()
+    assert "eval_rewards_accuracies" in events(folder, "eval")[0]
+    assert loss_curves.from_progress(read_progress(folder), folder).objective == "dpo"
+    assert "diagnosis_failed" not in {event["code"] for event in events(folder, "finding")}
