@@ -127,6 +127,10 @@ def test_run_survives_kills_and_moves_to_one_process(small_workspace: Workspace)
     until_step(folder, max(e["step"] for e in events(folder, "log")) + 2, 200)
     first = next(e for e in events(folder, "log") if e["attempt"] == 2)
     assert first["step"] == saved + 1
+    report = as_json("status", "two")
+    assert (report["ranks"]["processes"], report["ranks"]["parallel"]) == (2, "ddp")
+    assert (report["resumed"]["step"], report["resumed"]["ranks_before"]) == (saved, 2)
+    assert report["resumed"]["adapter"] and report["resumed"]["not_restored"] == {}
     ok("stop", "two")
     assert until_ended(folder, 60).end_reason == "stopped"
     until_gone(folder)
@@ -137,10 +141,16 @@ def test_run_survives_kills_and_moves_to_one_process(small_workspace: Workspace)
     assert refused.returncode == 3, refused.stderr
     assert "where.processes" in refused.stderr
     assert "recipe.gradient_accumulation to 2" in refused.stderr
-    moved = plan.replace("processes: 2", "processes: 1")
-    folder.plan.write_text(moved.replace("gradient_accumulation: 1", "gradient_accumulation: 2"))
+    one_process = plan.replace("processes: 2", "processes: 1")
+    folder.plan.write_text(
+        one_process.replace("gradient_accumulation: 1", "gradient_accumulation: 2")
+    )
     ok("resume", "two")
     finish(folder)
+    moved = as_json("status", "two")["resumed"]
+    assert (moved["ranks"], moved["ranks_before"]) == (1, 2)
+    assert moved["restored"] == ["weights", "optimizer", "learning rate"]
+    assert "saved by 2, now 1 processes" in moved["not_restored"]["random state"]
     measured = losses(folder)
     assert measured == pytest.approx(expected, rel=1e-5)
 
