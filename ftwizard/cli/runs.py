@@ -232,6 +232,9 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
         among = " of those read" if report.sampled is True else ""
         best = f" (best{among} {_format_number(report.best_eval_loss)} at step {report.best_step})"
         lines.append(("validation", _format_number(report.eval_loss) + best))
+    if report.eval_reward is not msgspec.UNSET and report.best_eval_reward is not msgspec.UNSET:
+        best = f" (best {_format_number(report.best_eval_reward)} at step {report.best_step})"
+        lines.append(("validation reward", _format_number(report.eval_reward) + best))
     if report.eta_s is not None:
         lines.append(("time left", f"{format_duration(report.eta_s)}, {describe.MEASURED}"))
     if report.tokens_per_s is not None and report.state == "running":

@@ -292,9 +292,12 @@ def _progress_rows(progress: Progress, status: Status) -> Iterator[tuple[str, Re
             yield "memory", f"{format_bytes(progress.memory)} peak"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
-    if progress.best_step is not None:
-        best = f"best {progress.best_eval_loss:.4g} at step {progress.best_step}"
-        yield "validation", f"{progress.eval_loss:.4g}, {best}"
+    newest, highest = progress.eval_loss, progress.best_eval_loss
+    if newest is None:
+        newest, highest = progress.eval_reward, progress.best_eval_reward
+    if progress.best_step is not None and newest is not None:
+        kind = "validation" if progress.eval_loss is not None else "reward"
+        yield kind, f"{newest:.4g}, best {highest:.4g} at step {progress.best_step}"
 
 
 def _format_step(progress: Progress) -> str:

@@ -37,6 +37,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Name → XXH3-128 of the file's bytes; empty in markers of earlier versions."""
     eval_loss: float | None = None
     """Validation loss at this step, if it was measured."""
+    eval_reward: float | None = None
+    """Mean reward on the validation prompts, where a run is judged by that and not by its loss."""
     tokens: int = 0
     """Tokens trained on up to this step, over all attempts."""
     seconds: float = 0.0
@@ -47,6 +49,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return f"checkpoint-{self.step}"
+
+    @property
+    def eval_cost(self) -> float | None:
+        """Return what is lowest at the best checkpoint: the loss, or the negative reward."""
+        return self.eval_loss if self.eval_reward is None else -self.eval_reward
 
 
 def compute_seal(values: Mapping[str, Any]) -> str:
@@ -108,9 +115,13 @@ def all_complete(folder: Path) -> list[Checkpoint]:
 
 
 def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
-    """Return the checkpoint with the lowest validation loss, the earliest of equals."""
-    evaluated = [item for item in checkpoints if item.eval_loss is not None]
-    return min(evaluated, key=lambda item: (item.eval_loss, item.step), default=None)
+    """Return the checkpoint with the lowest validation loss, the earliest of equals.
+
+    Of reinforcement, it is the one with the highest mean reward on the validation prompts.
+    """
+    evaluated = [(item.eval_cost, item.step, item) for item in checkpoints]
+    costs = [(cost, step, item) for cost, step, item in evaluated if cost is not None]
+    return min(costs, key=lambda entry: entry[:2])[2] if costs else None
 
 
 def describe_damage(name: str, files: Sequence[str]) -> str:

@@ -102,8 +102,12 @@ class Progress:
         """Peak GPU memory in bytes; None on the CPU, or if unknown."""
         self.grad_norm: float | None = None
         self.best_step: int | None = None
-        """The step with the lowest validation loss, the first of equals."""
+        """The step with the lowest validation loss, or of reinforcement the highest reward, the first
+        of equals."""
         self.best_eval_loss: float | None = None
+        self.eval_reward: float | None = None
+        """The newest mean reward on validation prompts, of reinforcement."""
+        self.best_eval_reward: float | None = None
         self.losses, self.evaluations = self._make("loss"), self._make("eval_loss")
         """The training and the validation loss over steps."""
         self.metrics = {"loss": self.losses, "eval_loss": self.evaluations}
@@ -268,10 +272,18 @@ class Progress:
             self._forget_after(step)
         self._keep_numbers(event, step)
         if loss is None:
+            self._note_reward(step, to_number(event.get("eval_reward")))
             return
         self.eval_loss = loss
         if math.isfinite(loss) and (self.best_eval_loss is None or loss < self.best_eval_loss):
             self.best_step, self.best_eval_loss = step, loss
+
+    def _note_reward(self, step: int, reward: float | None) -> None:
+        if reward is None or not math.isfinite(reward):
+            return
+        self.eval_reward = reward
+        if self.best_eval_reward is None or reward > self.best_eval_reward:
+            self.best_step, self.best_eval_reward = step, reward
 
     def _process_sample(self, event: Event, step: int) -> None:
         index = to_count(event.get("index"))
@@ -306,12 +318,21 @@ class Progress:
         for answers in self.samples.values():
             answers[:] = [answer for answer in answers if answer["step"] <= step]
         self._forget_rows_after(step)
-        if self.best_step is not None and self.best_step > step:
+        if self.best_eval_reward is not None:
+            self._forget_rewards()
+        elif self.best_step is not None and self.best_step > step:
             points = self.evaluations.points(0, step)
             best = min(((y, x) for x, y in points if math.isfinite(y)), default=None)
             self.best_eval_loss, self.best_step = (best[0], int(best[1])) if best else (None, None)
         self.loss = self.losses[-1][1] if self.losses else None
         self.eval_loss = self.evaluations[-1][1] if self.evaluations else None
+
+    def _forget_rewards(self) -> None:
+        """Read the best and the newest reward again from what is left of the evaluations."""
+        series = self.get_series("eval_reward")
+        self.eval_reward = self.best_eval_reward = self.best_step = None
+        for step, reward in series.points(0, series.last_x or 0.0):
+            self._note_reward(int(step), reward)
 
     def _forget_rows_after(self, step: int) -> None:
         while self._hardest and self._hardest[-1]["step"] > step:

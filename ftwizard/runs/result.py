@@ -36,6 +36,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     step: Count
     """Step of the resulting weights: the best evaluation, else the last step."""
     eval_loss: float | None
+    eval_reward: float | None = None
+    """Mean reward on the validation prompts, of reinforcement."""
     last_step: Count
     total_steps: Count
     base: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from ftwizard.jobs.events import Event, decode, to_count
@@ -12,7 +13,7 @@ PIECES, PIECE_BYTES = 400, 1024
 """Pieces read all over the file, for the curves."""
 END_BYTES = 1 << 15
 """Bytes read at the beginning and the end of the file and at the start of the newest attempt."""
-_EVALUATION = b'"eval_loss"'
+_EVALUATION = re.compile(b'"eval_(?:loss|reward)"')
 _SLACK_BYTES = 1024
 _SCAN_BYTES = 1 << 18
 MAX_SCAN_BYTES = 1 << 26
@@ -99,7 +100,8 @@ def _find_evaluations(descriptor: int, size: int) -> list[_Part]:
 def _find_line(descriptor: int, start: int, count: int) -> _Part | None:
     """Return the first whole line with an evaluation in a range."""
     data = os.pread(descriptor, count, start)
-    index = data.find(_EVALUATION)
+    match = _EVALUATION.search(data)
+    index = match.start() if match else -1
     begin = data.rfind(b"\n", 0, max(0, index)) + 1
     end = data.find(b"\n", index) + 1
     if index < 0 or not end or (start and not begin):

@@ -65,6 +65,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the run reported about its end, such as the error of a disk."""
     sampled: bool | msgspec.UnsetType = msgspec.UNSET
     """True for a long run without a summary: losses and steps are of a sample of its events."""
+    eval_reward: float | msgspec.UnsetType = msgspec.UNSET
+    """The newest mean reward on validation prompts, of reinforcement."""
+    best_eval_reward: float | msgspec.UnsetType = msgspec.UNSET
+    """The highest one, that of ``best_step``."""
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
@@ -120,6 +124,10 @@ def with_changes(status: RunStatus, folder: JobFolder) -> RunStatus:
     return msgspec.structs.replace(
         status, changes=changes or msgspec.UNSET, damaged=damaged or msgspec.UNSET
     )
+
+
+def _or_unset(value: float | None) -> float | msgspec.UnsetType:
+    return msgspec.UNSET if value is None else value
 
 
 def find(run: str) -> JobFolder:
@@ -201,6 +209,8 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         troubles=job.liveness.troubles,
         folder=str(folder.path),
         message=job.message or msgspec.UNSET,
+        eval_reward=_or_unset(progress.eval_reward),
+        best_eval_reward=_or_unset(progress.best_eval_reward),
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.text import format_bytes
-from ftwizard.train import checkpoint_rotation, efficiency, logged_fields
+from ftwizard.train import checkpoint_rotation, efficiency, logged_fields, validation_cost
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.checkpoint_saving import CheckpointSaver
 from ftwizard.train.measure import folder_bytes
@@ -285,14 +285,14 @@ class Patience:
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
-        self.best_loss = math.inf
+        self.best_cost = math.inf
         self.best_step = 0
         self.since_best = 0
 
-    def update(self, step: int, eval_loss: float) -> bool:
-        """Add an evaluation; return whether patience is exhausted."""
-        if eval_loss < self.best_loss:
-            self.best_loss, self.best_step, self.since_best = eval_loss, step, 0
+    def update(self, step: int, cost: float) -> bool:
+        """Add an evaluation, see ``validation_cost``; return whether patience is exhausted."""
+        if cost < self.best_cost:
+            self.best_cost, self.best_step, self.since_best = cost, step, 0
         else:
             self.since_best += 1
         return self.is_exhausted
@@ -300,8 +300,9 @@ class Patience:
     def replay(self, log_history: list[dict[str, float]], every: float) -> None:
         """Add the scheduled evaluations of earlier attempts from a trainer's history."""
         for entry in log_history:
-            if "eval_loss" in entry and int(entry["step"]) % max(1, int(every)) == 0:
-                self.update(int(entry["step"]), entry["eval_loss"])
+            cost = validation_cost.read_cost(entry)
+            if cost is not None and int(entry["step"]) % max(1, int(every)) == 0:
+                self.update(int(entry["step"]), cost)
 
     @property
     def is_exhausted(self) -> bool:
@@ -310,7 +311,7 @@ class Patience:
 
 
 class OverfitDetector(TrainerCallback):
-    """Stops the training when the validation loss has not improved for ``patience`` evaluations."""
+    """Stops the training when the validation has not improved for ``patience`` evaluations."""
 
     def __init__(self, worker: Worker, patience: int) -> None:
         self._events = worker.events
@@ -323,18 +324,19 @@ class OverfitDetector(TrainerCallback):
 
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
-        state, loss = moment.state, moment.metrics.get("eval_loss")
-        if loss is None or not is_scheduled(moment.step, state.eval_steps, state.max_steps):
+        state, cost = moment.state, validation_cost.read_cost(moment.metrics)
+        if cost is None or not is_scheduled(moment.step, state.eval_steps, state.max_steps):
             return
-        is_exhausted = self._patience.update(moment.step, float(loss))
+        is_exhausted = self._patience.update(moment.step, cost)
         if not is_exhausted or moment.step >= state.max_steps or self.fired:
             return
         self.fired = True
+        patience = self._patience
         self._events.write_finding(
             "early_stop",
-            f"Validation loss has not improved for {self._patience.since_best} "
-            f"evaluations (now {float(loss):.4g}, best {self._patience.best_loss:.4g} at step "
-            f"{self._patience.best_step}). Stopping; the best weights are kept.",
+            validation_cost.describe_stop(
+                moment.metrics, patience.since_best, patience.best_cost, patience.best_step
+            ),
             "warning",
             step=moment.step,
         )
@@ -355,8 +357,8 @@ class CheckpointKeeper(TrainerCallback):
         self._group = group
         self._recorder = recorder
         self._rows = rows
-        self._eval_losses: dict[int, float] = {}
-        """The newest validation loss, by its step."""
+        self._evaluated: dict[int, dict[str, float]] = {}
+        """The newest validation loss or reward, by its step."""
         self._save_started = 0.0
         self._expected_bytes: int | None = None
         """Of the first checkpoint that this attempt saves; None once it was checked."""
@@ -378,9 +380,8 @@ class CheckpointKeeper(TrainerCallback):
 
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
-        loss = moment.metrics.get("eval_loss")
-        if loss is not None and math.isfinite(loss):
-            self._eval_losses = {moment.step: float(loss)}
+        if values := validation_cost.read_finite(moment.metrics):
+            self._evaluated = {moment.step: values}
         moment.control.should_save = True
         self._save_started = time.monotonic()
         self._report_saving()
@@ -401,7 +402,7 @@ class CheckpointKeeper(TrainerCallback):
             path,
             step=step,
             attempt=self._worker.attempt,
-            eval_loss=self._eval_losses.get(step),
+            **self._evaluated.get(step, {}),
             tokens=self._recorder.tokens,
             seconds=time.monotonic() - self._save_started,
         )
@@ -412,6 +413,7 @@ class CheckpointKeeper(TrainerCallback):
             step=step,
             path=f"{path.parent.name}/{marker.name}",
             eval_loss=marker.eval_loss,
+            **({} if marker.eval_reward is None else {"eval_reward": marker.eval_reward}),
             seconds=round(marker.seconds, 3),
             memory=self._recorder.meter.peak(),
             disk=folder_bytes(path.parent),

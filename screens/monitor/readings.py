@@ -139,6 +139,9 @@ def list_figures(
             pairs.append((name, f"{loss:.4f}"))
     if report.best_eval_loss is not None:
         pairs.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
+    if progress.eval_reward is not None:
+        best = f"best {progress.best_eval_reward:.4g} at step {progress.best_step:,}"
+        pairs.append(("validation reward", f"{progress.eval_reward:.4g}, {best}"))
     is_training = progress.phase in ACTIVE and report.state != "ended"
     if progress.tokens_per_s and is_training and with_speed:
         pairs.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))

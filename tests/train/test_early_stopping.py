@@ -44,12 +44,20 @@ def test_requested_evaluations_do_not_count_toward_patience() -> None:
     assert (patience.best_step, patience.since_best, patience.is_exhausted) == (5, 1, False)
 
 
+def test_patience_counts_evaluations_without_a_higher_reward() -> None:
+    patience = Patience(2)
+    history = [{"step": step, "eval_reward": reward} for step, reward in
+               ((5, 0.1), (10, 0.4), (15, 0.4), (20, -1.0))]  # fmt: skip
+    patience.replay(history, 5)
+    assert (patience.best_cost, patience.best_step, patience.is_exhausted) == (-0.4, 10, True)
+
+
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(1, 5))
 def test_patience_counts_evaluations_since_the_best(losses: list[float], patience: int) -> None:
     recorded = Patience(patience)
     for step, loss in enumerate(losses):
         fired = recorded.update(step, loss)
         best = min(losses[: step + 1])
-        assert recorded.best_loss == best
+        assert recorded.best_cost == best
         assert recorded.best_step == losses.index(best)
         assert fired == (step - losses.index(best) >= patience)
