@@ -20,8 +20,9 @@ from ftwizard.graders.handler import LambdaFunction
 from ftwizard.graders.process import Grade
 from ftwizard.graders.trial import GradedItem, Trial, TrialFinding, TrialRow, try_grader
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
+from ftwizard.plan import checks as plan_checks
 from ftwizard.plan import plan_file
-from ftwizard.plan.schema import HOSTED_PROVIDERS, Hosted
+from ftwizard.plan.schema import GRPO, HOSTED_PROVIDERS, Hosted
 from ftwizard.providers import launcher
 from ftwizard.rewards.dry_run import try_rewards
 from ftwizard.rewards.packaged import PACKAGED
@@ -259,3 +260,14 @@ def test_the_reward_in_the_documents_tells_answers_apart(tmp_path: Path) -> None
     for name, packaged in PACKAGED.items():
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
         assert [option for option in packaged.options if f"`{option}`" not in line] == []
+
+
+def test_every_setting_of_grpo_is_documented_and_its_example_can_be_read(tmp_path: Path) -> None:
+    page = read_page("rewards")
+    table = page.partition("## Settings\n")[2].partition("\n## ")[0]
+    assert [name for name in GRPO.__struct_fields__ if not re.search(rf"[.]{name}`", table)] == []
+    fields = [name for name in Reward.__struct_fields__ if f"`{name}`" not in table]
+    assert fields == []
+    plan = plan_file.parse(page.partition("```yaml\n")[2].partition("```")[0])
+    assert list(plan_checks.find_problems(plan)) == []
+    assert plan.recipe.prompts_per_step == 1

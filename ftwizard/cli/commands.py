@@ -229,8 +229,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         *READ,
     )),
     ("rewards", "try reward functions on ten rows, before training with them (GRPO)", "rewards:rewards", (
-        _value("rewards", "REWARD",
-               "reward functions: numeric_answer, 'length_limit={max: 50}', rewards.py:my_reward",
+        _value("rewards", "PLAN|REWARD",
+               "plan (YAML), or reward functions: numeric_answer, 'length_limit={max: 50}', rewards.py:my_reward",
                nargs="+"),
         _value("--data", "DATA", "data file with rows to try them on, or a data set on the Hub"),
         _value("--rows", "N", "rows to try (default: 10)", type=_number(int, 1000), default=10),

@@ -77,7 +77,7 @@ EXAMPLES = {
     "split": "ftwizard split rows.jsonl --out-train train.jsonl --out-validation val.jsonl",
     "convert": "ftwizard convert rows.jsonl --target openai-sft --out openai.jsonl",
     "grader": "ftwizard grader new grader.py",
-    "rewards": "ftwizard rewards numeric_answer rewards.py:my_reward --data rows.jsonl",
+    "rewards": "ftwizard rewards plan.yaml",
     "estimate": "ftwizard estimate rows.jsonl --model meta-llama/Llama-3.1-8B-Instruct --gpu 'RTX 4090'",
     "probe": "ftwizard probe plan.yaml --write smaller.yaml",
     "slurm": "ftwizard slurm plan.yaml",

@@ -42,6 +42,13 @@ def probe(arguments: argparse.Namespace) -> int:
         )
     chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
     plan_argument.require_local(chosen, "there is nothing to measure here", arguments.plan)
+    if chosen.recipe.objective == "grpo":
+        raise FtwizardError(
+            "A probe measures rows of known length; answers to prompts (recipe.objective: grpo) get theirs "
+            "as they are written.",
+            "Train a few steps instead, with recipe.max_steps: 3.",
+            USAGE,
+        )
     command.check_installed(chosen)
     out = user_paths.expand(arguments.write) if arguments.write else None
     if out:

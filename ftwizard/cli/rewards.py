@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ftwizard import user_paths
-from ftwizard.cli import output, progress, read_arguments
+from ftwizard.cli import output, plan_argument, progress, read_arguments
 from ftwizard.data.hub import datasets
 from ftwizard.errors import FAILED, USAGE, FtwizardError
 from ftwizard.rewards import dry_run, rows
@@ -15,6 +15,7 @@ from ftwizard.rewards.dry_run import DryRun, RewardScores, Values
 from ftwizard.rewards.reward import MAX_REWARDS, Reward
 from ftwizard.strict_yaml import load_value
 from ftwizard.text import format_count, make_visible, shorten_middle
+from ftwizard.train import dataset, reward_check
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +26,38 @@ MAX_SHOWN_LINE = 200
 
 def rewards(arguments: argparse.Namespace) -> int:
     """Try rewards on rows; return 1 if one fails or tells no answers apart."""
+    first = arguments.rewards[0]
+    is_plan = len(arguments.rewards) == 1 and plan_argument.is_plan(first)
+    with progress.reporter() as say:
+        report = _try_plan(arguments, first) if is_plan else _try_named(arguments, say)
+    if arguments.json:
+        output.print_json(report)
+    else:
+        _print_report(report)
+    return FAILED if report.verdict == "error" else 0
+
+
+def _try_plan(arguments: argparse.Namespace, name: str) -> DryRun:
+    """Return the dry run of a plan's rewards on the first of its training rows."""
+    for option in ("data", "column", "template", "columns", "encoding"):
+        if getattr(arguments, option):
+            raise FtwizardError(
+                f"--{option} is not an option for a plan, which says it itself.",
+                "Change the plan: data, recipe.grpo.reference_column, recipe.grpo.answer_template.",
+                USAGE,
+            )
+    plan = plan_argument.load(name, (), deferred=("many-epochs", "no-validation"))
+    if plan.is_hosted or plan.recipe.objective != "grpo":
+        raise FtwizardError(
+            f"{make_visible(name, 200)} has no rewards.",
+            "Set recipe.objective to grpo and recipe.grpo.rewards. See docs/rewards.md.",
+            USAGE,
+        )
+    return reward_check.try_plan(plan, dataset.load_rows(plan, {})["train"], arguments.rows)
+
+
+def _try_named(arguments: argparse.Namespace, say: Callable[..., None]) -> DryRun:
+    """Return the dry run of rewards that the command line names."""
     named = parse_rewards(arguments.rewards)
     if not arguments.data:
         raise FtwizardError(
@@ -32,21 +65,15 @@ def rewards(arguments: argparse.Namespace) -> int:
             f"For example: ftwizard rewards {named[0].function} --data rows.jsonl",
             USAGE,
         )
-    with progress.reporter() as say:
-        file, _ = datasets.locate(arguments.data, say)
-        prompts = rows.read_rows(
-            file,
-            max(dry_run.POOL_ROWS, arguments.rows),
-            column=arguments.column,
-            options=read_arguments.get_options(arguments),
-        )
-        template = arguments.template or dry_run.TEMPLATE
-        report = dry_run.try_rewards(named, prompts, arguments.rows, template=template)
-    if arguments.json:
-        output.print_json(report)
-    else:
-        _print_report(report)
-    return FAILED if report.verdict == "error" else 0
+    file, _ = datasets.locate(arguments.data, say)
+    prompts = rows.read_rows(
+        file,
+        max(dry_run.POOL_ROWS, arguments.rows),
+        column=arguments.column,
+        options=read_arguments.get_options(arguments),
+    )
+    template = arguments.template or dry_run.TEMPLATE
+    return dry_run.try_rewards(named, prompts, arguments.rows, template=template)
 
 
 def parse_rewards(texts: Sequence[str]) -> list[Reward]:

@@ -91,7 +91,8 @@ def estimate_on(
     work = compute_passes(train, recipe)
     setup = resolve_setup(recipe, machine, train, shape)
     evaluations = _count_evaluations(recipe, validation, work.steps)
-    time = _time(shape, setup, machine, work)
+    # How long the answers of reinforcement become is unknown, and with them the time.
+    time = None if recipe.objective == "grpo" else _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
         parts = duration.estimate_phases(
@@ -145,6 +146,8 @@ def resolve_setup(
     again, length = recipe.gradient_checkpointing, recipe.max_length
     if lengths is not None and lengths.buckets and not recipe.packing:
         length = min(length, math.ceil(lengths.buckets[-1].upto))
+    if recipe.objective == "grpo":  # the model is trained on a prompt and its answer
+        length += recipe.grpo.max_completion_length
     computed = precision.resolve_precision(
         recipe, machine.card, gpu=machine.gpu, bf16_cpu=machine.bfloat16_cpu, shape=shape
     )

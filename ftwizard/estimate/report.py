@@ -59,6 +59,8 @@ class PartReport(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the longest row before truncation."""
     dropped: dict[str, int] = {}
     """What the chat template leaves out: ``reasoning``, ``tools`` …, and of how many rows."""
+    too_long: list[int] = []
+    """Lines of prompts of reinforcement that exceed the max length, which are left out."""
     equal_pairs: list[int] = []
     """Lines of pairs whose answers have the same tokens, which are left out."""
 

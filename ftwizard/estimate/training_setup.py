@@ -163,8 +163,13 @@ def count_steps(sequences: int, recipe: Recipe, ranks: int = 1) -> StepCounts:
     ``ranks`` processes that train together take as many rows in a step as one that accumulates
     ``ranks`` times as many passes.
     """
-    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation * ranks)
-    total, per_epoch = total_steps(*sizes, recipe.epochs), total_steps(*sizes, 1)
+    if recipe.objective == "grpo":
+        # TRL leaves out the last prompts of an epoch that do not fill a step.
+        per_epoch = max(1, sequences // recipe.prompts_per_step) * recipe.grpo.num_iterations
+        total = math.ceil(per_epoch * recipe.epochs)
+    else:
+        sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation * ranks)
+        total, per_epoch = total_steps(*sizes, recipe.epochs), total_steps(*sizes, 1)
     most = recipe.max_steps
     if most is None or most >= total:
         return StepCounts(total=total, per_epoch=per_epoch, epochs=recipe.epochs)

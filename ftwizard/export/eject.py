@@ -99,6 +99,12 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
     base model that changed since the run started, and for a training that has no plain equivalent.
     """
     require_empty(out)
+    objective = origin.plan.recipe.objective
+    if objective != "sft":
+        raise FtwizardError(
+            f"Only supervised training is written as a script, and recipe.objective is {objective}.",
+            f"TRL's {objective.upper()}Trainer takes the same settings, under the same names.",
+        )
     plan, record = origin.plan, origin.run.read_job() if origin.run else None
     say("reading", what="rows")
     if origin.run:

@@ -37,6 +37,7 @@ _SETTINGS: dict[Effect, str] = {
         finish.merge finish.compare finish.pairs finish.max_new_tokens finish.export
         hosted.cancel_on hosted.download foundry.deployment foundry.base_deployment
         recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
+        recipe.grpo.answer_template
         evaluate.judge.url evaluate.judge.model evaluate.judge.key_variable
     """,
     "file": "data.files.train data.files.validation data.files.test data.mix.rows",
@@ -52,6 +53,11 @@ _SETTINGS: dict[Effect, str] = {
         recipe.dpo.precompute_ref_log_probs
         recipe.kto.beta recipe.kto.loss_type recipe.kto.desirable_weight
         recipe.kto.undesirable_weight recipe.kto.precompute_ref_log_probs
+        recipe.grpo.rewards recipe.grpo.num_generations recipe.grpo.num_generations_eval
+        recipe.grpo.max_completion_length recipe.grpo.temperature recipe.grpo.top_p
+        recipe.grpo.top_k recipe.grpo.beta recipe.grpo.loss_type recipe.grpo.scale_rewards
+        recipe.grpo.epsilon recipe.grpo.epsilon_high recipe.grpo.num_iterations
+        recipe.grpo.mask_truncated_completions
         slurm.nodes gate.gain gate.max_general_loss gate.max_safety_loss
         evaluate.sets evaluate.general evaluate.safety evaluate.system evaluate.shots
         evaluate.max_items evaluate.requires_headroom
@@ -62,6 +68,7 @@ _SETTINGS: dict[Effect, str] = {
         provider model.name model.revision
         recipe.method recipe.rank recipe.alpha recipe.target_modules
         data.format data.columns data.encoding data.max_rows data.mix.share
+        recipe.grpo.reference_column
         data.split.validation data.split.test data.split.group_by data.split.seed
     """,
 }

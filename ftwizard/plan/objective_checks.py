@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ftwizard.data import bundled_samples
-from ftwizard.plan.schema import DPO, KTO, Plan, Recipe
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import DPO, GRPO, KTO, Plan, Recipe
+from ftwizard.rewards.packaged import check_options
+from ftwizard.rewards.reward import MAX_REWARDS, Reward
 from ftwizard.strict_yaml import SettingsError
 
-_PARTS = {"dpo": DPO(), "kto": KTO()}
+_PARTS = {"dpo": DPO(), "kto": KTO(), "grpo": GRPO()}
 """Settings of each objective, with their defaults."""
 _SMOOTHED = frozenset({"aot", "aot_unpaired", "exo_pair", "robust"})
 """Losses that use ``label_smoothing``. Source: ``DPOTrainer._compute_loss`` of TRL 1.16."""
@@ -29,6 +32,9 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
     if recipe.objective == "sft":
         return
     yield from _find_shared_problems(plan)
+    if recipe.objective == "grpo":
+        yield from _find_grpo_problems(plan)
+        return
     yield from (
         _find_dpo_problems(recipe) if recipe.objective == "dpo" else _find_kto_problems(recipe)
     )
@@ -49,6 +55,14 @@ def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
             "Remove recipe.packing.",
             setting="recipe.packing",
         )
+    if recipe.objective == "grpo":
+        if plan.data.mix.share:
+            yield SettingsError(
+                "is set, but recipe.objective is grpo: general rows have no reward.",
+                "Remove data.mix.",
+                setting="data.mix.share",
+            )
+        return
     if plan.data.mix.share and plan.data.mix.rows in bundled_samples.ROW_SETS:
         yield SettingsError(
             f"is set, but the general rows are conversations, not {_ROWS[recipe.objective]}.",
@@ -112,3 +126,82 @@ def _find_kto_problems(recipe: Recipe) -> Iterator[SettingsError]:
             "Set it to 2 or more, or recipe.kto.loss_type to apo_zero_unpaired.",
             setting="recipe.batch_size",
         )
+
+
+_GRPO_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("num_generations", lambda value: 2 <= value <= 1024,
+     "A group needs 2 answers or more: rewards are compared within it."),
+    ("num_generations_eval num_iterations", lambda value: 1 <= value <= 1024, "It must be at least 1."),
+    ("max_completion_length", lambda value: 1 <= value <= 10**6, "It must be at least 1."),
+    ("temperature", lambda value: 0 < value <= 10, "It must be above 0: the answers must differ."),
+    ("top_p", lambda value: 0 < value <= 1, "It must be above 0 and at most 1."),
+    ("top_k", lambda value: value >= 0, "It must be at least 0; 0: all tokens."),
+    ("beta", lambda value: 0 <= value < math.inf, "It must be at least 0; 0: no penalty."),
+    ("epsilon epsilon_high", lambda value: 0 < value < math.inf, "It must be above 0: 0.2."),
+)  # fmt: skip
+"""Settings of ``recipe.grpo``, what their values must be where they are set, and the fix."""
+
+
+def _find_grpo_problems(plan: Plan) -> Iterator[SettingsError]:
+    recipe, settings = plan.recipe, plan.recipe.grpo
+    if plan.ranks > 1:
+        yield SettingsError(
+            f"is grpo, but {plan.ranks} processes train together: rewards train in one.",
+            "Set where.processes and slurm.nodes to 1.",
+            setting="recipe.objective",
+        )
+    for names, is_valid, hint in _GRPO_RULES:
+        for name in names.split():
+            value = getattr(settings, name)
+            if value is not None and not is_valid(value):
+                yield SettingsError(f"is {value:g}.", hint, setting=f"recipe.grpo.{name}")
+    answers, group = recipe.batch_size * recipe.gradient_accumulation, settings.num_generations
+    if group >= 2 and answers % group:
+        yield SettingsError(
+            f"is {group}, but a step has {answers} answers (batch_size × gradient_accumulation).",
+            f"Set recipe.gradient_accumulation to {math.lcm(recipe.batch_size, group) // recipe.batch_size}.",
+            setting="recipe.grpo.num_generations",
+        )
+    if "{answer}" not in settings.answer_template:
+        yield SettingsError(
+            "does not contain {answer}.",
+            "Write it around {answer}: '<answer>{answer}</answer>'.",
+            setting="recipe.grpo.answer_template",
+        )
+    yield from _find_reward_problems(settings.rewards)
+
+
+def _find_reward_problems(rewards: Sequence[Reward]) -> Iterator[SettingsError]:
+    setting = "recipe.grpo.rewards"
+    if not 1 <= len(rewards) <= MAX_REWARDS:
+        yield SettingsError(
+            f"has {len(rewards)} reward functions.",
+            f"Name 1 to {MAX_REWARDS}: [{{function: numeric_answer}}]. See docs/rewards.md.",
+            setting=setting,
+        )
+    for reward in rewards:
+        shown = reward.shown
+        if not math.isfinite(reward.weight) or reward.weight == 0:
+            yield SettingsError(
+                f"gives {shown} the weight {reward.weight:g}.", "Set it to 1.", setting=setting
+            )
+        if not 0 < reward.time_limit_s <= 3600:
+            yield SettingsError(
+                f"gives {shown} a time_limit_s of {reward.time_limit_s:g}.",
+                "It must be above 0 and at most 3600.", setting=setting,
+            )  # fmt: skip
+        if not 0.1 <= reward.memory_gb <= 1000:
+            yield SettingsError(
+                f"gives {shown} a memory_gb of {reward.memory_gb:g}.",
+                "It must be 0.1 to 1000.", setting=setting,
+            )  # fmt: skip
+        if reward.file is not None and reward.options:
+            yield SettingsError(
+                f"gives {shown} options, but only packaged functions have any.",
+                "Write them into the function.", setting=setting,
+            )  # fmt: skip
+        if reward.file is None:
+            try:
+                check_options(reward.name, reward.options)
+            except FtwizardError as error:
+                yield SettingsError(f"cannot be used. {error.message}", error.hint, setting=setting)

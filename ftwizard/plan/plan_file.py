@@ -217,6 +217,8 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
         plan = _resolve_grader(plan, folder)
     elif model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
         model = msgspec.structs.replace(model, name=_resolve("model.name", model.name, folder))
+    if plan.recipe.grpo.rewards:
+        plan = _resolve_rewards(plan, folder)
     data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files), mix=mix)
     return msgspec.structs.replace(
         plan, data=data, model=model, samples=sampling, evaluate=evaluate
@@ -230,6 +232,18 @@ def _resolve_grader(plan: Plan, folder: Path) -> Plan:
     grader = _resolve(f"{plan.provider}.grader", settings.grader, folder)
     settings = msgspec.structs.replace(settings, grader=grader)
     return msgspec.structs.replace(plan, **{str(plan.provider): settings})
+
+
+def _resolve_rewards(plan: Plan, folder: Path) -> Plan:
+    """Return the plan with the files of its rewards absolute."""
+    rewards = []
+    for reward in plan.recipe.grpo.rewards:
+        if reward.file is not None:
+            path = _resolve("recipe.grpo.rewards", str(reward.file), folder)
+            reward = msgspec.structs.replace(reward, function=f"{path}:{reward.name}")
+        rewards.append(reward)
+    grpo = msgspec.structs.replace(plan.recipe.grpo, rewards=tuple(rewards))
+    return msgspec.structs.replace(plan, recipe=msgspec.structs.replace(plan.recipe, grpo=grpo))
 
 
 def _resolve(setting: str, name: str, folder: Path) -> str:

@@ -11,6 +11,7 @@ from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.rewards.reward import Reward
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader"]
 Provider = Literal["local", HostedProvider]
@@ -23,7 +24,7 @@ TrainingType = Literal[
 Parallel = Literal["auto", "ddp"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
-ObjectiveName = Literal["sft", "dpo", "kto"]
+ObjectiveName = Literal["sft", "dpo", "kto", "grpo"]
 _PREFERENCE_RATES: dict[Method, float] = {"lora": 5e-6, "qlora": 5e-6, "full": 5e-7}
 """Source: the commands in trl/scripts/dpo.py of TRL 1.16. “The optimal configuration for KTO will be
 similar to that of DPO” (trl/scripts/kto.py)."""
@@ -31,6 +32,8 @@ LEARNING_RATES: dict[ObjectiveName, dict[Method, float]] = {
     "sft": {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5},
     "dpo": _PREFERENCE_RATES,
     "kto": _PREFERENCE_RATES,
+    # The default of TRL 1.16's GRPOConfig, and ten times as much for adapters.
+    "grpo": {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6},
 }
 """Peak learning rate for each objective and method where the plan names none. Adapters take about ten
 times the learning rate of a full fine-tune."""
@@ -38,6 +41,7 @@ LOCAL_TARGETS: dict[ObjectiveName, TargetName] = {
     "sft": "trl-sft",
     "dpo": "trl-dpo",
     "kto": "trl-kto",
+    "grpo": "trl-grpo",
 }
 """The data rules of each objective on this machine."""
 OBJECTIVES: dict[Format | None, ObjectiveName] = {
@@ -180,12 +184,52 @@ class KTO(PlanPart, frozen=True):
     """As for DPO."""
 
 
+class GRPO(PlanPart, frozen=True):
+    """Settings of group relative policy optimization, under TRL's names; with ``recipe.objective: grpo``.
+    The model answers each prompt several times, and learns from the rewards of its answers."""
+
+    rewards: tuple[Reward, ...] = ()
+    """Reward functions: ``{function, weight, options}`` each. See docs/rewards.md."""
+    reference_column: str | None = None
+    """Column with the right answer, of rows without an answer. Default: one that is named so."""
+    answer_template: str = "{answer}"
+    """Form of a right answer, for the dry run: ``<answer>{answer}</answer>``."""
+    num_generations: int = 8
+    """Answers to each prompt, a group. ``batch_size`` times ``gradient_accumulation`` must be a multiple
+    of it."""
+    num_generations_eval: int | None = None
+    """Answers to each validation prompt. Default: as in training."""
+    max_completion_length: int = 512
+    """Tokens of an answer. ``max_length`` is that of a prompt: longer ones are left out."""
+    temperature: float = 1.0
+    """Of the sampled answers: with less, the answers of a group differ less, and teach less."""
+    top_p: float = 1.0
+    """Share of the probability that answers are sampled from."""
+    top_k: int = 0
+    """Most probable tokens that answers are sampled from; 0: all."""
+    beta: float = 0.0
+    """Weight of the KL penalty for leaving the model at the start of the training; 0: none."""
+    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
+    """How the losses of tokens are averaged. ``grpo`` prefers short right answers and long wrong ones."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What the rewards of a group are divided by: their own deviation, that of the batch, or nothing."""
+    epsilon: float = 0.2
+    """Limit of a change of a token's probability in one step, down and up."""
+    epsilon_high: float | None = None
+    """The limit upwards. Default: ``epsilon``."""
+    num_iterations: int = 1
+    """Optimizer steps on the same answers."""
+    mask_truncated_completions: bool = False
+    """Leave answers that reach ``max_completion_length`` out of the loss."""
+
+
 class Recipe(PlanPart, frozen=True):
     """Training settings."""
 
     objective: ObjectiveName = "sft"
     """``sft``: learn the answers of the rows; ``dpo``: prefer the chosen answer of each pair to the
-    rejected one; ``kto``: prefer the answers labeled true to those labeled false."""
+    rejected one; ``kto``: prefer the answers labeled true to those labeled false; ``grpo``: raise the
+    rewards of the model's own answers."""
     method: Method = "lora"
     """``lora``: an adapter on 16-bit weights; ``qlora``: an adapter on 4-bit weights (NF4, double
     quantization), for less memory; ``full``: all weights, at about 16 bytes of memory per weight."""
@@ -194,8 +238,8 @@ class Recipe(PlanPart, frozen=True):
     alpha: int = 32
     """LoRA scaling numerator: the update is scaled by alpha / rank."""
     dropout: float = 0.05
-    """Dropout on the adapter's input. With ``dpo`` and ``kto`` there is none: the model is compared
-    with its reference."""
+    """Dropout on the adapter's input. With ``dpo``, ``kto`` and ``grpo`` there is none: the model is
+    compared with its reference, or with the one that answered."""
     target_modules: tuple[str, ...] | None = None
     """Modules that get an adapter. Default: the seven projections of a Llama-like block (q, k, v,
     o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
@@ -206,7 +250,7 @@ class Recipe(PlanPart, frozen=True):
     them. Default: none but ``epochs``."""
     learning_rate: float | None = None
     """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning; with ``dpo``
-    and ``kto`` 5e-6 and 5e-7."""
+    and ``kto`` 5e-6 and 5e-7, with ``grpo`` 1e-5 and 1e-6."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warmup."""
     warmup: float = 0.03
@@ -240,6 +284,7 @@ class Recipe(PlanPart, frozen=True):
     seed: int = 42
     dpo: DPO = DPO()
     kto: KTO = KTO()
+    grpo: GRPO = GRPO()
 
     @property
     def default_learning_rate(self) -> float:
@@ -254,7 +299,7 @@ class Recipe(PlanPart, frozen=True):
     @property
     def asks_reference_first(self) -> bool:
         """Return whether the reference model is asked once, before the first step."""
-        if self.objective == "sft":
+        if self.objective in ("sft", "grpo"):
             return False
         settings = self.dpo if self.objective == "dpo" else self.kto
         chosen = settings.precompute_ref_log_probs
@@ -269,10 +314,16 @@ class Recipe(PlanPart, frozen=True):
         Source: ``_compute_loss`` of TRL 1.16. DPO: the reference. KTO also reads each prompt with
         another answer, and lets the reference read both.
         """
-        if self.objective == "sft":
+        if self.objective in ("sft", "grpo"):
             return 0
         kl = int(self.objective == "kto" and self.kto.loss_type == "kto")
         return kl + (1 + kl) / (self.epochs if self.asks_reference_first else 1)
+
+    @property
+    def prompts_per_step(self) -> int:
+        """Return the prompts of one optimizer step of ``grpo``, each with a group of answers."""
+        answers = self.batch_size * self.gradient_accumulation
+        return max(1, answers // self.grpo.num_generations)
 
     @property
     def sequences_per_row(self) -> int:

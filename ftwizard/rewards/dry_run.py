@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import DECLINED, FAILED, FtwizardError
 from ftwizard.graders.trial import pick_wrong
 from ftwizard.rewards.packaged import PACKAGED
 from ftwizard.rewards.reward import Reward, RewardError, name_uniquely
@@ -189,7 +189,7 @@ def _judge_reward(
     message = f"gave {values[0]:g} to every answer: there is nothing to learn from it."
     fix = (
         "If right answers have a form that the rows' answers lack, name it: --template"
-        " '<answer>{answer}</answer>'. Else compare the completion with the reference."
+        " '<answer>{answer}</answer>', in a plan recipe.grpo.answer_template. Else compare the completion with the reference."
     )
     can_tell = bool(score.expected) and not is_form
     return [_make("error" if can_tell else "warning", "no_signal", score.name, message, fix)]
@@ -278,6 +278,8 @@ def require_signal(report: DryRun, *, allowed: bool) -> list[str]:
     for finding in report.findings:
         if finding.severity != "error" or (allowed and finding.code in weak):
             continue
-        insist = " To train with it anyway: --allow weak-grader." if finding.code in weak else ""
-        raise FtwizardError(finding.message, f"{finding.fix}{insist}", code="reward")
+        is_weak = finding.code in weak
+        insist = " To train with it anyway: --allow weak-grader." if is_weak else ""
+        exit_code = DECLINED if is_weak else FAILED
+        raise FtwizardError(finding.message, f"{finding.fix}{insist}", exit_code, code="reward")
     return [finding.message for finding in report.findings]

@@ -25,9 +25,10 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
-from ftwizard.plan.schema import OBJECTIVES, Files, Mix, ObjectiveName, Plan
+from ftwizard.plan.schema import OBJECTIVES, Files, Mix, ObjectiveName, Plan, Recipe
+from ftwizard.rewards import rows as reward_rows
 from ftwizard.text import format_count, make_visible
-from ftwizard.train import model_loading, template_losses
+from ftwizard.train import model_loading, prompt_rows, template_losses
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
 
 PROGRESS_INTERVAL_S = 1.0
@@ -39,6 +40,7 @@ _ROWS_OF: dict[ObjectiveName, str] = {
     "sft": "conversations, text or tokens",
     "dpo": "pairs of a chosen and a rejected answer",
     "kto": "answers labeled true or false",
+    "grpo": "prompts",
 }
 Rows = dict[str, list[reader.ParsedRow]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
@@ -70,7 +72,7 @@ def load_rows(
                 f"{make_visible(table.path)} has changed since the run was started.",
                 "Restore the old file and resume, or start a new run.",
             )
-        if not plan.is_hosted:
+        if not plan.is_hosted and plan.recipe.objective != "grpo":
             _require_kind(table, plan)
         rows = reader.get_usable_rows(table, skip_bad="skip-bad-rows" in plan.allow)
         say(part, table)
@@ -118,6 +120,11 @@ def _require_split(rows: Rows, hashes: Mapping[str, str]) -> None:
 
 def _make_reader(plan: Plan) -> Callable[..., reader.DataTable]:
     """Return the reader of the plan's files: for a hosted platform, all rows that it accepts."""
+    if plan.recipe.objective == "grpo" and not plan.is_hosted:
+        to_prompted = functools.partial(
+            reward_rows.to_prompted, column=plan.recipe.grpo.reference_column
+        )
+        return functools.partial(reader.read_table, convert=to_prompted)
     if not plan.is_hosted:
         to_trained = functools.partial(row_checker.to_trained, target=plan.target)
         return functools.partial(reader.read_table, convert=to_trained)
@@ -292,7 +299,7 @@ def encode(
     worker: Worker,
     encoder: Encoder,
     rows: Rows,
-    max_length: int,
+    recipe: Recipe,
     available: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
     """Encode every part as ``encode_parts`` does, and write a report on it to the events.
@@ -300,15 +307,16 @@ def encode(
     ``available``: rows before ``data.max_rows``, of the parts that it makes smaller.
     """
     say = phase_reporter(worker, "tokenising")
-    available = available or {}
+    available, max_length = available or {}, recipe.max_length
     encoded, reports = encode_parts(
-        encoder, rows, max_length,
+        encoder, rows, recipe,
         lambda _, done, total: say(None, done=done, total=total, unit="rows"),
     )  # fmt: skip
     for name, report in reports.items():
         fields = msgspec.to_builtins(report)
         fields["lost"] = report.lines_without_loss[:SHOWN_LINES]
         fields["equal_pairs"] = report.equal_pairs[:SHOWN_LINES]
+        fields["too_long"] = report.too_long[:SHOWN_LINES]
         if name == "train":
             fields["mixed"] = reports["mix"].used if "mix" in reports else 0
         if name in available:
@@ -320,6 +328,14 @@ def encode(
                 f"{len(lines):,} of {format_count(report.rows, 'row')} ({name}) have no "
                 f"trainable tokens and are left out, the first at line {lines[0]}. They are "
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
+                "warning",
+            )
+        if lines := report.too_long:
+            worker.events.write_finding(
+                "prompts_too_long",
+                f"{len(lines):,} of {format_count(report.rows, 'prompt')} ({name}) are longer than "
+                f"recipe.max_length ({max_length:,} tokens) and are left out, the first at line "
+                f"{lines[0]}.",
                 "warning",
             )
         if lines := report.equal_pairs:
@@ -387,19 +403,21 @@ def _report_sampling(worker: Worker, rows: Rows, available: Mapping[str, int]) -
 
 
 def encode_parts(
-    encoder: Encoder, rows: Rows, max_length: int, progress: Callable[[str, int, int], None]
+    encoder: Encoder, rows: Rows, recipe: Recipe, progress: Callable[[str, int, int], None]
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
     """Return the encoded rows and a report for each part.
 
-    Rows of ``mix`` are returned with those of ``train``. ``progress`` is called with the part, and
+    Of reinforcement, only the prompts are encoded. Rows of ``mix`` are returned with those of
+    ``train``. ``progress`` is called with the part, and
     the rows done and in total.
     """
     encoded: dict[str, list[EncodedRow]] = {}
     reports: dict[str, EncodingReport] = {}
+    encode_part = prompt_rows.encode_prompts if recipe.objective == "grpo" else encode_rows
     for name, part in rows.items():
         try:
-            encoded[name], reports[name] = encode_rows(
-                encoder, part, max_length, functools.partial(progress, name),
+            encoded[name], reports[name] = encode_part(
+                encoder, part, recipe.max_length, functools.partial(progress, name),
                 needed=name in ("train", "validation"),
             )  # fmt: skip
             reports[name] = msgspec.structs.replace(
@@ -413,13 +431,18 @@ def encode_parts(
     return encoded, reports
 
 
-def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | None:
+def check_lengths(
+    base: Path, encoded: Mapping[str, list[EncodedRow]], recipe: Recipe
+) -> str | None:
     """Return a warning if rows exceed the context length of the model in ``base``.
 
-    Raises FtwizardError if rows exceed a hard limit.
+    To prompts of reinforcement, the longest answer is added. Raises FtwizardError if rows exceed a
+    hard limit.
     """
     config = model_loading.load_config(base).to_dict()
     tokens = max((row.longest for part in encoded.values() for row in part), default=0)
+    if recipe.objective == "grpo":
+        tokens += recipe.grpo.max_completion_length
     if error := support.check_context(config, tokens, str(base)):
         raise error
     return support.warn_context(config, tokens)

@@ -18,6 +18,8 @@ class GeneratedAnswer(NamedTuple):
     """Without special tokens and without thinking."""
     ended: bool
     """Whether it ended by itself, not at a limit."""
+    whole: str = ""
+    """The text with thinking."""
 
 
 def generate_answers(
@@ -38,7 +40,7 @@ def generate_answers(
     stops = encoder.end_ids | encoder.stop_ids
     texts = encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
-        GeneratedAnswer(without_thinking(text), not stops.isdisjoint(row))
+        GeneratedAnswer(without_thinking(text), not stops.isdisjoint(row), text)
         for text, row in zip(texts, tokens, strict=True)
     ]
 

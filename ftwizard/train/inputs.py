@@ -20,7 +20,7 @@ from ftwizard.models import hub
 from ftwizard.plan.schema import KTO, Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count
-from ftwizard.train import dataset, sample_prompts, trainer_rows
+from ftwizard.train import dataset, prompt_rows, sample_prompts, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.sample_prompts import SamplePrompt
@@ -71,12 +71,16 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
 
     encoder = load_encoder(base, worker.phase)
     worker.phase("tokenising")
-    encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length, available)
+    encoded, reports = dataset.encode(worker, encoder, parts, recipe, available)
     if recipe.objective == "kto" and (message := describe_imbalance(encoded["train"], recipe.kto)):
         worker.events.write_finding("label_imbalance", message, "warning")
-    if message := dataset.check_lengths(base, encoded):
+    if message := dataset.check_lengths(base, encoded, recipe):
         worker.events.write_finding("beyond_positions", message, "warning")
-    data = trainer_rows.build_dataset(encoded["train"], recipe)
+    if recipe.objective == "grpo":
+        data = prompt_rows.build_dataset(encoded["train"], parts["train"])
+        prompt_rows.require_enough(len(data), recipe)
+    else:
+        data = trainer_rows.build_dataset(encoded["train"], recipe)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
     total = training_setup.count_steps(len(data), recipe, plan.ranks).total

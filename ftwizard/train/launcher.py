@@ -39,6 +39,7 @@ from ftwizard.train import (
     dataset,
     initial_weights,
     resumed_plan,
+    reward_check,
     slurm_submission,
 )
 
@@ -81,6 +82,7 @@ def start(
         "model": msgspec.to_builtins(source),
         **machine_rate.price_record(hour),
         **({"epochs": before.summary} if before else {}),
+        "rewards": reward_check.hash_functions(plan),
     }
     hashes |= _hash_model(source)
     path = choose_path(run_id, numbered=numbered)
@@ -179,9 +181,10 @@ def branch(
     if any(hashes[part] != record.hashes.get(part) for part in hashes if part not in MODEL_PARTS):
         needs_base += [name for name in differences if EFFECTS[name] == "file"]
     inputs = {**record.inputs, **machine_rate.price_record(hour), "model": source}
+    inputs["rewards"] = reward_check.hash_functions(plan)
     if "recipe.objective" in differences:
         # Another objective has rows of another kind, and continues what the parent has learned.
-        needs_base = [name for name in needs_base if not name.startswith("data.")]
+        needs_base = [name for name in needs_base if not name.startswith(("data.", "recipe.grpo."))]
         inputs |= {"trained_before": _count_trained_before(parent, plan)}
     beginning = find_beginning(parent, begin, needs_base, status.end_reason)
     origin = Parent(id=parent.id, step=beginning.step, changes=dict(differences))
@@ -415,10 +418,11 @@ def _start(
 def hash_data(plan: Plan) -> dict[str, str]:
     """Read the data as the run will; return a hash of each file and of the split.
 
-    Raises FtwizardError for unusable data.
+    Raises FtwizardError for unusable data, and for rewards that fail on it or tell no answers apart.
     """
     hashes: dict[str, str] = {}
     parts = dataset.load_rows(plan, {}, lambda part, table: hashes.update({part: table.sha256}))
+    reward_check.require_signal(plan, parts)
     return hashes | {"split": dataset.hash_split(parts)}
 
 

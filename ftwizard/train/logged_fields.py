@@ -17,7 +17,7 @@ def pick(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return {
         name.replace("/", "_"): float(value)
         for name, value in logs.items()
-        if _is_field(name.removeprefix(prefix)) and name.startswith(prefix)
+        if value is not None and name.startswith(prefix) and _is_field(name.removeprefix(prefix))
     }
 
 

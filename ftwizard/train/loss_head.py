@@ -59,10 +59,10 @@ def router_settings(model: Any) -> dict[str, Any]:
     return {} if is_countable else {"router_aux_loss_coef": 0.0}
 
 
-def verify_loss(trainer: Any, rows: list[EncodedRow]) -> None:
+def verify_loss(trainer: Any, rows: list[EncodedRow], temperature: float = 1.0) -> None:
     """Check that TRL's head computes the same loss as the model's own logits.
 
-    Raises FtwizardError if the losses differ, or if TRL's head fails.
+    ``temperature``: what the head divides logits by. Raises FtwizardError if the losses differ, or if TRL's head fails.
     """
     import torch
 
@@ -71,7 +71,7 @@ def verify_loss(trainer: Any, rows: list[EncodedRow]) -> None:
     batch = torch.tensor([ids], device=model.device)
     model.eval()
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        logits = model(input_ids=batch, use_cache=False).logits[0, :-1].float()
+        logits = model(input_ids=batch, use_cache=False).logits[0, :-1].float() / temperature
         own = float(torch.nn.functional.cross_entropy(logits[::2], batch[0, 1::2]))
         labels = batch.clone()
         labels[0, 0::2] = -100  # like a prompt, without loss

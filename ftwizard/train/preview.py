@@ -66,8 +66,8 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> TrainingPr
     def progress(name: str, done: int, total: int) -> None:
         say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
 
-    encoded, reports = dataset.encode_parts(encoder, parts, recipe.max_length, progress)
-    dataset.check_lengths(base, encoded)
+    encoded, reports = dataset.encode_parts(encoder, parts, recipe, progress)
+    dataset.check_lengths(base, encoded, recipe)
     train = encoded["train"]
     sequences = len(train)
     if recipe.packing:

@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import generate
 from ftwizard.train.encoder import Encoder
@@ -29,9 +30,18 @@ class SampleCallback(TrainerCallback):
     """Writes ``sample`` events. A failure ends the sampling, never the training."""
 
     def __init__(
-        self, worker: Worker, prompts: Sequence[SamplePrompt], encoder: Encoder, limit: int
+        self,
+        worker: Worker,
+        prompts: Sequence[SamplePrompt],
+        encoder: Encoder,
+        limit: int,
+        rows: Sequence[ParsedRow] = (),
     ) -> None:
-        """Set up the callback; ``limit`` is the maximum of new tokens per answer."""
+        """Set up the callback; ``limit`` is the maximum of new tokens per answer.
+
+        ``rows``: the validation rows, by which rewards judge the answers.
+        """
+        self._rows = {row.line: row for row in rows}
         self._events = worker.events
         self._prompts = prompts
         self._encoder = encoder
@@ -66,6 +76,7 @@ class SampleCallback(TrainerCallback):
                     self._limit,
                     seconds=limit_s,
                 )
+            rewards = self._score([answer.whole for answer in answers])
         except Exception as error:  # noqa: BLE001 (such as memory that suffices only for training)
             self._give_up(step, error)
             return
@@ -80,7 +91,18 @@ class SampleCallback(TrainerCallback):
                 expected=prompt.expected,
                 seconds=seconds,  # of the whole batch
                 truncated=not answer.ended,
+                **rewards.get(index, {}),
             )
+
+    def _score(self, answers: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Return the rewards of the answers to validation rows, by index, where the trainer has any."""
+        score = getattr(self._trainer, "score_answers", None)
+        rows = {n: self._rows.get(prompt.line or 0) for n, prompt in enumerate(self._prompts)}
+        scored = {n: row for n, row in rows.items() if row is not None}
+        if score is None or not scored:
+            return {}
+        values = score(list(scored.values()), [answers[n] for n in scored])
+        return dict(zip(scored, values, strict=True))
 
     def _give_up(self, step: int, error: Exception) -> None:
         self._prompts = ()

@@ -34,6 +34,8 @@ class SamplePrompt(msgspec.Struct, frozen=True, kw_only=True):
     """The text shown, only its end if it is long."""
     expected: str | None
     """The beginning of the row's answer; None for the user's own prompt."""
+    line: int | None = None
+    """Line of the validation row; None for the user's own prompt."""
 
 
 class _SavedPrompts(msgspec.Struct, frozen=True, rename={"prompts": "asked"}):
@@ -60,12 +62,15 @@ def choose(
     if not samples.count:
         return []
     if samples.prompts is None:
-        conversations = _choose_rows(rows, encoded, samples.count)
+        chosen = _choose_rows(rows, encoded, samples.count)
+        conversations: list[tuple[Conversation, int | None]] = [
+            (row.conversation, row.line) for row in chosen
+        ]
     else:
-        conversations = _read_prompts(samples.prompts)
+        conversations = [(own, None) for own in _read_prompts(samples.prompts)]
     prompts = []
-    for number, conversation in enumerate(conversations, 1):
-        prompt = _encode(encoder, conversation)
+    for number, (conversation, line) in enumerate(conversations, 1):
+        prompt = _encode(encoder, conversation, line)
         if prompt is not None and len(prompt.ids) <= max_length:
             prompts.append(prompt)
         elif samples.prompts is not None:
@@ -79,15 +84,13 @@ def choose(
     return prompts
 
 
-def _choose_rows(
-    rows: list[ParsedRow], encoded: list[EncodedRow], count: int
-) -> list[Conversation]:
+def _choose_rows(rows: list[ParsedRow], encoded: list[EncodedRow], count: int) -> list[ParsedRow]:
     """Return ``count`` rows with a text to compare with, spread evenly over the lengths."""
     lengths = {row.line: len(row.input_ids) for row in encoded}
     usable = [row for row in rows if row.line in lengths and row.conversation.answer.strip()]
     usable.sort(key=lambda row: (lengths[row.line], row.line))
     count = min(count, len(usable))
-    return [usable[(2 * i + 1) * len(usable) // (2 * count)].conversation for i in range(count)]
+    return [usable[(2 * i + 1) * len(usable) // (2 * count)] for i in range(count)]
 
 
 def _read_prompts(prompts: tuple[str, ...] | str) -> list[Conversation]:
@@ -118,7 +121,7 @@ def _user_message(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
-def _encode(encoder: Encoder, conversation: Conversation) -> SamplePrompt | None:
+def _encode(encoder: Encoder, conversation: Conversation, line: int | None) -> SamplePrompt | None:
     """Return the tokenized prompt; None if the chat template cannot encode it alone."""
     has_answer = any(message["role"] == "assistant" for message in conversation.messages)
     messages = conversation.prompt if has_answer else conversation.messages
@@ -132,4 +135,5 @@ def _encode(encoder: Encoder, conversation: Conversation) -> SamplePrompt | None
         ids=ids,
         prompt=text[-MAX_SHOWN:],
         expected=conversation.answer[:MAX_SHOWN] if has_answer else None,
+        line=line,
     )

@@ -30,10 +30,11 @@ from ftwizard.train import (
     model_loading,
     predict,
     rank_launch,
+    reward_check,
     runtime,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
-from ftwizard.train.objectives import preference, sft
+from ftwizard.train.objectives import preference, reinforcement, sft
 from ftwizard.train.objectives.setup import Objective, TrainerSetup
 from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.rank_group import ALONE, RankGroup
@@ -49,6 +50,7 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
     "sft": sft.OBJECTIVE,
     "dpo": preference.DPO_OBJECTIVE,
     "kto": preference.KTO_OBJECTIVE,
+    "grpo": reinforcement.OBJECTIVE,
 }
 """How the trainer of each ``recipe.objective`` is built and checked."""
 
@@ -159,6 +161,8 @@ def fit_here(
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     callbacks, control, detector = _build_callbacks(worker, plan, ready, checkpoint, group)
+    if message := reward_check.describe_changes(plan, worker.record.inputs.get("rewards", {})):
+        worker.events.write_finding("rewards_changed", message, "warning")
     trainer = build(worker, plan, ready, callbacks, _make_rank_settings(group, ready.base))
     loaded()
     for callback in callbacks:
@@ -166,7 +170,8 @@ def fit_here(
             callback.attach(trainer)
     if group.size > 1:
         RepeatedRows(trainer, group)
-    if group.is_first:
+    # How long the answers of reinforcement become is unknown, and so is their time.
+    if group.is_first and plan.recipe.objective != "grpo":
         predict.save_prediction(worker, plan, ready, trainer.model)
     _run_steps(worker, trainer, checkpoint, group)
     if control.end_reason == "nan":
@@ -224,7 +229,9 @@ def _build_callbacks(
     marker = checkpoints.read(checkpoint) if checkpoint else None
     facts = _describe_for_diagnosis(plan, ready)
     resumed = [ResumeCheck(worker, checkpoint, group)] if checkpoint else []
-    tokens, meter = marker.tokens if marker else 0, PeakMemoryMeter()
+    is_sampled = plan.recipe.objective == "grpo"
+    # Of reinforcement, the trainer counts the tokens over all attempts itself.
+    tokens, meter = marker.tokens if marker and not is_sampled else 0, PeakMemoryMeter()
     shown: dict[str, Any] = {
         **facts,
         "objective": plan.recipe.objective,
@@ -244,14 +251,16 @@ def _build_callbacks(
         follower = CheckpointFollower(worker, group)
         shared = SharedControl(group)
         return [*resumed, *speed, efficiency, rows, follower, shared], control, detector
+    # Without labels, rows have no loss, and the time of a step is that of its answers.
+    measured = [] if is_sampled else [efficiency, rows]
+    limit = plan.recipe.grpo.max_completion_length if is_sampled else plan.samples.max_tokens
     callbacks: list[Any] = [
         *resumed,
         *speed,
         EvaluationTimer(),
-        efficiency,
-        rows,
+        *measured,
         recorder,
-        SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
+        SampleCallback(worker, ready.prompts, ready.encoder, limit, ready.validation),
         control,
         DiagnosisCallback(worker, facts),
         detector,
@@ -300,8 +309,11 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, floa
     size = shape.parameters if shape else None
     usual = advise_learning_rate(recipe.method, size, recipe.objective).value
     assert isinstance(usual, float)
+    rows_per_step = len(ready.encoded["train"]) / max(1, steps)
+    if recipe.objective == "grpo":
+        rows_per_step = recipe.prompts_per_step
     return {
-        "rows_per_step": len(ready.encoded["train"]) / max(1, steps),
+        "rows_per_step": rows_per_step,
         "usual_rate": usual,
         "mixes_rows": "mix" in ready.reports and ready.reports["mix"].used > 0,
     }
@@ -384,6 +396,7 @@ def keep_best(
         targets=adapter.read_targets(path),
         step=best.step,
         eval_loss=best.eval_loss,
+        eval_reward=best.eval_reward,
         last_step=last.step,
         total_steps=ready.total,
         base=str(ready.base),

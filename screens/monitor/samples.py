@@ -218,9 +218,13 @@ def _build_prompt(
     lines = [MenuLine(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
     steps = [answer["step"] for answer in answers]
     labels = [
-        f"‹ {_format_step(step)} ›" if step == movable else _format_step(step) for step in steps
+        (f"‹ {_format_step(step)} ›" if step == movable else _format_step(step))
+        + _format_reward(answer)
+        for step, answer in zip(steps, answers, strict=True)
     ]
     label_cells = max(MIN_LABEL_CELLS, len(_format_step(steps[-1])) + (0 if movable is None else 4))
+    if any(map(_format_reward, answers)):
+        label_cells = max(label_cells, *map(len, labels))
     if first.get("expected"):
         lines += _build_labeled("expected", label_cells, first, "expected", width, palette.GOOD)
     if width >= MIN_SIDE_BY_SIDE and len(answers) > 1:
@@ -265,6 +269,12 @@ def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
     if len(parts) > MAX_LINES:
         parts = [*parts[: MAX_LINES - 1], Text("…", "dim")]
     return parts
+
+
+def _format_reward(answer: Event) -> str:
+    """Return the reward of an answer, of reinforcement; empty without one."""
+    reward = to_number(answer.get("reward"))
+    return "" if reward is None else f", reward {reward:.3g}"
 
 
 def _format_step(step: int) -> str:

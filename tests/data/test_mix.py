@@ -130,7 +130,7 @@ def encode_parts(
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport], _Worker]:
     worker: Any = _Worker()
     encoder: Any = _WordEncoder()
-    return (*dataset.encode(worker, encoder, parts, 100), worker)
+    return (*dataset.encode(worker, encoder, parts, schema.Recipe(max_length=100)), worker)
 
 
 def test_mixed_rows_are_trained_on_and_counted(tmp_path: Path) -> None:

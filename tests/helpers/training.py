@@ -83,6 +83,7 @@ def prepare(root: Path, name: str, *, samples: dict[str, Any] | None = None, tra
                    "max_length": 200, "learning_rate": 5e-3, **recipe},
         "finish": {"merge": False, "compare": False, **more.get("finish", {})},
         "budget": more.get("budget", {}),
+        "where": more.get("where", {}),
         "evaluate": {"general": False, "safety": False, **more.get("evaluate", {})},
         "gate": more.get("gate", {}),
         **({"samples": samples} if samples is not None else {}),

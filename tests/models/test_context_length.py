@@ -10,6 +10,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models import support
+from ftwizard.plan.schema import Recipe
 from ftwizard.screens.draft import live_estimate
 from ftwizard.train import dataset
 from ftwizard.train.encoder import EncodedRow
@@ -65,11 +66,11 @@ def test_rows_over_the_context_length_raise_or_warn(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
         config = {"model_type": kind, **SMALL[kind]}
         (tmp_path / kind / "config.json").write_text(json.dumps(config))
-        assert dataset.check_lengths(tmp_path / kind, encoded(16)) is None
+        assert dataset.check_lengths(tmp_path / kind, encoded(16), Recipe()) is None
     with pytest.raises(FtwizardError, match=r"17 tokens, .* is 16 tokens") as error:
-        dataset.check_lengths(tmp_path / "gpt2", encoded(17))
+        dataset.check_lengths(tmp_path / "gpt2", encoded(17), Recipe())
     assert "recipe.max_length to 16" in error.value.hint
-    warned = dataset.check_lengths(tmp_path / "llama", encoded(17))
+    warned = dataset.check_lengths(tmp_path / "llama", encoded(17), Recipe())
     assert warned is not None and "made for 16" in warned
     assert live_estimate.load_context_length(str(tmp_path / "gpt2")) == 16
 

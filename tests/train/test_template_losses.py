@@ -14,6 +14,7 @@ from ftwizard.data.conversation import to_conversation
 from ftwizard.data.example import Example
 from ftwizard.data.reader import ParsedRow
 from ftwizard.estimate import report_text
+from ftwizard.plan.schema import Recipe
 from ftwizard.train import dataset, mask_report
 from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from ftwizard.train.template_losses import count_losses, find_losses
@@ -137,7 +138,7 @@ def test_a_run_and_its_estimate_say_what_the_template_drops() -> None:
     encoder = make_encoder(None)
     rows = [make_row(ASK, answer(thinking=THOUGHT), line=line) for line in (1, 2)]
     parts = {"train": rows, "validation": rows[:1]}
-    _, reports = dataset.encode_parts(encoder, parts, 1000, lambda *_: None)
+    _, reports = dataset.encode_parts(encoder, parts, Recipe(max_length=1000), lambda *_: None)
     assert reports["train"].dropped == {"reasoning": 2}
     assert reports["validation"].dropped == {"reasoning": 1}
     notes = [line.text for line in report_text._format_notes("training", reports["train"], None)]
@@ -178,7 +179,9 @@ class _Worker:
 def encode_parts(rows: list[ParsedRow]) -> dict[str, str]:
     """Encode rows as a run does; return its findings."""
     worker: Any = _Worker()
-    dataset.encode(worker, make_encoder(None), {"train": rows, "validation": rows[:1]}, 1000)
+    dataset.encode(
+        worker, make_encoder(None), {"train": rows, "validation": rows[:1]}, Recipe(max_length=1000)
+    )
     return dict(worker.findings)
 
 

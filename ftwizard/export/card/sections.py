@@ -282,13 +282,30 @@ def _describe_recipe(facts: Facts) -> str:
 
 
 def _describe_objective(recipe: Recipe) -> list[str]:
-    """Describe how preferences were trained on; nothing for supervised training."""
+    """Describe how preferences or rewards were trained on; nothing for supervised training."""
     if recipe.objective == "sft":
         return []
+    if recipe.objective == "grpo":
+        return [_describe_rewards(recipe)]
     settings = recipe.dpo if recipe.objective == "dpo" else recipe.kto
     losses = settings.loss_type
     names = losses if isinstance(losses, str) else " + ".join(losses)
     return [f"{recipe.objective.upper()} (loss {code(names)}, beta {settings.beta:g})"]
+
+
+def _describe_rewards(recipe: Recipe) -> str:
+    """Describe a training with rewards: ``GRPO with the rewards numeric_answer and brief × 0.5``."""
+    settings = recipe.grpo
+    names = [
+        code(reward.shown, 80) + (f" × {reward.weight:g}" if reward.weight != 1 else "")
+        for reward in settings.rewards
+    ]
+    penalty = f", KL penalty {settings.beta:g}" if settings.beta else ""
+    return (
+        f"GRPO with the reward{'s' if len(names) > 1 else ''} {' and '.join(names)}, "
+        f"{settings.num_generations} answers of at most {settings.max_completion_length:,} tokens to "
+        f"each prompt{penalty}"
+    )
 
 
 def _describe_steps(facts: Facts) -> str:
@@ -297,6 +314,8 @@ def _describe_steps(facts: Facts) -> str:
     text = f"{trained.last_step:,} of {trained.total_steps:,}{epochs}; weights of step {trained.step:,}"
     if trained.eval_loss is not None:
         text += f", validation loss {trained.eval_loss:.4g}"
+    if trained.eval_reward is not None:
+        text += f", mean reward {trained.eval_reward:.4g} on the validation prompts"
     ends = {"stopped": "stopped", "early_stopped": "ended early"}
     return f"{text}; {ends[trained.reason]}" if trained.reason in ends else text
 

@@ -1,0 +1,91 @@
+"""TRL's GRPOTrainer for prompts that are encoded already, and rewards that may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from ftwizard.data.reader import ParsedRow
+from ftwizard.rewards.reward import RewardError
+from ftwizard.rewards.rows import make_batch, to_row
+from ftwizard.rewards.scoring import Scorer, sum_rewards
+from ftwizard.train.prompt_rows import IDS, read_row
+
+
+class RewardTrainer(GRPOTrainer):
+    """GRPO on our prompts.
+
+    A reward function that fails ends the training, after a checkpoint of the steps before.
+    """
+
+    def set_end_tokens(self, ids: set[int]) -> None:
+        """Set the tokens that end an answer: of the model, and of ours."""
+        ends = sorted({*self.eos_token_ids, *ids})
+        self.eos_token_ids = ends
+        self.generation_kwargs["eos_token_id"] = ends
+        self.generation_config.eos_token_id = ends
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
+        self._prompt_ids = [[int(i) for i in row[IDS]] for row in inputs]
+        return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Return the tokens of ours, where TRL would apply the model's template as it is."""
+        return self._prompt_ids, None, {}
+
+    def training_step(self, model: Any, *arguments: Any) -> Any:
+        """Train on a batch; save the steps before it if a reward function fails."""
+        try:
+            return super().training_step(model, *arguments)  # type: ignore[no-untyped-call]
+        except RewardError:
+            step = self.state.global_step
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+            if step and not folder.exists():
+                self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
+            raise
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log without the loss of an evaluation, which says nothing of the answers.
+
+        It is that of a policy step, about 0 whatever the rewards are.
+        """
+        logs.pop("eval_loss", None)
+        super().log(logs, start_time)
+
+    def score_answers(
+        self, rows: Sequence[ParsedRow], answers: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Return the rewards of answers to rows, and their weighted sum; raise RewardError."""
+        batch = make_batch([to_row(row) for row in rows], answers)
+        functions = cast(list[RewardFunction], self.reward_funcs)
+        columns = [function.scorer.score(batch) for function in functions]
+        rewards = [function.scorer.reward for function in functions]
+        return [
+            {
+                "rewards": dict(zip(self.reward_func_names, values, strict=True)),
+                "reward": sum_rewards(rewards, values),
+            }
+            for values in zip(*columns, strict=True)
+        ]
+
+    def create_model_card(self, *arguments: Any, **keywords: Any) -> None:
+        """Write no model card: checkpoints hold what a resume needs, and the run has its own."""
+
+
+class RewardFunction:
+    """A scorer with the signature of TRL's reward functions."""
+
+    def __init__(self, name: str, scorer: Scorer, tokenizer: Any) -> None:
+        self.__name__ = name
+        self.scorer = scorer
+        self._tokenizer = tokenizer
+
+    def __call__(
+        self, completion_ids: Sequence[list[int]], row: Sequence[str], **_: Any
+    ) -> list[float | None]:
+        """Return a reward for each completion; raise RewardError."""
+        texts = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        return self.scorer.score(make_batch([read_row(text) for text in row], texts))
