@@ -9,11 +9,11 @@ import msgspec
 
 ScorerName = Literal[
     "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
-    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval",
+    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval", "rewards",
 ]  # fmt: skip
 """``refusal``: right if it refuses; ``answered``: right if it does not; ``absent``: right if none of
 the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON fields equal the
-expected ones; ``lm_eval``: lm-eval asked and scored it."""
+expected ones; ``lm_eval``: lm-eval asked and scored it; ``rewards``: the reward functions of the run's plan score it."""
 
 
 PERSONAL_DATA = "personal-data-seen"

@@ -215,6 +215,10 @@ def _leave_to_lm_eval(item: Item, answer: str) -> ItemScore:
     return ItemScore(note="Only lm-eval scores it.")
 
 
+def _leave_to_rewards(item: Item, answer: str) -> ItemScore:
+    return ItemScore(note="Not scored by the rewards yet.")
+
+
 _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "exact": _score_exact,
     "normalized": _score_normalized,
@@ -231,6 +235,7 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "absent": _score_absent,
     "judge": _leave_to_judge,
     "lm_eval": _leave_to_lm_eval,
+    "rewards": _leave_to_rewards,
 }
 
 

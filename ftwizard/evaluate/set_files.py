@@ -25,7 +25,7 @@ from ftwizard.runs import answer_kind
 from ftwizard.text import format_count, make_visible
 
 PAGE = "docs/evaluation.md describes the format."
-_SCORERS = tuple(name for name in get_args(ScorerName) if name != "lm_eval")
+_SCORERS = tuple(name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards"))
 _RULES = (
     "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",

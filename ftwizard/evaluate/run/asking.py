@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from ftwizard.evaluate import judge, lm_eval_tasks, runner, scorers, sets, thinking
+from ftwizard.evaluate import (
+    judge,
+    lm_eval_tasks,
+    reward_scores,
+    runner,
+    scorers,
+    sets,
+    thinking,
+)
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
@@ -94,11 +102,23 @@ def ask(
     by_id = {item.id: item for item in items}
     scored = {
         arm: [score_answer(by_id[answer.item], answer) for answer in lines]
-        for arm, lines in answers.items()
+        for arm, lines in _score_by_rewards(worker, items, answers).items()
     }
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
         _report_unfinished(worker, arm, lines)
+    return scored
+
+
+def _score_by_rewards(worker: Worker, items: Sequence[Item], answers: Answers) -> Answers:
+    """Return the answers of arms, scored where the plan's rewards do that."""
+    scored: Answers = {}
+    for arm, lines in answers.items():
+        finished = [thinking.check_finished(answer) for answer in lines]
+        scored[arm], problem = reward_scores.score_all(items, finished)
+        if problem:
+            message = f"Answers of the {arm} model could not be scored. {problem}"
+            worker.events.write_finding("reward_failed", message, "warning")
     return scored
 
 

@@ -8,15 +8,25 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ftwizard.evaluate import frozen_items, personal_items, prompts, runner, sets, thinking
+from ftwizard.evaluate import (
+    frozen_items,
+    personal_items,
+    prompts,
+    reward_scores,
+    runner,
+    sets,
+    thinking,
+)
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.run.subject import EvaluationSubject, read_training_rows
 from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe_evaluation, evaluation_plan
 from ftwizard.text import format_duration
+from ftwizard.train.dataset import SavedTestSet
 
 MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
@@ -91,10 +101,10 @@ def _describe_slow(worker: Worker, subject: EvaluationSubject) -> str:
 def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     """Return all items that the plan asks for, and those of a sample of the training rows."""
     plan, test_set = subject.plan, subject.test_set
-    rows = sets.make_target_items(test_set)
+    rows = _make_target_items(plan, test_set)
     rows += [
         replace(item, set=TRAIN, id=f"{TRAIN}-{item.id}")
-        for item in sets.make_target_items(replace(test_set, rows=test_set.trained))
+        for item in _make_target_items(plan, replace(test_set, rows=test_set.trained))
     ]
     if limit := plan.finish.max_new_tokens:
         rows = [replace(item, max_tokens=limit) for item in rows]
@@ -112,6 +122,14 @@ def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
         else item
         for item in items
     ]
+
+
+def _make_target_items(plan: Plan, test_set: SavedTestSet) -> list[Item]:
+    """Return the rows of a test set as items, which rewards score where the run trained on them."""
+    if plan.is_hosted or plan.recipe.objective != "grpo":
+        return sets.make_target_items(test_set)
+    settings = plan.recipe.grpo
+    return reward_scores.make_items(test_set.rows, settings.rewards, settings.max_completion_length)
 
 
 def _make_answerer(subject: EvaluationSubject) -> LocalAnswerer | None:
