@@ -144,12 +144,6 @@ _GRPO_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def _find_grpo_problems(plan: Plan) -> Iterator[SettingsError]:
     recipe, settings = plan.recipe, plan.recipe.grpo
-    if plan.ranks > 1:
-        yield SettingsError(
-            f"is grpo, but {plan.ranks} processes train together: rewards train in one.",
-            "Set where.processes and slurm.nodes to 1.",
-            setting="recipe.objective",
-        )
     for names, is_valid, hint in _GRPO_RULES:
         for name in names.split():
             value = getattr(settings, name)

@@ -157,7 +157,7 @@ def test_a_file_of_the_user_is_found_next_to_the_plan(tmp_path: Path) -> None:
 
 
 def test_several_processes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FtwizardError, match="2 processes train together"):
+    with pytest.raises(FtwizardError, match="several processes train only on supervised"):
         make_run(
             tmp_path, "ranks", [{"function": "exact_answer"}], more={"where": {"processes": 2}}
         )
