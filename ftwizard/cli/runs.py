@@ -17,6 +17,7 @@ from ftwizard.runs import (
     default_run,
     describe,
     hosted,
+    objective_figures,
     prediction,
     rank_summary,
     reproduction,
@@ -226,6 +227,7 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
     if _has_steps(report):
         epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
         lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))
+    lines += objective_figures.format_figures(report.objective, report.figures)
     if report.loss is not None:
         lines.append(("loss", _format_number(report.loss)))
     if report.eval_loss is not None:

@@ -18,7 +18,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import default_run, describe, store
+from ftwizard.runs import default_run, describe, objective_figures, store
 from ftwizard.runs.curve_follower import CurveFollower, describe_source
 from ftwizard.runs.curve_sources import open_source
 from ftwizard.runs.notifications import NotificationTracker
@@ -290,6 +290,7 @@ def _progress_rows(progress: Progress, status: Status) -> Iterator[tuple[str, Re
             yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
         if progress.memory:
             yield "memory", f"{format_bytes(progress.memory)} peak"
+    yield from objective_figures.list_figures(progress)
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
     newest, highest = progress.eval_loss, progress.best_eval_loss
@@ -306,6 +307,8 @@ def _format_step(progress: Progress) -> str:
         line += f", epoch {progress.epoch:.2f}"
     if progress.loss is not None:
         line += f", loss {progress.loss:.4g}"
+    for name, value in objective_figures.list_figures(progress)[:2]:
+        line += f", {name} {value}"
     if progress.tokens_per_s:
         line += f", {progress.tokens_per_s:,.0f} tokens/s"
     if progress.eta_s:

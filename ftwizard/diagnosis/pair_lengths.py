@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
 
 MIN_PAIRS = 20
@@ -29,34 +29,38 @@ class LengthRule:
     pairs: int
     equal: int
     """Pairs of equal length."""
-    chosen_length: float
-    """Median."""
-    rejected_length: float
 
     @property
     def is_telling(self) -> bool:
         """Return whether a model could learn length instead of quality."""
         return self.accuracy >= TELLING and self.low >= MIN_TELLING
 
+    def format_accuracy(self) -> str:
+        """Format the accuracy with its interval: ``86% (81–90%)``."""
+        return f"{100 * self.accuracy:.0f}% ({100 * self.low:.0f}–{100 * self.high:.0f}%)"
+
     def describe(self) -> str:
         """Describe the rule with its accuracy and interval."""
         return (
-            f"The {self.winner} answer is the chosen one in {100 * self.accuracy:.0f}% of "
-            f"{self.pairs:,} pairs ({100 * self.low:.0f}–{100 * self.high:.0f}%; by chance 50%): the "
-            "model may learn length instead of quality."
+            f"Length alone tells {100 * self.accuracy:.0f}% of {self.pairs:,} pairs apart "
+            f"({100 * self.low:.0f}–{100 * self.high:.0f}%; by chance 50%): the {self.winner} answer "
+            "is the chosen one. The model may learn length instead of quality."
         )
 
 
 def judge_lengths(pairs: Iterable[tuple[int, int]]) -> LengthRule | None:
-    """Judge the lengths of chosen and rejected answers; None with too few pairs to tell.
+    """Judge the lengths of chosen and rejected answers; None with too few pairs to tell."""
+    counts = Counter((chosen > rejected) - (chosen < rejected) for chosen, rejected in pairs)
+    return judge_counts(counts[1], counts[-1], counts[0])
+
+
+def judge_counts(longer: int, shorter: int, equal: int = 0) -> LengthRule | None:
+    """Judge how often the chosen answer is longer, shorter, or as long; None with too few pairs.
 
     The better rule is chosen by the data, so its interval is that of the rule, not of a test for
     a difference from 50%: for that, use ``is_telling``.
     """
-    lengths = list(pairs)
-    longer = sum(chosen > rejected for chosen, rejected in lengths)
-    equal = sum(chosen == rejected for chosen, rejected in lengths)
-    shorter, total = len(lengths) - longer - equal, len(lengths)
+    total = longer + shorter + equal
     if total - equal < MIN_PAIRS:
         return None
     accuracy = (max(longer, shorter) + equal / 2) / total
@@ -68,8 +72,6 @@ def judge_lengths(pairs: Iterable[tuple[int, int]]) -> LengthRule | None:
         high=high,
         pairs=total,
         equal=equal,
-        chosen_length=median(chosen for chosen, _ in lengths),
-        rejected_length=median(rejected for _, rejected in lengths),
     )
 
 

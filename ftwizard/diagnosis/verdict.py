@@ -42,8 +42,8 @@ _DETECTORS: dict[Objective, tuple[_Detector, ...]] = {
     ),
     # In reinforcement, only NaN means the same. All else is about rewards.
     "grpo": (
-        training_loss.find_nan, reinforcement.find_no_reward_signal,
-        reinforcement.find_reward_collapse, reinforcement.find_flat_reward,
+        training_loss.find_nan, reinforcement.find_reward_collapse,
+        reinforcement.find_no_reward_signal, reinforcement.find_flat_reward,
         reinforcement.find_reward_overfitting, reinforcement.find_reward_hacking,
         reinforcement.find_policy_kl_explosion, reinforcement.find_entropy_collapse,
         reinforcement.find_length_hacking, reinforcement.find_clipped_completions,

@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, JobRecord
-from ftwizard.runs import base_weights, search, store, verdict
+from ftwizard.runs import base_weights, objective_figures, search, store, verdict
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result, read_verdict
@@ -35,6 +35,13 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     """The last validation loss."""
     loss: float | None = None
     """The last training loss."""
+    pair_accuracy: float | None = None
+    """Share of validation pairs that are told apart; without validation, of the newest training
+    pairs."""
+    margin: float | None = None
+    """Mean margin of the same pairs, in nats of reward."""
+    reward: float | None = None
+    """Mean reward of the newest evaluation; without one, of the newest training steps."""
     steps: int | None = None
     tokens: int | None = None
     """Trained on so far, without padding."""
@@ -55,6 +62,8 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     """Whether the tuned model is better than its base on the test set; None if not compared."""
     id: str
+    objective: str = "sft"
+    """``sft``, ``dpo``, ``kto`` or ``grpo``: losses of different ones mean different things."""
     state: str
     end_reason: str | None
 
@@ -153,17 +162,35 @@ def compare(sides: list[Side]) -> Comparison:
     model = are_same(_has_same_model)
     length = are_same(lambda a, b: _has_same_setting(a, b, "recipe.max_length"))
     train = are_same(lambda a, b: _has_same_hash(a, b, "train"))
+    objective = len({run.scores.objective for run in sides}) == 1 and _ranks_by_loss(sides[0])
     return Comparison(
         sides=sides,
         settings=find_differences([run.settings for run in sides]),
         comparable={
-            "validation_loss": _all((validation, model, length)),
-            "training_loss": _all((train, model, length)),
+            "validation_loss": _all((validation, model, length, objective)),
+            "training_loss": _all((train, model, length, objective)),
             "test": test,
             "test_loss": _all((test, model, length)),
         },
-        reasons=[*_explain(sides, validation, model, length), *_explain_samples(sides)],
+        reasons=[
+            *_explain_objectives(sides),
+            *_explain(sides, validation, model, length),
+            *_explain_samples(sides),
+        ],
     )
+
+
+def _ranks_by_loss(side: Side) -> bool:
+    return side.scores.objective != "grpo"
+
+
+def _explain_objectives(sides: list[Side]) -> Iterator[str]:
+    names = [side.scores.objective for side in sides]
+    if len(set(names)) > 1:
+        listed = [f"{side.label} {name.upper()}" for side, name in zip(sides, names, strict=True)]
+        yield f"Different objectives ({', '.join(listed)}): their losses cannot be compared."
+    elif not _ranks_by_loss(sides[0]):
+        yield "The loss of GRPO ranks nothing. Compare rewards, on the same prompts."
 
 
 def _explain_samples(sides: list[Side]) -> Iterator[str]:
@@ -258,6 +285,9 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("best_eval_loss", "best validation loss", _format_loss),
     ("eval_loss", "last validation loss", _format_loss),
     ("loss", "last training loss", _format_loss),
+    ("pair_accuracy", "pair accuracy", _format_percent),
+    ("margin", "margin", "{:.3g}".format),
+    ("reward", "reward", "{:.3f}".format),
     ("test_loss", "test loss", _format_loss),
     ("test_match", "test, right answers", _format_percent),
     ("test_exact", "test, exact match", _format_percent),
@@ -271,6 +301,12 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
+_OBJECTIVE_SCORES = {
+    "pair_accuracy": "rewards_accuracies", "margin": "rewards_margins", "reward": "reward",
+}  # fmt: skip
+"""Scores of preference tuning and reinforcement, and their metrics."""
+
+
 def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) -> ComparedRun:
     result = read_result(folder)
     actual = record.actual or RunFigures()
@@ -281,8 +317,16 @@ def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) ->
     tuned = compared.tuned if compared else None
     is_text = compared is not None and compared.kind == "text"
     trained = tokens.last if tokens is not None else None
+    objective = objective_figures.get_objective(progress)
+    figures = {
+        name: objective_figures.read_evaluated(progress, metric)
+        for name, metric in _OBJECTIVE_SCORES.items()
+        if objective != "sft"
+    }
     return ComparedRun(
         id=record.id,
+        objective=objective,
+        **figures,
         state=record.state,
         end_reason=record.end_reason,
         best_eval_loss=record.best_eval_loss,

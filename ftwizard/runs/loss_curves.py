@@ -95,7 +95,7 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         steps_per_epoch=_get_steps_per_epoch(_to_points(metrics.get("epoch"))),
         vocabulary=progress.vocabulary,
         accumulation=progress.accumulation,
-        objective=to_objective(progress.objective) or _guess_objective(metrics),
+        objective=to_objective(progress.objective) or guess_objective(metrics),
         checkpoints=steps,
         row_evidence=_read_row_evidence(
             {name: _to_points(metrics.get(name)) for name in _ROW_EVIDENCE}
@@ -271,7 +271,7 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         metrics=metrics,
         total_steps=total_steps,
         steps_per_epoch=_get_steps_per_epoch(points(("epoch", "train/epoch"))),
-        objective=_guess_objective(names),
+        objective=guess_objective(names),
         row_evidence=_read_row_evidence({name: points((name,)) for name in _ROW_EVIDENCE}),
     )
 
@@ -337,7 +337,7 @@ def to_objective(name: str | None) -> Objective | None:
     return next((objective for objective in get_args(Objective) if objective == name), None)
 
 
-def _guess_objective(names: Iterable[str]) -> Objective:
+def guess_objective(names: Iterable[str]) -> Objective:
     """Guess what a run trains for by what it logs."""
     metrics = {_to_metric_name(name) for name in names}
     if {"rewards_chosen", "rewards_rejected"} & metrics:

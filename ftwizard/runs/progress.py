@@ -271,7 +271,7 @@ class Progress:
         if step < (self.evaluations.last_x or 0.0):
             self._forget_after(step)
         self._keep_numbers(event, step)
-        if loss is None:
+        if loss is None or self.objective == "grpo":  # whose loss ranks nothing
             self._note_reward(step, to_number(event.get("eval_reward")))
             return
         self.eval_loss = loss
@@ -325,7 +325,8 @@ class Progress:
             best = min(((y, x) for x, y in points if math.isfinite(y)), default=None)
             self.best_eval_loss, self.best_step = (best[0], int(best[1])) if best else (None, None)
         self.loss = self.losses[-1][1] if self.losses else None
-        self.eval_loss = self.evaluations[-1][1] if self.evaluations else None
+        has_loss = self.evaluations and self.objective != "grpo"
+        self.eval_loss = self.evaluations[-1][1] if has_loss else None
 
     def _forget_rewards(self) -> None:
         """Read the best and the newest reward again from what is left of the evaluations."""

@@ -19,7 +19,7 @@ from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import hosted, prediction, rank_summary, remote
+from ftwizard.runs import hosted, objective_figures, prediction, rank_summary, remote
 from ftwizard.runs.certificate import ResumeCertificate
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
@@ -69,6 +69,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The newest mean reward on validation prompts, of reinforcement."""
     best_eval_reward: float | msgspec.UnsetType = msgspec.UNSET
     """The highest one, that of ``best_step``."""
+    objective: str | msgspec.UnsetType = msgspec.UNSET
+    """``dpo``, ``kto`` or ``grpo``; absent in supervised fine-tuning."""
+    figures: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    """The newest figures of that objective, by the metric of ``events.jsonl``."""
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
@@ -196,6 +200,7 @@ def read_status(folder: JobFolder) -> RunStatus:
 def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus:
     """Combine a job's state and its progress."""
     record = remote.read(folder)
+    objective = objective_figures.get_objective(progress)
     has_eta = job.state != "ended" and progress.phase in ("training", "evaluating")
     return RunStatus(
         id=folder.id,
@@ -213,6 +218,8 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         best_eval_reward=_or_unset(progress.best_eval_reward),
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
+        objective=msgspec.UNSET if objective == "sft" else objective,
+        figures=objective_figures.read_figures(progress) or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,
         slurm=job.allocation or msgspec.UNSET,
         remote=remote.summarize(record) if record else msgspec.UNSET,

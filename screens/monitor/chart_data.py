@@ -13,6 +13,7 @@ import msgspec
 from ftwizard import locations
 from ftwizard.jobs.events import to_count
 from ftwizard.jobs.folder import read_json
+from ftwizard.runs import objective_figures
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
@@ -28,7 +29,7 @@ PANES: tuple[Pane, ...] = ("all", "chart", "gpus")
 """In the order that a key cycles through."""
 SMOOTHINGS = (DEFAULT_WEIGHT, 0.9, 0.97, 0.0)
 """EMA weights that a key cycles through; 0 draws only the raw values."""
-LOSS, REWARD = "loss", "reward"
+LOSS = "loss"
 NAMES = {
     "loss": "train",
     "eval_loss": "validation",
@@ -36,17 +37,18 @@ NAMES = {
     "grad_norm": "grad norm",
     "mean_token_accuracy": "token accuracy",
     "eval_mean_token_accuracy": "validation accuracy",
-    "reward": "reward",
-    "eval_reward": "validation reward",
     "tokens_per_s": "tokens/s",
     "padding_share": "padding share",
     "wait_share": "data wait share",
     "flops_share": "MFU",
+    **objective_figures.METRIC_NAMES,
 }
 VALIDATION_METRICS = {
     "loss": "eval_loss",
     "mean_token_accuracy": "eval_mean_token_accuracy",
     "reward": "eval_reward",
+    "rewards_accuracies": "eval_rewards_accuracies",
+    "rewards_margins": "eval_rewards_margins",
 }
 """Validation metrics that are drawn with the training metric."""
 UNCHARTED = frozenset((
@@ -62,7 +64,8 @@ MARKED_PATTERNS = frozenset(("plateau", "spike"))
 class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The user's choices. Those that suit one run only, metric and scale, are not stored."""
 
-    metric: str = LOSS
+    metric: str | None = None
+    """None: the one that shows how the run goes, the loss or the reward."""
     axis: Axis = "step"
     smoothing: float = SMOOTHINGS[0]
     log_scale: bool = False
@@ -73,7 +76,7 @@ class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
 def load_settings() -> ChartSettings:
     """Return the settings of the last view, or the defaults."""
     stored = read_json(locations.home_folder() / "view.json", ChartSettings) or ChartSettings()
-    return msgspec.structs.replace(stored, metric=LOSS, log_scale=False)
+    return msgspec.structs.replace(stored, metric=None, log_scale=False)
 
 
 def save_settings(chart_settings: ChartSettings) -> None:
@@ -85,10 +88,20 @@ def save_settings(chart_settings: ChartSettings) -> None:
 
 
 def list_metrics(progress: Progress) -> list[str]:
-    """Return the metrics that can be charted: the loss first, the rest by name."""
-    drawn = {part for name, part in VALIDATION_METRICS.items() if name in progress.metrics}
-    charted = {name for name, series in progress.metrics.items() if len(series)}
-    return [LOSS, *sorted(charted - drawn - UNCHARTED - {LOSS})]
+    """Return the metrics that can be charted: the main one, the loss, those of the objective, and the
+    rest by name."""
+    metrics = progress.metrics
+    drawn = {part for name, part in _list_partners() if name in metrics}
+    charted = {name for name, series in metrics.items() if len(series)} - drawn - UNCHARTED
+    main = objective_figures.get_main_metric(progress)
+    first = dict.fromkeys((main, LOSS, *objective_figures.METRIC_NAMES))
+    ordered = [name for name in first if name in charted or name in (main, LOSS)]
+    return [*ordered, *sorted(charted - first.keys())]
+
+
+def _list_partners() -> list[tuple[str, str]]:
+    """Return the metrics that are drawn with another one, after its name."""
+    return [*VALIDATION_METRICS.items(), *objective_figures.PARTNERS.items()]
 
 
 def list_axes(progress: Progress) -> list[Axis]:
@@ -122,24 +135,30 @@ class ChartData:
         self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
-        """Return the lines to draw; the loss if the run lacks the chosen metric, or the reward where
-        that is what it has, as jobs with a grader.
+        """Return the lines to draw: of the main metric if the run lacks the chosen one.
 
         ``plain`` leaves out the raw values behind a smoothed line.
         """
-        name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
-        if name == LOSS and not progress.metrics[LOSS] and REWARD in progress.metrics:
-            name = REWARD
+        name = self.settings.metric
+        if name is None or name not in progress.metrics:
+            name = objective_figures.get_main_metric(progress)
         raw = progress.metrics[name]
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
-        label = NAMES.get(name, name)
+        partner = progress.metrics.get(objective_figures.PARTNERS.get(name, ""))
+        label = NAMES.get(name) or objective_figures.name_metric(name)
         smoothing = 0.0 if name in EXACT_METRICS else self.settings.smoothing
         lines = []
         if smoothing and not plain:
             lines.append(ChartLine("", self._along_axis(raw, progress), palette.TRAIN, "faint"))
         main = self._along_axis(self._smooth(name, raw, progress) if smoothing else raw, progress)
-        label = f"{label}, smoothed" if smoothing else label
+        # Two long names side by side leave no room for more words.
+        label = f"{label}, smoothed" if smoothing and partner is None else label
         lines.append(ChartLine(label, main, palette.TRAIN, "solid"))
+        if partner is not None:
+            other = objective_figures.PARTNERS[name]
+            smooth = self._smooth(other, partner, progress) if smoothing else partner
+            series = self._along_axis(smooth, progress)
+            lines.append(ChartLine(NAMES[other], series, palette.VALIDATION, "dashed"))
         if validation is not None:
             label = NAMES[VALIDATION_METRICS[name]]
             series = self._along_axis(validation, progress)

@@ -23,7 +23,10 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.text import make_visible
 
-SPOILING_PATTERNS = ("overfit", "memorizing", "diverged", "nan")
+SPOILING_PATTERNS = (
+    "overfit", "memorizing", "diverged", "nan", "likelihood_displacement", "margin_explosion",
+    "kl_explosion", "reward_hacking", "reward_collapse", "entropy_collapse",
+)  # fmt: skip
 """Patterns that spoil the weights from their onset on."""
 
 

@@ -17,7 +17,7 @@ from ftwizard.jobs.ending import END_NAMES
 from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
 from ftwizard.pricing import machine_rate, money
-from ftwizard.runs import describe, rank_summary
+from ftwizard.runs import describe, objective_figures, rank_summary
 from ftwizard.runs.curve_follower import CurveFollower
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
@@ -51,6 +51,11 @@ ADVICE_AFTER_END = {
     "spike": "If it recurs, inspect the examples of that step.",
     "diverged": "Start a new run from the best checkpoint with half the learning rate.",
     "zero_loss": "Check the loss mask: ftwizard mask",
+    "margin_explosion": "Next time, train fewer steps, with half the learning rate or a higher beta.",
+    "no_reward_signal": "Next time, use prompts that some completions solve and others do not.",
+    "reward_hacking": "Read the sample answers, and give the falling score more weight in the reward.",
+    "reward_collapse": "Start a new run from the best checkpoint with half the learning rate.",
+    "entropy_collapse": "Next time, use a higher temperature, a beta above 0 or half the learning rate.",
 }  # fmt: skip
 """Advice once the run has ended, where the finding's own advice is for a live run."""
 
@@ -133,10 +138,14 @@ def list_figures(
     with_speed: bool = True,
 ) -> list[tuple[str, str]]:
     """Return name and value of each available figure, most important first, including ``spent``."""
-    pairs: list[tuple[str, str]] = []
-    for name, loss in (("loss", progress.loss), ("validation", progress.eval_loss)):
-        if loss is not None:
-            pairs.append((name, f"{loss:.4f}"))
+    losses = [
+        (name, f"{loss:.4f}")
+        for name, loss in (("loss", progress.loss), ("validation", progress.eval_loss))
+        if loss is not None
+    ]
+    pairs = objective_figures.list_figures(progress)
+    if objective_figures.get_objective(progress) != "grpo":  # whose loss shows nothing
+        pairs = [*losses, *pairs]
     if report.best_eval_loss is not None:
         pairs.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
     if progress.eval_reward is not None:

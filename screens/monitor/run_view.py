@@ -265,7 +265,7 @@ class RunView(Container):
     def action_metric(self, by: int) -> None:
         names = chart_data.list_metrics(self._follower.shown)
         current = self._chart_data.settings.metric
-        self._update_settings(metric=_cycle(names, current if current in names else LOSS, by))
+        self._update_settings(metric=_cycle(names, current if current in names else names[0], by))
 
     def action_axis(self) -> None:
         axes = chart_data.list_axes(self._follower.shown)

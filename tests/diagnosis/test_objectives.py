@@ -217,9 +217,8 @@ def test_length_rule_that_tells_pairs_apart_is_reported_with_its_interval() -> N
     rule = judge_lengths(pairs)
     assert rule is not None and rule.winner == "longer" and rule.is_telling
     assert 0.7 < rule.low < rule.accuracy < rule.high < 1
-    assert rule.describe().startswith(
-        f"The longer answer is the chosen one in {100 * rule.accuracy:.0f}%"
-    )
+    assert rule.describe().startswith(f"Length alone tells {100 * rule.accuracy:.0f}% of 300 pairs")
+    assert "the longer answer is the chosen one" in rule.describe()
     shorter = judge_lengths((rejected, chosen) for chosen, rejected in pairs)
     assert shorter is not None and shorter.winner == "shorter"
     assert shorter.accuracy == rule.accuracy

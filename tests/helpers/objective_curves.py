@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
+from typing import Any
 
 from ftwizard.diagnosis import Curve, Objective, Pattern, Point
 
@@ -246,3 +247,28 @@ KINDS: dict[str, Kind] = {
     "grpo: overfits": _prompts("overfit", held_out=lambda done: 0.55 - 0.3 * max(0, 2 * done - 1)),
     "grpo: validates": _prompts(None, held_out=lambda done: 0.3 + 0.25 * done),
 }  # fmt: skip
+
+
+def list_events(curve: Curve) -> list[dict[str, Any]]:
+    """Return the events of a run with this curve, as its worker writes them."""
+    logs: dict[float, dict[str, float]] = defaultdict(dict)
+    evaluations: dict[float, dict[str, float]] = defaultdict(dict)
+    for name, points in {**curve.metrics, "loss": curve.train, "eval_loss": curve.evals}.items():
+        for step, value in points:
+            (evaluations if name.startswith("eval_") else logs)[step][name] = value
+    total = curve.total_steps
+    events: list[dict[str, Any]] = [
+        {
+            "kind": "phase",
+            "phase": "training",
+            "step": 0,
+            "total": total,
+            "objective": curve.objective,
+        }
+    ]
+    for step, values in sorted(logs.items()):
+        common = {"step": int(step), "epoch": step / 100, "tokens": 900 * int(step)}
+        events.append({"kind": "log", **common, "learning_rate": 5e-6, **values})
+        if step in evaluations:
+            events.append({"kind": "eval", "step": int(step), **evaluations[step]})
+    return events

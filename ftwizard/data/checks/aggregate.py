@@ -15,6 +15,7 @@ from ftwizard.data.checks.turns import SYSTEM, get_texts
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import FileFinding, LineCounter
 from ftwizard.data.platforms import Target
+from ftwizard.diagnosis.pair_lengths import judge_counts
 from ftwizard.text import format_count
 
 MIN_PAIRS = 30
@@ -84,16 +85,21 @@ class LengthBias(FileCheck):
             return
         means = [self._sums[side] / self._pairs for side in (0, 1)]
         effect = self._effect(means)
-        if abs(effect) < STRONG_EFFECT:
+        counts = (self._longer_chosen.count, self._longer_rejected.count)
+        rule = judge_counts(*counts, self._pairs - sum(counts))
+        # A small difference that always has the same sign is as easy to learn as a large one.
+        if abs(effect) < STRONG_EFFECT and not (rule and rule.is_telling):
             return
+        is_longer = effect > 0 if abs(effect) >= STRONG_EFFECT else counts[0] > counts[1]
         side, other, longer = ("rejected", "longer", self._longer_rejected)
-        if effect > 0:
+        if is_longer:
             side, other, longer = ("chosen", "shorter", self._longer_chosen)
+        share = f"; length alone tells {rule.format_accuracy()} apart" if rule else ""
         yield longer.to_finding(
             "length_bias",
             f"the {side} answer is longer in {longer.count:,} of "
             f"{format_count(self._pairs, 'pair')}: on average {means[0]:,.0f} characters chosen, "
-            f"{means[1]:,.0f} rejected (Cohen's d {effect:+.2f})",
+            f"{means[1]:,.0f} rejected (Cohen's d {effect:+.2f}{share})",
             f"add pairs whose better answer is {other}: otherwise the model learns length itself",
         )
 

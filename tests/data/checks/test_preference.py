@@ -115,6 +115,24 @@ def test_length_bias_between_answers_is_reported() -> None:
     assert find(LengthBias(), [pair("same", "size")] * 40) == []
 
 
+def test_length_bias_of_a_small_but_steady_difference_is_reported_with_its_interval() -> None:
+    """The means barely differ, but “the longer answer wins” is nearly always right."""
+    varied = [20 + 7 * (n % 40) for n in range(80)]
+    steady = [
+        pair("x" * (size + 3), "y" * size) if n % 10 else pair("x" * size, "y" * (size + 3))
+        for n, size in enumerate(varied)
+    ]
+    (item,) = find(LengthBias(), steady)
+    assert item.code == "length_bias" and item.count == 72
+    assert "Cohen's d +0.0" in item.message
+    assert "length alone tells 90% (81–95%) apart" in item.message
+    usual = [
+        pair("x" * (size + 3), "y" * size) if n % 10 < 6 else pair("x" * size, "y" * (size + 3))
+        for n, size in enumerate(varied)
+    ]
+    assert find(LengthBias(), usual) == []
+
+
 def labelled(wanted: int, unwanted: int) -> list[Example]:
     labels = [True] * wanted + [False] * unwanted
     return [Example(kind="labelled", messages=[make_message("a")], label=label) for label in labels]

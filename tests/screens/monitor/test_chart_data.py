@@ -65,7 +65,7 @@ def test_smoothed_line_says_so_and_a_schedule_is_drawn_as_it_is() -> None:
     assert last_value("learning rate", ChartSettings(metric="learning_rate", smoothing=0.9)) == 1e-3
 
 
-def test_the_reward_is_drawn_where_a_job_has_no_loss() -> None:
+def test_the_reward_is_drawn_first_and_the_loss_on_request() -> None:
     progress, settings = Progress(), ChartSettings(smoothing=0.0)
     event = {"t": 1.0, "attempt": 1, "kind": "log"}
     progress.feed([{**event, "step": step, "reward": step / 10} for step in (1, 2)])
@@ -74,4 +74,6 @@ def test_the_reward_is_drawn_where_a_job_has_no_loss() -> None:
     assert (reward.name, reward.series[-1][1]) == ("reward", 0.2)
     assert (validation.name, validation.series[-1][1]) == ("validation reward", 0.3)
     progress.feed([{**event, "step": 3, "loss": 1.5}])
-    assert ChartData(settings).lines(progress)[0].name == "train"
+    assert ChartData(settings).lines(progress)[0].name == "reward"  # its loss shows nothing
+    chosen = ChartSettings(metric="loss", smoothing=0.0)
+    assert ChartData(chosen).lines(progress)[0].name == "train"
