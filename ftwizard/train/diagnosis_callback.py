@@ -40,7 +40,7 @@ class DiagnosisCallback(TrainerCallback):
     @with_moment
     def on_log(self, moment: Moment) -> None:
         # An evaluation is logged before what its rows prove is known.
-        is_evaluation = "eval_loss" in moment.logs
+        is_evaluation = any(name.startswith("eval_") for name in moment.logs)
         if self._writer.is_due(len(moment.state.log_history)) and not is_evaluation:
             self._diagnose(moment)
 

@@ -232,11 +232,7 @@ def _build_callbacks(
     is_sampled = plan.recipe.objective == "grpo"
     # Of reinforcement, the trainer counts the tokens over all attempts itself.
     tokens, meter = marker.tokens if marker and not is_sampled else 0, PeakMemoryMeter()
-    shown: dict[str, Any] = {
-        **facts,
-        "objective": plan.recipe.objective,
-        **_describe_ranks(group, on_gpu=meter.on_gpu),
-    }
+    shown = {**facts, **_describe_ranks(group, on_gpu=meter.on_gpu)}
     speed = [SpeedMeter(worker, group, shown)] if group.size > 1 else []
     recorder = Recorder(worker, tokens, meter, shown)
     control = RunControl(worker, budget.limits(worker, plan, ready.base), group.size)
@@ -301,7 +297,7 @@ def _run_steps(
         worker.saves_itself = False
 
 
-def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, float]:
+def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, Any]:
     """Return what a diagnosis needs to know beyond the logs: fields of ``Curve``."""
     recipe, shape = plan.recipe, plan_estimate.read_shape(ready.base)
     passes = recipe.gradient_accumulation * plan.ranks
@@ -315,6 +311,7 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, floa
     return {
         "rows_per_step": rows_per_step,
         "usual_rate": usual,
+        "objective": recipe.objective,
         "mixes_rows": "mix" in ready.reports and ready.reports["mix"].used > 0,
     }
 

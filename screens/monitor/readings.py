@@ -271,10 +271,11 @@ def is_recent(samples: Sequence[dict[str, Any]], now: Instant) -> bool:
 def format_plan(plan: Plan, width: int) -> Text:
     recipe = plan.recipe
     rate = format_learning_rate(recipe.learning_rate) if recipe.learning_rate else "default"
+    objective = "" if recipe.objective == "sft" else f"{recipe.objective.upper()}, "
     values = {
         "model": make_visible(plan.model.name),
         "data": make_visible(Path(plan.data.files.train).name),
-        "method": f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs",
+        "method": f"{objective}{recipe.method}, lr {rate}, {recipe.epochs:g} epochs",
     }
     pairs = [(name, _truncate_left(value, width - 8)) for name, value in values.items()]
     return format_columns(pairs, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,11 @@ from ftwizard.runs.summary import read_progress
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
 from tests.helpers import curves
+from tests.helpers.objective_curves import KINDS, list_events
 from tests.paths import FIXTURES
+
+TRL_NAMES = re.compile("(rewards|logps|completions)_")
+"""Beginnings of names that TRL separates by a slash."""
 
 
 class Trainer:
@@ -33,7 +38,7 @@ class Trainer:
         self.diagnoses = 0
 
     def start(
-        self, total: int, *, validates: bool = True, **facts: float
+        self, total: int, *, validates: bool = True, **facts: Any
     ) -> tuple[DiagnosisCallback, Any, TrainerControl]:
         self.writer = EventWriter(self.folder.events, self.attempt)
         worker: Any = SimpleNamespace(events=self.writer, folder=self.folder)
@@ -214,3 +219,40 @@ def test_failed_diagnosis_is_reported_once_and_training_continues(
     trainer.feed(curves.healthy(1))
     (finding,) = trainer.reported
     assert finding["code"] == "diagnosis_failed" and "made up" in finding["message"]
+
+
+@pytest.mark.parametrize("kind", ["dpo: displaced", "kto: KL explodes", "grpo: never succeeds"])
+def test_objective_is_diagnosed_live_by_the_names_that_trl_logs(
+    trainer: Trainer, kind: str
+) -> None:
+    curve = KINDS[kind].draw(1)
+    callback, args, control = trainer.start(curve.total_steps or 0, objective=curve.objective)
+    for event in list_events(curve):
+        if event["kind"] == "phase":
+            continue
+        logged = {
+            TRL_NAMES.sub(r"\1/", name): value
+            for name, value in event.items()
+            if name not in ("kind", "epoch", "tokens")
+        }
+        trainer.state.global_step = event["step"]
+        trainer.state.log_history.append(logged)
+        callback.on_log(args, trainer.state, control, logs=logged)
+        if event["kind"] == "eval":
+            callback.on_evaluate(args, trainer.state, control)
+    callback.on_train_end(args, trainer.state, control)
+    assert callback.last is not None and callback.last.pattern == KINDS[kind].label
+    assert KINDS[kind].label in [event["code"] for event in trainer.reported]
+    assert "rewards/margins" in logged or "completions/mean_length" in logged
+
+
+def test_evaluation_of_rewards_is_diagnosed_once(trainer: Trainer) -> None:
+    """An evaluation of GRPO logs no loss."""
+    callback, args, control = trainer.start(120, objective="grpo")
+    trainer.state.log_history = [{"step": step, "reward": 0.5} for step in range(1, 40)]
+    logged = {"step": 40, "eval_reward": 0.5}
+    trainer.state.log_history.append(logged)
+    callback.on_log(args, trainer.state, control, logs=logged)
+    assert callback.last is None
+    callback.on_evaluate(args, trainer.state, control)
+    assert callback.last is not None
