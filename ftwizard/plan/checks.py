@@ -169,6 +169,23 @@ def _find_rank_problems(plan: Plan) -> Iterator[SettingsError]:
             "Set where.processes to the number of GPUs, or remove it.",
             setting="where.parallel",
         )
+    yield from _find_sharding_problems(plan)
+
+
+def _find_sharding_problems(plan: Plan) -> Iterator[SettingsError]:
+    """Yield settings with which sharded training was never verified."""
+    if plan.where.parallel != "fsdp":
+        return
+    for setting, value, supported in (
+        ("recipe.objective", plan.recipe.objective, ("sft",)),
+        ("recipe.precision", plan.recipe.precision, ("auto", "bf16", "fp32")),
+    ):
+        if value not in supported:
+            yield SettingsError(
+                f"is fsdp, which does not support {setting} {value}.",
+                f"Set where.parallel to ddp, or {setting} to {supported[0]}.",
+                setting="where.parallel",
+            )
 
 
 def _find_foreign_settings(plan: Plan) -> Iterator[SettingsError]:

@@ -21,7 +21,7 @@ TrainingType = Literal[
     "Standard", "GlobalStandard", "DeveloperTier", "standard", "globalStandard", "developerTier"
 ]
 """Microsoft's own names, in both of the spellings that its documents use."""
-Parallel = Literal["auto", "ddp"]
+Parallel = Literal["auto", "ddp", "fsdp"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 ObjectiveName = Literal["sft", "dpo", "kto", "grpo"]
@@ -340,8 +340,9 @@ class Where(PlanPart, frozen=True):
     """Processes that train together on this machine: one per GPU; on a machine without a GPU, on its
     CPU. Each step takes ``recipe.batch_size`` x ``recipe.gradient_accumulation`` rows in each."""
     parallel: Parallel = "auto"
-    """How several processes train together. ``ddp``: each holds the whole model and a part of the
-    rows; gradients are averaged. ``auto`` chooses."""
+    """How several processes train together, each on a part of the rows. ``ddp``: each holds the whole
+    model; gradients are averaged. ``fsdp``: the model is divided among them, and each layer is
+    gathered when it is computed. ``auto``: ``fsdp`` if one GPU may be too small, else ``ddp``."""
     scheduler: Literal["none", "slurm"] = "none"
     """``none``: train on this machine; ``slurm``: submit a job, which trains on a node of the cluster,
     as ``slurm`` says. The run's folder must be on a disk that the node has too."""

@@ -15,7 +15,7 @@ class RankSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     processes: int
     parallel: str | None
-    """``ddp``; None if unknown."""
+    """``ddp`` or ``fsdp``; None if unknown."""
     on_gpu: bool
     speed: float | None
     """How many times as fast as one process, measured before the first step; None if unknown."""

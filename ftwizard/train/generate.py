@@ -31,11 +31,12 @@ def generate_answers(
     seconds: float | None = None,
     should_stop: Callable[[list[int]], bool] | None = None,
     temperature: float = 0.0,
+    together: bool = False,
 ) -> list[GeneratedAnswer]:
     """Return an answer to each prompt, generated as one batch; see ``generate_tokens``."""
     tokens = generate_tokens(
         model, encoder, prompts, limit, seconds=seconds, should_stop=should_stop,
-        temperature=temperature,
+        temperature=temperature, together=together,
     )  # fmt: skip
     stops = encoder.end_ids | encoder.stop_ids
     texts = encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -54,6 +55,7 @@ def generate_tokens(
     seconds: float | None = None,
     should_stop: Callable[[list[int]], bool] | None = None,
     temperature: float = 0.0,
+    together: bool = False,
 ) -> list[list[int]]:
     """Return the tokens of an answer to each prompt, generated as one batch.
 
@@ -62,7 +64,8 @@ def generate_tokens(
     After the token that ends it, an answer is padded to the longest one. ``limit`` is the maximum
     of new tokens. Generation stops after ``seconds``, but not before one token, or once
     ``should_stop`` returns True. It is called after each token, with the tokens of the first answer.
-    ``model`` must be in evaluation mode; its settings are not changed.
+    ``model`` must be in evaluation mode; its settings are not changed. ``together``: its weights are
+    shared by processes, which all generate until the last of them stops.
     """
     import torch
 
@@ -92,6 +95,7 @@ def generate_tokens(
             top_p=None,
             top_k=None,
             use_cache=True,
+            synced_gpus=True if together else None,
             stopping_criteria=[is_done] if should_stop else None,
             pad_token_id=pad,
             eos_token_id=stops,

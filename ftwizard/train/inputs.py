@@ -14,6 +14,7 @@ from ftwizard.data.reader import DataTable, ParsedRow
 from ftwizard.diagnosis.pair_lengths import judge_lengths
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk, training_setup
+from ftwizard.estimate.parallelism import ParallelChoice
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
@@ -21,7 +22,7 @@ from ftwizard.models import hub
 from ftwizard.plan.schema import KTO, Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count
-from ftwizard.train import dataset, prompt_rows, sample_prompts, trainer_rows
+from ftwizard.train import dataset, prompt_rows, sample_prompts, sharding, trainer_rows
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.sample_prompts import SamplePrompt
@@ -50,6 +51,13 @@ class TrainingInputs(NamedTuple):
     """The sample prompts."""
     available: Mapping[str, int] = {}
     """Rows before ``data.max_rows``, of the parts that it makes smaller."""
+    parallel: ParallelChoice | None = None
+    """How several processes train together; None for one alone."""
+
+    @property
+    def shards(self) -> bool:
+        """Return whether several processes share the model's weights."""
+        return self.parallel is not None and self.parallel.mode == "fsdp"
 
 
 def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs:
@@ -102,6 +110,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         total=total,
         validation=validation,
         prompts=prompts,
+        parallel=sharding.choose(plan, base, encoded),
     )
 
 

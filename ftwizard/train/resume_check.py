@@ -14,6 +14,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs.certificate import ResumeCertificate
+from ftwizard.train import sharding
 from ftwizard.train.initial_weights import ADAPTER
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.rank_group import RankGroup
@@ -141,7 +142,7 @@ def _hash_adapter(trainer: Any) -> str:
     from peft import get_peft_model_state_dict
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    return _hash_tensors(get_peft_model_state_dict(model))
+    return _hash_tensors(sharding.gather(get_peft_model_state_dict(model)))
 
 
 def _hash_tensors(tensors: dict[str, Any]) -> str:

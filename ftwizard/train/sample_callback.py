@@ -36,12 +36,16 @@ class SampleCallback(TrainerCallback):
         encoder: Encoder,
         limit: int,
         rows: Sequence[ParsedRow] = (),
+        *,
+        together: bool = False,
     ) -> None:
         """Set up the callback; ``limit`` is the maximum of new tokens per answer.
 
-        ``rows``: the validation rows, by which rewards judge the answers.
+        ``rows``: the validation rows, by which rewards judge the answers; ``together``: the model's
+        weights are shared by processes, which must all generate.
         """
         self._rows = {row.line: row for row in rows}
+        self._together = together
         self._events = worker.events
         self._prompts = prompts
         self._encoder = encoder
@@ -75,6 +79,7 @@ class SampleCallback(TrainerCallback):
                     [prompt.ids for prompt in self._prompts],
                     self._limit,
                     seconds=limit_s,
+                    together=self._together,
                 )
             rewards = self._score([answer.whole for answer in answers])
         except Exception as error:  # noqa: BLE001 (such as memory that suffices only for training)

@@ -23,20 +23,46 @@ accelerate shards only on accelerators: on the CPU, it silently trains with Dist
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from packaging.version import Version
 
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching, plan_estimate
+from ftwizard.estimate.parallelism import ParallelChoice, choose_parallel
+from ftwizard.hardware import machine
+from ftwizard.plan.schema import Plan
+from ftwizard.train.encoder import EncodedRow
 
-Mode = Literal["ddp", "fsdp"]
 MIN_ACCELERATE = "1.15.0"
 """Before it, FSDP2 saved one process's part of an adapter, without a message (its issue 4206)."""
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 """Names of transformers' files."""
 _WRAPPER = "_checkpoint_wrapped_module."
+
+
+def choose(
+    plan: Plan, base: Path, encoded: Mapping[str, Sequence[EncodedRow]]
+) -> ParallelChoice | None:
+    """Return how the plan's processes train together; None for one alone."""
+    if plan.ranks == 1:
+        return None
+    requested = plan.where.parallel
+    if requested == "auto" and plan.recipe.objective != "sft":
+        reason = "FSDP is for supervised fine-tuning only."
+        return ParallelChoice(mode="ddp", reason=reason)
+    facts, shape = machine.read_machine_info(), plan_estimate.read_shape(base)
+    lengths = {"train": batching.from_counts([len(row.input_ids) for row in encoded["train"]])}
+    free = [gpu.free for gpu in facts.gpus[: plan.where.processes]]
+    return choose_parallel(
+        requested,
+        shape=shape,
+        setup=plan_estimate.setup(plan, lengths, facts, shape),
+        processes=plan.ranks,
+        free_bytes=min((size for size in free if size), default=None),
+    )
 
 
 def check_accelerate(installed: str | None = None) -> None:
@@ -53,14 +79,8 @@ def check_accelerate(installed: str | None = None) -> None:
         )
 
 
-def build_settings(mode: Mode, *, has_gpu: bool) -> dict[str, Any]:
-    """Return what TRL's configuration needs where several processes train together."""
-    if mode == "ddp":
-        return {
-            # All adapters are used in every pass; searching for unused ones takes time in each.
-            "ddp_find_unused_parameters": False,
-            "ddp_backend": "nccl" if has_gpu else "gloo",
-        }
+def build_settings(*, has_gpu: bool) -> dict[str, Any]:
+    """Return what TRL's configuration needs to shard."""
     settings: dict[str, Any] = {
         "fsdp": True,
         "fsdp_config": {
@@ -87,6 +107,19 @@ def shard_on_cpu() -> None:
 
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
+
+
+def begin(*, has_gpu: bool) -> None:
+    """Prepare this process, before its model is loaded; raise FtwizardError if it cannot shard."""
+    check_accelerate()
+    if not has_gpu:
+        shard_on_cpu()
+
+
+def attach(trainer: Any, precision: str) -> None:
+    """Let ``trainer`` shard its model when it begins to train, and save as one process does."""
+    set_precision(trainer, precision)
+    ShardedCheckpoints(trainer)
 
 
 def check_precision(precision: str) -> None:
@@ -173,7 +206,7 @@ class ShardedCheckpoints:
         trainer = self._trainer
         _reshard(trainer.model)
         weights = dict(_gather_weights(trainer.model, keep=trainer.args.should_save))
-        self._states = _gather(trainer.optimizer.state_dict(), keep=trainer.args.should_save)
+        self._states = gather(trainer.optimizer.state_dict(), keep=trainer.args.should_save)
         if trainer.args.should_save:
             trainer._save(folder, state_dict=weights)
 
@@ -219,24 +252,27 @@ def _gather_weights(model: Any, *, keep: bool) -> Iterator[tuple[str, Any]]:
     is_partial = not all(weight.requires_grad for weight in weights.values())
     for name, weight in weights.items():
         if weight.requires_grad:
-            yield name.replace(_WRAPPER, ""), _gather(weight, keep=keep)
+            yield name.replace(_WRAPPER, ""), gather(weight, keep=keep)
     if is_partial:
         return
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, value in model.state_dict().items():
         if name not in names:  # a buffer
-            yield name, _gather(value, keep=keep)
+            yield name, gather(value, keep=keep)
 
 
-def _gather(value: Any, *, keep: bool) -> Any:
-    """Return ``value`` with whole tensors on the CPU for sharded ones; without ``keep``, take part."""
+def gather(value: Any, *, keep: bool = True) -> Any:
+    """Return ``value`` with whole tensors on the CPU for sharded ones; all processes must call it.
+
+    Without ``keep``, this process only takes part, and gets None for each tensor.
+    """
     import torch
     from torch.distributed.tensor import DTensor
 
     if isinstance(value, dict):
-        return {name: _gather(item, keep=keep) for name, item in value.items()}
+        return {name: gather(item, keep=keep) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_gather(item, keep=keep) for item in value)
+        return type(value)(gather(item, keep=keep) for item in value)
     if isinstance(value, DTensor):
         value = value.full_tensor()
     if isinstance(value, torch.Tensor):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftwizard.advice.recipe_advice import advise_learning_rate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.parallelism import ParallelChoice
 from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
@@ -32,6 +33,7 @@ from ftwizard.train import (
     rank_launch,
     reward_check,
     runtime,
+    sharding,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.objectives import preference, reinforcement, sft
@@ -163,7 +165,8 @@ def fit_here(
     callbacks, control, detector = _build_callbacks(worker, plan, ready, checkpoint, group)
     if message := reward_check.describe_changes(plan, worker.record.inputs.get("rewards", {})):
         worker.events.write_finding("rewards_changed", message, "warning")
-    trainer = build(worker, plan, ready, callbacks, _make_rank_settings(group, ready.base))
+    settings = _make_rank_settings(group, ready)
+    trainer = build(worker, plan, ready, callbacks, settings, shards=_shards(group, ready))
     loaded()
     for callback in callbacks:
         if hasattr(callback, "attach"):
@@ -184,13 +187,19 @@ def fit_here(
     return ("early_stopped" if detector.fired else "finished"), ""
 
 
-def _make_rank_settings(group: RankGroup, base: Path) -> dict[str, Any]:
+def _shards(group: RankGroup, ready: TrainingInputs) -> bool:
+    return group.size > 1 and ready.shards
+
+
+def _make_rank_settings(group: RankGroup, ready: TrainingInputs) -> dict[str, Any]:
     """Return TRL's settings where several processes train together."""
     import torch
 
     if group.size == 1:
         return {}
-    config = model_loading.read_config(base)
+    if ready.shards:
+        return sharding.build_settings(has_gpu=torch.cuda.is_available())
+    config = model_loading.read_config(ready.base)
     names = {*config, *(config.get("text_config") or {})}
     return {
         # Only experts may be unused in a pass. To search for unused weights takes time in each.
@@ -232,7 +241,7 @@ def _build_callbacks(
     is_sampled = plan.recipe.objective == "grpo"
     # Of reinforcement, the trainer counts the tokens over all attempts itself.
     tokens, meter = marker.tokens if marker and not is_sampled else 0, PeakMemoryMeter()
-    shown = {**facts, **_describe_ranks(group, on_gpu=meter.on_gpu)}
+    shown = {**facts, **_describe_ranks(group, ready.parallel, on_gpu=meter.on_gpu)}
     speed = [SpeedMeter(worker, group, shown)] if group.size > 1 else []
     recorder = Recorder(worker, tokens, meter, shown)
     control = RunControl(worker, budget.limits(worker, plan, ready.base), group.size)
@@ -243,20 +252,24 @@ def _build_callbacks(
     )
     # Both add to what the recorder writes.
     efficiency = EfficiencyCallback(worker, plan.recipe, ready.base, group)
+    limit = plan.recipe.grpo.max_completion_length if is_sampled else plan.samples.max_tokens
+    together = _shards(group, ready)
+    samples = SampleCallback(
+        worker, ready.prompts, ready.encoder, limit, ready.validation, together=together
+    )
     if not group.is_first:
         follower = CheckpointFollower(worker, group)
-        shared = SharedControl(group)
-        return [*resumed, *speed, efficiency, rows, follower, shared], control, detector
+        last = [*([samples] if together else []), follower, SharedControl(group)]
+        return [*resumed, *speed, efficiency, rows, *last], control, detector
     # Without labels, rows have no loss, and the time of a step is that of its answers.
     measured = [] if is_sampled else [efficiency, rows]
-    limit = plan.recipe.grpo.max_completion_length if is_sampled else plan.samples.max_tokens
     callbacks: list[Any] = [
         *resumed,
         *speed,
         EvaluationTimer(),
         *measured,
         recorder,
-        SampleCallback(worker, ready.prompts, ready.encoder, limit, ready.validation),
+        samples,
         control,
         DiagnosisCallback(worker, facts),
         detector,
@@ -267,13 +280,16 @@ def _build_callbacks(
     return callbacks, control, detector
 
 
-def _describe_ranks(group: RankGroup, *, on_gpu: bool) -> dict[str, Any]:
+def _describe_ranks(
+    group: RankGroup, parallel: ParallelChoice | None, *, on_gpu: bool
+) -> dict[str, Any]:
     """Return what views show of the processes; nothing for one alone."""
     if group.size == 1:
         return {}
     return {
         "ranks": group.size,
-        "parallel": "ddp",
+        "parallel": parallel.mode if parallel else "ddp",
+        "parallel_reason": parallel.reason if parallel else "",
         "on_gpu": on_gpu,
         "first_collective_s": group.first_collective_s,
     }
@@ -322,16 +338,22 @@ def build(
     ready: TrainingInputs,
     callbacks: list[Any],
     changes: Mapping[str, Any] | None = None,
+    *,
+    shards: bool = False,
 ) -> Any:
     """Load the model and return TRL's trainer of the plan's objective, with all rows.
 
-    ``changes`` override TRL's settings made from the plan.
+    ``changes`` override TRL's settings made from the plan; ``shards``: several processes share the
+    model's weights.
     """
+    import torch
     from transformers import PrinterCallback
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model, precision = _load(worker, plan, ready.base)
+    if shards:
+        sharding.begin(has_gpu=torch.cuda.is_available())
+    model, precision = _load(worker, plan, ready.base, shards=shards)
     loss_head.set_decoder(model)
     loss_head.score_trained_tokens_only()
     lora_config = adapter.build_config(worker, plan.recipe, model)
@@ -361,17 +383,23 @@ def build(
         if initial_weights.load_adapter(worker, trainer.model):
             objective.after_load(trainer.model)
     objective.verify(setup, trainer)
+    if shards:
+        sharding.attach(trainer, precision)
     return trainer
 
 
-def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
+def _load(worker: Worker, plan: Plan, base: Path, *, shards: bool) -> tuple[Any, str]:
     """Return the model to train and the precision to compute in."""
     worker.phase("loading", what="model")
     runtime.check_device(plan.where.gpu)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
+    if shards:
+        sharding.check_precision(precision)
     attention = runtime.choose_attention(plan.recipe, precision, base)
-    folder = initial_weights.model_folder(worker, plan.recipe.method, base)
-    return model_loading.load_to_train(folder, plan.recipe.method, precision, attention), precision
+    method = plan.recipe.method
+    folder = initial_weights.model_folder(worker, method, base)
+    model = model_loading.load_to_train(folder, method, precision, attention, shards=shards)
+    return model, precision
 
 
 def keep_best(

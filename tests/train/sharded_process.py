@@ -32,9 +32,8 @@ def train(folder: Path, settings: dict[str, Any]) -> None:
     set_seed(0)
     changes: dict[str, Any] = {}
     if shards:
-        sharding.check_accelerate()
-        sharding.shard_on_cpu()
-        changes = sharding.build_settings("fsdp", has_gpu=False)
+        sharding.begin(has_gpu=False)
+        changes = sharding.build_settings(has_gpu=False)
     model = model_loading.load_to_train(base, method, precision, shards=shards)
     loss_head.set_decoder(model)
     loss_head.score_trained_tokens_only()
@@ -58,8 +57,7 @@ def train(folder: Path, settings: dict[str, Any]) -> None:
     if adapts:
         adapter.keep_in_32_bit(trainer.model)
     if shards:
-        sharding.set_precision(trainer, precision)
-        sharding.ShardedCheckpoints(trainer)
+        sharding.attach(trainer, precision)
     resumed = settings.get("resume")
     trainer.train(resume_from_checkpoint=str(folder / resumed) if resumed else None)
     if trainer.args.should_save:

@@ -32,6 +32,9 @@ GPUS = tuple(Gpu(name="test", memory=2**34) for _ in range(4))
         ("{processes: 0}", "where.processes"),
         ("{processes: 2, gpu: 1}", "where.gpu"),
         ("{parallel: ddp}", "where.parallel"),
+        ("{processes: 2, parallel: fsdp}", None),
+        ("{processes: 2, parallel: fsdp}\nrecipe: {precision: fp16}", "where.parallel"),
+        ("{processes: 2, parallel: ddp}\nrecipe: {precision: fp16}", None),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(where: str, setting: str | None) -> None:

@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Gpu
+from ftwizard.plan import plan_file
 from ftwizard.train import sharding
+from ftwizard.train.encoder import EncodedRow
+from tests.helpers.machines import make_machine
 from tests.helpers.training import tiny_model
 from tests.paths import ROOT
 
@@ -37,10 +42,38 @@ def test_fp16_is_refused() -> None:
 
 def test_there_is_one_switch_for_activation_checkpointing() -> None:
     for has_gpu in (False, True):
-        config = sharding.build_settings("fsdp", has_gpu=has_gpu)["fsdp_config"]
+        config = sharding.build_settings(has_gpu=has_gpu)["fsdp_config"]
         assert config["activation_checkpointing"] is False
         assert config["state_dict_type"] == "FULL_STATE_DICT"
-    assert "fsdp" not in sharding.build_settings("ddp", has_gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "objective", "gpus", "mode"),
+    [
+        ("{}", "sft", 2, None),
+        ("{processes: 2}", "sft", 2, "ddp"),
+        ("{processes: 2, parallel: fsdp}", "sft", 2, "fsdp"),
+        ("{processes: 2}", "dpo", 2, "ddp"),
+        ("{processes: 2}", "sft", 0, "ddp"),
+    ],
+)
+def test_a_plan_is_sharded_if_it_says_so(
+    where: str,
+    objective: str,
+    gpus: int,
+    mode: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = f"recipe: {{objective: {objective}}}"
+    plan = plan_file.parse(
+        f"data: {{files: {{train: a}}}}\nmodel: {{name: b/c}}\nwhere: {where}\n{recipe}\n"
+    )
+    cards = tuple(Gpu(name="test", memory=8 * 2**30) for _ in range(gpus))
+    monkeypatch.setattr(machine, "read_machine_info", lambda: make_machine(*cards))
+    rows = [EncodedRow(line=1, input_ids=[1] * 20, labels=[1] * 20)]
+    choice = sharding.choose(plan, tiny_model(tmp_path), {"train": rows})
+    assert (choice and choice.mode) == mode
 
 
 class Runs:
