@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -46,11 +45,6 @@ Point = tuple[float, float]
 Objective = Literal["sft", "dpo", "kto", "grpo"]
 """What a run trains for. Of curves from elsewhere, ``dpo`` stands for any method that learns from
 pairs, and ``grpo`` for any reinforcement with rewards."""
-OBJECTIVE_METRICS = re.compile(
-    "(eval_)?(rewards_(chosen|rejected|accuracies|margins)|logps_(chosen|rejected)|reward|reward_std"
-    "|rewards_.+_mean|frac_reward_zero_std|completions_(mean_length|clipped_ratio)|entropy|kl)"
-)
-"""Series of preference tuning and reinforcement, by the name that TRL logs with ``_`` for ``/``."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class Curve:
     scores: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     """Validation metrics for which higher is better, by name, such as accuracy."""
     metrics: Mapping[str, Sequence[Point]] = field(default_factory=dict)
-    """Series of the objective, by the names of ``OBJECTIVE_METRICS``; of an evaluation with the
+    """Series of the objective, by the names of ``OBJECTIVE_METRICS`` of jobs.events; of an evaluation with the
     prefix ``eval_``."""
     total_steps: int | None = None
     steps_per_epoch: float | None = None

@@ -17,10 +17,10 @@ from typing import Any, get_args
 
 from ftwizard import user_paths
 from ftwizard.diagnosis import Curve, Objective, Point
-from ftwizard.diagnosis.curve import OBJECTIVE_METRICS, RowEvidence
+from ftwizard.diagnosis.curve import RowEvidence
 from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import to_count, to_number
+from ftwizard.jobs.events import OBJECTIVE_METRICS, to_count, to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import remote, watched
 from ftwizard.runs.progress import Progress

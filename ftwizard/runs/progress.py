@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from ftwizard.diagnosis.curve import OBJECTIVE_METRICS
 from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.events import (
     ENVELOPE,
+    OBJECTIVE_METRICS,
     Event,
     get_instant,
     to_count,
