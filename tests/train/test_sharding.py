@@ -22,6 +22,8 @@ from tests.helpers.machines import make_machine
 from tests.helpers.training import tiny_model
 from tests.paths import ROOT
 
+LEARNING_RATE = 5e-3
+"""In four steps of ``sharded_process.py``."""
 SCRIPT = Path(__file__).with_name("sharded_process.py")
 
 
@@ -155,8 +157,10 @@ def test_two_processes_train_and_save_as_one(
     expected = read_losses(one)
     assert len(expected) == 10  # four steps with two values each, two evaluations
     assert read_losses(two) == pytest.approx(expected, rel=max(tolerance, 1e-5))
+    # In 16 bit, rounding turns gradients near 0, and Adam moves each weight by the learning rate.
+    moved = tolerance if precision == "fp32" else 4 * LEARNING_RATE
     for name in ("checkpoint-2", "checkpoint-4"):
-        require_same_files(one / name, two / name, tolerance)
+        require_same_files(one / name, two / name, moved)
 
 
 @pytest.mark.slow
