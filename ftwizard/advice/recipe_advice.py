@@ -17,7 +17,8 @@ from ftwizard.estimate.report import RecipeWarning
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import MANY_EPOCHS, Method, ObjectiveName, Recipe
+from ftwizard.objectives import ObjectiveName
+from ftwizard.plan.schema import MANY_EPOCHS, Method, Recipe
 from ftwizard.text import format_count, format_learning_rate
 
 FAR = 10.0

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import (
     Bedrock,
     Budget,
@@ -24,7 +25,6 @@ from ftwizard.plan.schema import (
     Judge,
     Mantle,
     Method,
-    ObjectiveName,
     OpenAI,
     Recipe,
     Samples,

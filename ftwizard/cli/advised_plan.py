@@ -31,8 +31,9 @@ from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import hub, model_config, support
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan import plan_file, schema
-from ftwizard.plan.schema import Method, ObjectiveName, Plan
+from ftwizard.plan.schema import Method, Plan
 from ftwizard.pricing import user_prices
 from ftwizard.text import format_count, format_learning_rate, make_visible
 from ftwizard.train import command, estimate_report

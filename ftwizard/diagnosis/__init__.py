@@ -10,12 +10,12 @@ from ftwizard.diagnosis.advice import (
     get_mark,
     to_findings,
 )
-from ftwizard.diagnosis.curve import Curve, Objective, Pattern, Point, Sign
+from ftwizard.diagnosis.curve import Curve, Pattern, Point, Sign
 from ftwizard.diagnosis.meaning import Action
 from ftwizard.diagnosis.verdict import CurveVerdict, diagnose
 
 __all__ = [
-    "MARKS", "PATTERN_NAMES", "Action", "Curve", "CurveVerdict", "DiagnosisFinding", "Objective", "Pattern",
+    "MARKS", "PATTERN_NAMES", "Action", "Curve", "CurveVerdict", "DiagnosisFinding", "Pattern",
     "Point", "Sign", "describe_best", "describe_former", "describes_best", "diagnose", "get_mark",
     "to_findings",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal
 
 from ftwizard.diagnosis.rows import Change
+from ftwizard.objectives import ObjectiveName
 
 # Signs: one pattern in a curve, with its evidence.
 
@@ -42,9 +43,6 @@ MAX_LOGS = 50
 """Logged losses by which the steps between them are measured."""
 Point = tuple[float, float]
 """An optimizer step and a value there."""
-Objective = Literal["sft", "dpo", "kto", "grpo"]
-"""What a run trains for. Of curves from elsewhere, ``dpo`` stands for any method that learns from
-pairs, and ``grpo`` for any reinforcement with rewards."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Curve:
     scores: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     """Validation metrics for which higher is better, by name, such as accuracy."""
     metrics: Mapping[str, Sequence[Point]] = field(default_factory=dict)
-    """Series of the objective, by the names of ``OBJECTIVE_METRICS`` of jobs.events; of an evaluation with the
+    """Series of the objective, by the names of ``OBJECTIVE_METRICS``; of an evaluation with the
     prefix ``eval_``."""
     total_steps: int | None = None
     steps_per_epoch: float | None = None
@@ -87,7 +85,7 @@ class Curve:
     """Vocabulary size of the model."""
     accumulation: int | None = None
     """Micro-batches per optimizer step."""
-    objective: Objective = "sft"
+    objective: ObjectiveName = "sft"
     validates: bool = False
     """Whether there are validation rows, even if none were evaluated yet."""
     checkpoints: Sequence[int] | None = None

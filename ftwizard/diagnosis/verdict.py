@@ -9,7 +9,6 @@ from statistics import median
 from ftwizard.diagnosis import memorization, preference, reinforcement, training_loss, validation
 from ftwizard.diagnosis.curve import (
     Curve,
-    Objective,
     Pattern,
     Point,
     Sign,
@@ -17,6 +16,7 @@ from ftwizard.diagnosis.curve import (
     keep_finite,
 )
 from ftwizard.diagnosis.statistics import measure_shift
+from ftwizard.objectives import ObjectiveName
 
 _Detector = Callable[[Curve], Sign | None]
 _PREFERENCE: tuple[_Detector, ...] = (
@@ -24,7 +24,7 @@ _PREFERENCE: tuple[_Detector, ...] = (
     memorization.find_unfollowed_memorization, preference.find_preference_overfitting,
     preference.find_margin_explosion, preference.find_likelihood_displacement,
 )  # fmt: skip
-_DETECTORS: dict[Objective, tuple[_Detector, ...]] = {
+_DETECTORS: dict[ObjectiveName, tuple[_Detector, ...]] = {
     "sft": (
         training_loss.find_nan, training_loss.find_zero_loss, training_loss.find_divergence,
         training_loss.find_no_learning, memorization.find_memorization, validation.find_overfitting,

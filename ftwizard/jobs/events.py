@@ -6,7 +6,6 @@ import contextlib
 import errno
 import math
 import os
-import re
 import threading
 import time
 from collections import deque
@@ -35,11 +34,6 @@ _MAX_TIME = 253_402_300_800.0
 """Unix seconds of the year 10,000, which has no date."""
 ENVELOPE = frozenset(("v", "t", "m", "asleep", "kind", "attempt"))
 """Fields of every event."""
-OBJECTIVE_METRICS = re.compile(
-    "(eval_)?(rewards_(chosen|rejected|accuracies|margins)|logps_(chosen|rejected)|reward|reward_std"
-    "|rewards_.+_mean|frac_reward_zero_std|completions_(mean_length|clipped_ratio)|entropy|kl)"
-)
-"""Series of preference tuning and reinforcement, by the name that TRL logs with ``_`` for ``/``."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
 

@@ -11,6 +11,7 @@ from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 from ftwizard.hosted_platforms import HostedProvider
+from ftwizard.objectives import ObjectiveName
 from ftwizard.rewards.reward import Reward
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader"]
@@ -24,7 +25,6 @@ TrainingType = Literal[
 Parallel = Literal["auto", "ddp", "fsdp"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
-ObjectiveName = Literal["sft", "dpo", "kto", "grpo"]
 _PREFERENCE_RATES: dict[Method, float] = {"lora": 5e-6, "qlora": 5e-6, "full": 5e-7}
 """Source: the commands in trl/scripts/dpo.py of TRL 1.16. “The optimal configuration for KTO will be
 similar to that of DPO” (trl/scripts/kto.py)."""

@@ -13,15 +13,16 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ftwizard import user_paths
-from ftwizard.diagnosis import Curve, Objective, Point
+from ftwizard.diagnosis import Curve, Point
 from ftwizard.diagnosis.curve import RowEvidence
 from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import OBJECTIVE_METRICS, to_count, to_number
+from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.objectives import OBJECTIVE_METRICS, guess_objective, to_metric_name, to_objective
 from ftwizard.runs import remote, watched
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
@@ -46,8 +47,6 @@ _SCORES = (
     "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
 )  # fmt: skip
 _ROW_EVIDENCE = ("eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high")
-_FORMER_NAMES = {"completion_length": "completions_mean_length", "objective_kl": "kl"}
-"""Names of older versions, and of other trainers."""
 _PREFERENCE_SCORE = "eval_rewards_accuracies"
 _PADDED = (
     "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
@@ -252,7 +251,7 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
     metrics = {
         metric: points((name,))
         for name in sorted(names)
-        if (metric := _to_metric_name(name)) is not None
+        if (metric := to_metric_name(name)) is not None
     }
     return Curve(
         train=points(_LOSS),
@@ -323,28 +322,6 @@ def _get_step(row: Row, index: int) -> float | None:
 def _sort_points(points: Iterable[Point]) -> list[Point]:
     """Sort points by step; the last value of a step counts, and invalid steps are dropped."""
     return sorted((step, value) for step, value in dict(points).items() if abs(step) < MAX_STEPS)
-
-
-def _to_metric_name(column: str) -> str | None:
-    """Return the name of a series of the objective; None for another column."""
-    name = column.strip().lower().removeprefix("train/").replace("/", "_")
-    name = _FORMER_NAMES.get(name, name)
-    return name if OBJECTIVE_METRICS.fullmatch(name) else None
-
-
-def to_objective(name: str | None) -> Objective | None:
-    """Return an objective by its name; None for another name."""
-    return next((objective for objective in get_args(Objective) if objective == name), None)
-
-
-def guess_objective(names: Iterable[str]) -> Objective:
-    """Guess what a run trains for by what it logs."""
-    metrics = {_to_metric_name(name) for name in names}
-    if {"rewards_chosen", "rewards_rejected"} & metrics:
-        # Pairs have an accuracy; KTO learns from single answers.
-        return "dpo" if "rewards_accuracies" in metrics or "kl" not in metrics else "kto"
-    has_rewards = {"reward", "reward_std", "completions_mean_length"} & metrics
-    return "grpo" if has_rewards else "sft"
 
 
 def _get_steps_per_epoch(epochs: list[Point]) -> float | None:

@@ -9,8 +9,7 @@ from statistics import fmean
 
 import msgspec
 
-from ftwizard.diagnosis import Objective
-from ftwizard.runs.loss_curves import guess_objective, to_objective
+from ftwizard.objectives import ObjectiveName, guess_objective, to_objective
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 
@@ -51,7 +50,7 @@ def _format_share(value: float) -> str:
     return f"{100 * value:.0f}%"
 
 
-_FIGURES: dict[Objective, tuple[_Figure, ...]] = {
+_FIGURES: dict[ObjectiveName, tuple[_Figure, ...]] = {
     "sft": (),
     "dpo": (
         _Figure("rewards_accuracies", "pair accuracy", _format_share),
@@ -78,7 +77,7 @@ _FIGURES: dict[Objective, tuple[_Figure, ...]] = {
 """Figures of each objective, the most important first."""
 
 
-def get_objective(progress: Progress) -> Objective:
+def get_objective(progress: Progress) -> ObjectiveName:
     """Return what a run trains for: as its plan says, else by what it logs."""
     return to_objective(progress.objective) or guess_objective(progress.metrics)
 

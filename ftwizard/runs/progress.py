@@ -8,13 +8,13 @@ from collections import deque
 from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.events import (
     ENVELOPE,
-    OBJECTIVE_METRICS,
     Event,
     get_instant,
     to_count,
     to_measure,
     to_number,
 )
+from ftwizard.objectives import OBJECTIVE_METRICS
 from ftwizard.timeseries import Series, Smoothed, ThinSeries
 
 ACTIVE = ("training", "evaluating", "saving")

@@ -25,7 +25,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
-from ftwizard.plan.schema import OBJECTIVES, Files, Mix, ObjectiveName, Plan, Recipe
+from ftwizard.objectives import ObjectiveName
+from ftwizard.plan.schema import OBJECTIVES, Files, Mix, Plan, Recipe
 from ftwizard.rewards import rows as reward_rows
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, prompt_rows, template_losses

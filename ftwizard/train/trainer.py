@@ -17,7 +17,8 @@ from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
-from ftwizard.plan.schema import ObjectiveName, Plan
+from ftwizard.objectives import ObjectiveName
+from ftwizard.plan.schema import Plan
 from ftwizard.runs import base_weights, checkpoints
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.result import TrainResult

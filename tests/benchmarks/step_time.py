@@ -40,7 +40,7 @@ def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
 
 def loaded(worker: Worker, plan: Plan, ready: Any) -> tuple[Any, str, Any]:
     """Return the model, its precision and its adapter config."""
-    model, precision = trainer._load(worker, plan, ready.base)
+    model, precision = trainer._load(worker, plan, ready.base, shards=False)
     return model, precision, adapter.build_config(worker, plan.recipe, model)
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any
 
-from ftwizard.diagnosis import Curve, Objective, Pattern, Point
+from ftwizard.diagnosis import Curve, Pattern, Point
+from ftwizard.objectives import ObjectiveName
 
 LN2 = math.log(2)
 
@@ -43,7 +44,7 @@ class Pairs:
     growth: Callable[[float], float] = lambda done: 1 - math.exp(-3 * done)
 
 
-def simulate_pairs(seed: int, settings: Pairs, objective: Objective = "dpo") -> Curve:
+def simulate_pairs(seed: int, settings: Pairs, objective: ObjectiveName = "dpo") -> Curve:
     """Return the curve of a run that learns from pairs."""
     chance = random.Random(seed)
     speeds = [chance.gauss(1, settings.spread) for _ in range(400)]
@@ -185,7 +186,7 @@ class Kind:
 
 
 def _pairs(
-    label: Pattern | None, *also: Pattern, objective: Objective = "dpo", **changes: object
+    label: Pattern | None, *also: Pattern, objective: ObjectiveName = "dpo", **changes: object
 ) -> Kind:
     settings = replace(Pairs(), **changes)  # type: ignore[arg-type]
     return Kind(lambda seed: simulate_pairs(seed, settings, objective), label, frozenset(also))
