@@ -125,7 +125,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    # Tests with the marker ``cgroup`` may skip: some containers allow no memory limits, even to root.
+    # Tests with the marker ``cgroup`` may skip: some containers allow no such thing, even to root.
     if reporter and any("cgroup" not in report.keywords for report in skipped):
         reporter.write_line("Skipped, though FTWIZARD_NO_SKIPS is set.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -75,6 +75,13 @@ def find_missing() -> str:
     return f"needs Slurm: {', '.join(missing)}" if missing else ""
 
 
+def find_forbidden() -> str:
+    """Return why this container allows no cluster, even to root; empty if it does."""
+    command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "true"]
+    is_allowed = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return "" if is_allowed else "needs namespaces of its own for each node"
+
+
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 

@@ -25,6 +25,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(slurm_cluster.find_missing()), reason=slurm_cluster.find_missing()),
 ]
+if not slurm_cluster.find_missing() and (forbidden := slurm_cluster.find_forbidden()):
+    pytestmark += [pytest.mark.cgroup, pytest.mark.skip(reason=forbidden)]
 LONG = 100
 """Epochs of a run that does not end by itself within a test."""
 
