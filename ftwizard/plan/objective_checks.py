@@ -12,7 +12,7 @@ from ftwizard.rewards.packaged import check_options
 from ftwizard.rewards.reward import MAX_REWARDS, Reward
 from ftwizard.strict_yaml import SettingsError
 
-_PARTS = {"dpo": DPO(), "kto": KTO(), "grpo": GRPO()}
+OBJECTIVE_PARTS = {"dpo": DPO(), "kto": KTO(), "grpo": GRPO()}
 """Settings of each objective, with their defaults."""
 _SMOOTHED = frozenset({"aot", "aot_unpaired", "exo_pair", "robust"})
 """Losses that use ``label_smoothing``. Source: ``DPOTrainer._compute_loss`` of TRL 1.16."""
@@ -22,7 +22,7 @@ _ROWS = {"dpo": "pairs", "kto": "labeled answers"}
 def find_problems(plan: Plan) -> Iterator[SettingsError]:
     """Yield each problem of the objective of a plan of this machine."""
     recipe = plan.recipe
-    for name, defaults in _PARTS.items():
+    for name, defaults in OBJECTIVE_PARTS.items():
         if recipe.objective != name and getattr(recipe, name) != defaults:
             yield SettingsError(
                 f"is set, but recipe.objective is {recipe.objective}.",

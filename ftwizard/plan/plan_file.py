@@ -15,6 +15,7 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
+from ftwizard.plan.objective_checks import OBJECTIVE_PARTS
 from ftwizard.plan.schema import HOSTED_PROVIDERS, LM_EVAL, OpenAI, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
@@ -92,13 +93,19 @@ def dump(plan: Plan, *, defaults: bool = True) -> str:
     for name in _list_unused(plan):
         if getattr(plan, name) == DEFAULTS[name]:
             tree.pop(name, None)
+    recipe = tree.get("recipe", {})
+    for objective in OBJECTIVE_PARTS.keys() - {plan.recipe.objective}:
+        if getattr(plan.recipe, objective) == OBJECTIVE_PARTS[objective]:
+            recipe.pop(objective, None)
     return strict_yaml.dumps(tree)
 
 
 def _list_unused(plan: Plan) -> list[str]:
     """Return the groups of settings that the plan's provider does not read."""
     others: list[str] = [name for name in HOSTED_PROVIDERS if name != plan.provider]
-    return others + (["recipe", "where", "samples"] if plan.is_hosted else ["hosted"])
+    if plan.is_hosted:
+        return [*others, "recipe", "where", "slurm", "samples"]
+    return [*others, "hosted", *(["slurm"] if plan.where.scheduler == "none" else [])]
 
 
 def read_recorded(folder: JobFolder) -> Plan | None:

@@ -11,6 +11,7 @@ import pytest
 from ftwizard.data.example import ROLES
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import all_targets, get_target, severities
+from ftwizard.plan import schema
 
 
 def test_every_target_name_has_rules() -> None:
@@ -33,11 +34,11 @@ def test_rules_of_each_target_are_consistent(name: str) -> None:
     assert by_method[target.method] in target.kinds
 
 
-def test_targets_note_methods_that_ftwizard_cannot_train() -> None:
+def test_targets_of_this_machine_are_those_that_ftwizard_trains() -> None:
+    local = {target.name for target in all_targets().values() if not target.hosted}
+    assert local == set(schema.LOCAL_TARGETS.values())
     for target in all_targets().values():
-        has_note = any("ftwizard cannot train" in note for note in target.notes)
-        assert has_note is (not target.hosted and target.method != "sft")
-        assert ("local training" in target.words) is (target.name == "trl-sft")
+        assert target.words.startswith("local training") is not target.hosted
 
 
 def test_severity_of_a_code_depends_on_the_target() -> None:
