@@ -335,7 +335,11 @@ def test_prompts_alone_are_for_grpo_unless_a_platform_is_named(
     source, out = write(tmp_path / "prompts.jsonl", *prompts), tmp_path / "out.jsonl"
     assert main(["check", str(source), "--count", "no"]) == 0
     text = capsys.readouterr().out
-    assert "local training (GRPO)" in text and "add the answers" in text and "--target bedrock-rft" in text
+    assert (
+        "local training (GRPO)" in text
+        and "add the answers" in text
+        and "--target bedrock-rft" in text
+    )
     convert_file(source, out, get_target("trl-grpo"))
     assert rows_of(out)[1] == {
         "prompt": [{"role": "user", "content": "solve 1"}],
