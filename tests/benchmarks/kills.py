@@ -1,9 +1,9 @@
 """Random kills of whole runs: nothing that was saved is lost, and no end reason is false.
 
-    python -m tests.benchmarks.kills [--kills 100] [--seed 1]
+    python -m tests.benchmarks.kills [--kills 100] [--seed 1] [--processes 2]
 
-One run is left alone. The others are the same, but their trainer, their keeper or both are killed
-at a random moment of a random phase (loading, training, saving, merging, comparing …) and resumed.
+One run is left alone. The others are the same, but their trainer, their keeper or both, or one of
+several training processes or their agent, are killed at a random moment of a random phase (loading, training, saving, merging, comparing …) and resumed.
 Each must end with the losses, adapter, merged weights and answers of the undisturbed run, must
 continue from the newest checkpoint that was complete at the kill, and must say that it was killed.
 """
@@ -26,6 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ftwizard.jobs import identity
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
@@ -40,6 +42,8 @@ MOST_PER_RUN = 8
 """Kills of one run; then it is left to finish."""
 TIMEOUT_S = 300.0
 TARGETS = {"trainer": 0.6, "keeper": 0.2, "both": 0.2}
+RANK_TARGETS = {"rank": 0.4, "agent": 0.1, "trainer": 0.2, "keeper": 0.1, "both": 0.2}
+"""Targets in a run of several processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,25 +58,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
+    dice = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as root:
-        return _run(Path(root), arguments.kills, random.Random(arguments.seed))
+        return _run(Path(root), arguments.kills, dice, arguments.processes)
 
 
-def _run(root: Path, kills: int, dice: random.Random) -> int:
+def _run(root: Path, kills: int, dice: random.Random, processes: int) -> int:
     os.environ |= {"FTWIZARD_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"}
-    plan = _write_plan(root)
+    plan = _write_plan(root, processes)
     straight = _start(plan, "straight")
     until_ended(straight, TIMEOUT_S)
     moments, wanted = _read_moments(straight), _read_outcome(straight)
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     problems: list[str] = []
+    targets = RANK_TARGETS if processes > 1 else TARGETS
     runs = 0
     while counts.total() < kills:
         runs += 1
         folder = _start(plan, f"victim-{runs}")
         for _ in range(min(MOST_PER_RUN, kills - counts.total())):
-            killed = _kill_once(folder, dice.choice(moments), dice, problems)
+            killed = _kill_once(folder, dice.choice(moments), dice, targets, problems)
             if killed is None:
                 break
             counts[killed] += 1
@@ -86,7 +93,7 @@ def _run(root: Path, kills: int, dice: random.Random) -> int:
     return 1 if problems else 0
 
 
-def _write_plan(root: Path) -> Path:
+def _write_plan(root: Path, processes: int) -> Path:
     for name, part in (
         ("train", rows(240)),
         ("validation", rows(12, 500)),
@@ -100,6 +107,7 @@ def _write_plan(root: Path) -> Path:
             "batch_size": 2, "epochs": 1, "rank": 4, "dropout": 0.05, "learning_rate": 5e-3,
             "max_length": 200, "save_steps": 7, "evaluation_steps": 20, "patience": 99,
         },
+        "where": {"processes": processes},
         "samples": {"count": 1},
         "finish": {"merge": True, "compare": True, "max_new_tokens": 16},
     }  # fmt: skip
@@ -152,21 +160,34 @@ def _read_outcome(folder: JobFolder) -> dict[str, Any]:
 
 
 def _kill_once(
-    folder: JobFolder, moment: Moment, dice: random.Random, problems: list[str]
+    folder: JobFolder,
+    moment: Moment,
+    dice: random.Random,
+    targets: dict[str, float],
+    problems: list[str],
 ) -> tuple[str, str] | None:
     """Kill at that moment, then resume; return the phase and the target, None if the run had ended."""
     if not _wait_for(folder, moment):
         return None
     time.sleep(dice.uniform(0, moment.seconds))
-    target = dice.choices(list(TARGETS), list(TARGETS.values()))[0]
+    target = dice.choices(list(targets), list(targets.values()))[0]
     state = folder.read_state()
     if observe(folder).state == "ended" or state is None or state.command is None:
         return None
     both = [state.keeper, state.command]
+    victims = {"trainer": both[1:], "keeper": both[:1]}.get(target, both)
+    if target in ("rank", "agent"):
+        ranks = [
+            identity.from_pid(pid)
+            for pid in _find(folder, "_rank" if target == "rank" else "_ranks")
+        ]
+        if not ranks:  # only while it trains
+            return None
+        victims = [dice.choice(ranks)]
     # Without a keeper, nobody sees whether the trainer was killed or the machine went down.
-    has_witness = target == "trainer" and bool(identity.is_alive(state.keeper))
+    has_witness = target not in ("keeper", "both") and bool(identity.is_alive(state.keeper))
     kept = checkpoints.all_complete(folder.checkpoints)
-    for victim in {"trainer": both[1:], "keeper": both[:1]}.get(target, both):
+    for victim in victims:
         if victim:
             with suppress(ProcessLookupError):
                 os.kill(victim.pid, signal.SIGKILL)
@@ -180,6 +201,16 @@ def _kill_once(
         problems.append(f"{where}: end reason {status.end_reason}")
     _resume(folder, where, status, kept, problems)
     return moment.phase, target
+
+
+def _find(folder: JobFolder, command: str) -> list[int]:
+    """Return the processes of a run that carry out that hidden command."""
+    pids = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if command in (words := process.cmdline()) and str(folder.path) in words:
+                pids.append(process.pid)
+    return pids
 
 
 def _wait_for(folder: JobFolder, moment: Moment) -> bool:
