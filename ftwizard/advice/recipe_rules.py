@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import typing
 from collections.abc import Iterator
 from types import NoneType
@@ -14,6 +15,9 @@ import msgspec
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import (
+    DPO,
+    GRPO,
+    KTO,
     Bedrock,
     Budget,
     Data,
@@ -26,15 +30,19 @@ from ftwizard.plan.schema import (
     Mantle,
     Method,
     OpenAI,
+    Plan,
     Recipe,
     Samples,
+    Slurm,
     Together,
     Vertex,
     Wandb,
+    Where,
 )
 
 PARTS: dict[str, type[msgspec.Struct]] = {
-    "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget, "gate": Gate,
+    "recipe": Recipe, "recipe.dpo": DPO, "recipe.kto": KTO, "recipe.grpo": GRPO, "where": Where,
+    "slurm": Slurm, "samples": Samples, "data": Data, "budget": Budget, "gate": Gate,
     "evaluate": Evaluate, "evaluate.judge": Judge, "finish": Finish, "hosted": Hosted,
     "openai": OpenAI, "foundry": Foundry, "together": Together, "bedrock": Bedrock,
     "mantle": Mantle, "vertex": Vertex, "openai.wandb": Wandb, "foundry.wandb": Wandb,
@@ -43,6 +51,8 @@ PARTS: dict[str, type[msgspec.Struct]] = {
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
 """Types of their fields."""
+_KEYED_BY_PART = frozenset({"recipe.dpo", "recipe.kto", "recipe.grpo", "where", "slurm"})
+"""Parts whose settings are named with the part, as others have fields of the same name."""
 SAFE = 0.95
 """Share of a GPU's memory that an estimate may use."""
 
@@ -112,7 +122,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     name: str
     """Field name in its part of the plan."""
     part: Literal[
-        "recipe", "samples", "data", "budget", "gate", "evaluate", "evaluate.judge", "finish",
+        "recipe", "recipe.dpo", "recipe.kto", "recipe.grpo", "where", "slurm", "samples", "data",
+        "budget", "gate", "evaluate", "evaluate.judge", "finish",
         "hosted", "openai", "foundry", "together", "bedrock", "mantle", "vertex", "openai.wandb",
         "foundry.wandb", "together.wandb",
     ] = "recipe"  # fmt: skip
@@ -133,6 +144,24 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Text shown for an optional setting without a value."""
     in_points: bool = False
     """Whether a share is typed and shown as points of 100."""
+    needs: dict[str, tuple[str | bool | int, ...]] = msgspec.field(default_factory=dict)
+    """Values of other settings, by their name in a plan, without which it has no effect."""
+
+    @property
+    def path(self) -> str:
+        """Return its name in a plan: ``recipe.dpo.beta``."""
+        return f"{self.part}.{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Return its name among the settings of a page: ``epochs``, ``dpo.beta``, ``slurm.time``."""
+        if self.part not in _KEYED_BY_PART:
+            return self.name
+        return f"{self.part.rpartition('.')[2]}.{self.name}"
+
+    def applies(self, plan: Plan) -> bool:
+        """Return whether it has an effect with a plan's other settings."""
+        return all(operator.attrgetter(name)(plan) in values for name, values in self.needs.items())
 
     @property
     def default(self) -> Any:
@@ -187,8 +216,8 @@ def settings() -> tuple[Setting, ...]:
 
 
 def setting(name: str) -> Setting:
-    """Return a setting by name; raise KeyError if it is unknown."""
-    return {entry.name: entry for entry in settings()}[name]
+    """Return a setting by its key; raise KeyError if it is unknown."""
+    return {entry.key: entry for entry in settings()}[name]
 
 
 def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[SettingChoice]:

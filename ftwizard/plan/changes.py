@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from ftwizard.plan.schema import HOSTED_PROVIDERS, Plan, PlanPart
 from ftwizard.strict_yaml import convert_settings, load_value
 from ftwizard.text import find_similar, make_visible
 
+_Part = TypeVar("_Part", bound=PlanPart)
 Effect = Literal["resume", "file", "checkpoint", "base"]
 """``resume``: may change on resume; what was trained on stays the same. ``file``: a path, which may
 change if the content is the same. The others need a child run. ``checkpoint``: it continues with the
@@ -161,6 +162,18 @@ def pin_defaults(plan: Plan) -> Plan:
     if split.test is None and not files.test:
         split = msgspec.structs.replace(split, test=plan.test_share)
     return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, split=split))
+
+
+def replace_setting(plan: Plan, name: str, value: Any) -> Plan:
+    """Return the plan with one setting replaced, by its full name: ``recipe.dpo.beta``."""
+    return _replace(plan, name.split("."), value)
+
+
+def _replace(part: _Part, names: Sequence[str], value: Any) -> _Part:
+    name, *deeper = names
+    if deeper:
+        value = _replace(getattr(part, name), deeper, value)
+    return msgspec.structs.replace(part, **{name: value})
 
 
 def set_values(plan: Plan, texts: Iterable[str]) -> Plan:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard import locations, user_paths
-from ftwizard.advice import questions, run_history
+from ftwizard.advice import questions, recipe_rules, run_history
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.advice.run_history import EarlierLoss
@@ -32,7 +32,8 @@ from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs.folder import is_id, iterate_ids
 from ftwizard.models import model_config
-from ftwizard.plan import hosted_checks, plan_file, schema
+from ftwizard.plan import changes, hosted_checks, plan_file, schema
+from ftwizard.plan.objective_checks import OBJECTIVE_PARTS
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
@@ -245,10 +246,11 @@ class Draft:
 
     @property
     def final_plan(self) -> Plan:
-        """Return the plan without settings of other places, which are kept here for a change of mind."""
+        """Return the plan without settings of other places, and without those that the chosen ones
+        leave without effect. Both are kept here for a change of mind."""
         others = {name: kind() for name, kind in schema.HOSTED_PROVIDERS.items()}
         if (provider := self.plan.provider) == "local":
-            return msgspec.structs.replace(self.plan, **others)
+            return _without_unused_settings(msgspec.structs.replace(self.plan, **others))
         others[provider] = _without_unused(self.plan, provider)
         finish = msgspec.structs.replace(self.plan.finish, export=())
         return msgspec.structs.replace(
@@ -364,6 +366,26 @@ class Draft:
             return self
         rest = tuple(risk for risk in self.plan.allow if risk != name)
         return self.with_plan(allow=(*rest, name) if on else rest)
+
+
+def _without_unused_settings(plan: Plan) -> Plan:
+    """Return a plan of this machine without the settings that its objective, its processes and its
+    scheduler leave without effect."""
+    others = {
+        name: defaults
+        for name, defaults in OBJECTIVE_PARTS.items()
+        if name != plan.recipe.objective
+    }
+    final = msgspec.structs.replace(
+        plan, recipe=msgspec.structs.replace(plan.recipe, **others),
+        slurm=plan.slurm if plan.where.scheduler == "slurm" else schema.Slurm(),
+    )  # fmt: skip
+    for setting in recipe_rules.settings():
+        if not setting.applies(plan):
+            final = changes.replace_setting(final, setting.path, setting.default)
+    if final.ranks == 1:
+        final = changes.replace_setting(final, "where.parallel", "auto")
+    return final
 
 
 def _without_unused(plan: Plan, provider: HostedProvider) -> schema.PlatformSettings:

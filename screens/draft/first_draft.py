@@ -25,7 +25,7 @@ def begin(names: Sequence[str], machine: MachineInfo, hour: PriceRate | None) ->
         return draft
     if names[0].lower().endswith(PLAN_SUFFIXES):
         plan = plan_file.load(Path(names[0]), deferred=("no-validation", "many-epochs"))
-        named = frozenset(setting.name for setting in settings())
+        named = frozenset(setting.key for setting in settings())
         draft = Draft(machine, plan=plan, hour=hour, touched=named)
         if plan.provider == "local":
             return draft

@@ -102,7 +102,7 @@ def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
     """
     if estimate := _read_estimate(draft):
         return estimate
-    plan = draft.plan
+    plan = draft.final_plan
     try:
         return plan_estimate.estimate_plan(
             plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
@@ -118,7 +118,7 @@ def cap_recipe(draft: Draft, minutes: float, margin: float = 1.0) -> TimeCap | N
 
     Uses what ``estimate_recipe`` uses. ``margin``: see ``cap_plan``.
     """
-    plan = draft.plan
+    plan = draft.final_plan
     try:
         return time_cap.cap_on_machine(
             plan, minutes, get_lengths(draft), load_shape(plan.model.name), draft.machine,
@@ -135,7 +135,7 @@ def _read_estimate(draft: Draft) -> RecipeEstimate | None:
     report = draft.estimate.with_price(draft.hour) if draft.estimate else None
     if report is None or report.run is None or report.recipe is None:
         return None
-    recipe = draft.plan.recipe  # loading a plan fills in the learning rate
+    recipe = draft.final_plan.recipe  # loading a plan fills in the learning rate
     if msgspec.structs.replace(report.recipe, learning_rate=recipe.learning_rate) != recipe:
         return None
     return msgspec.structs.replace(report.run, memory=report.memory or report.run.memory)

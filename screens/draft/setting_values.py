@@ -6,7 +6,6 @@ import contextlib
 import functools
 import operator
 import typing
-from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
@@ -17,7 +16,7 @@ from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models.hub import is_folder
-from ftwizard.plan import export_forms
+from ftwizard.plan import changes, export_forms
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
@@ -200,7 +199,7 @@ def get_value(plan: Plan, setting: Setting) -> Any:
         return _AFTER_NAMES[plan.finish.merge, plan.finish.compare]
     if setting.name in export_forms.KINDS:
         return ",".join(_list_forms(plan, setting.name))
-    return operator.attrgetter(f"{setting.part}.{setting.name}")(plan)
+    return operator.attrgetter(setting.path)(plan)
 
 
 def get_default(setting: Setting) -> Any:
@@ -228,21 +227,13 @@ def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
         export = sorted((*others, *filter(None, value.split(","))), key=_order_form)
         finish = msgspec.structs.replace(draft.plan.finish, export=tuple(export))
         return draft.with_plan(finish=finish)
-    part, *deeper = setting.part.split(".")
-    changed = _replace(getattr(draft.plan, part), (*deeper, setting.name), value)
-    return draft.with_plan(**{part: changed})
+    part = setting.part.partition(".")[0]
+    changed = changes.replace_setting(draft.plan, setting.path, value)
+    return draft.with_plan(**{part: getattr(changed, part)})
 
 
 def _order_form(form: str) -> int:
     return export_forms.KINDS.index(export_forms.parse(form).kind)
-
-
-def _replace(part: msgspec.Struct, names: Sequence[str], value: Any) -> msgspec.Struct:
-    """Return a part of a plan with a value replaced, which may be in a part of it."""
-    name, *deeper = names
-    if deeper:
-        value = _replace(getattr(part, name), deeper, value)
-    return msgspec.structs.replace(part, **{name: value})
 
 
 def find_prompts_problem(draft: Draft) -> str:

@@ -33,7 +33,7 @@ def list_questions() -> list[AskFunction]:
     for setting in settings():
         if not setting.advanced:
             questions.append(functools.partial(_ask_setting, setting))
-        if setting.name == "epochs":
+        if setting.key == "epochs":
             questions.append(confirm_epochs)
     return [*questions, ask_advanced]
 
@@ -118,23 +118,25 @@ def _parse_model(name: str) -> str:
 
 
 def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
-    """Ask for one setting; Enter takes the advised value."""
-    advised = setting_values.get_advice(draft, draft.plan.recipe.method).get(setting.name)
+    """Ask for one setting, if it counts with the others; Enter takes the advised value."""
+    if not setting.applies(draft.plan):
+        return draft
+    advised = setting_values.get_advice(draft, draft.plan.recipe.method).get(setting.key)
     now = setting_values.get_value(draft.plan, setting)
-    usual = now if setting.name in draft.touched or advised is None else advised.value
+    usual = now if setting.key in draft.touched or advised is None else advised.value
     prompter.explain(setting_values.describe_reason(setting, advised))
-    origin = "yours" if setting.name in draft.touched else "advised" if advised else "default"
+    origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(setting, advised, origin))
     if setting.options:
         value = _choose_option(prompter, setting, usual)
     else:
         value = _ask_value(setting, prompter, draft, usual)
     changed = setting_values.resolve_prompt_file(setting_values.with_value(draft, setting, value))
-    return changed if value == usual else changed.with_touched(setting.name)
+    return changed if value == usual else changed.with_touched(setting.key)
 
 
 def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -> Any:
-    names_file = setting.name == "prompts"
+    names_file = setting.key == "prompts"
 
     def parse(typed: str) -> Any:
         value = setting_values.parse_value(setting, typed)
@@ -176,8 +178,12 @@ def _choose_option(prompter: Prompter, setting: Setting, value: Any) -> Any:
 def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:
     """Offer the advanced settings until the person continues."""
     question = "Change an advanced setting? A first run does not need any."
-    by_name = {setting.name: setting for setting in settings() if setting.advanced}
     while True:
+        by_name = {
+            setting.key: setting
+            for setting in settings()
+            if setting.advanced and setting.applies(draft.plan)
+        }
         options = [(CONTINUE, "no, continue")]
         for name, setting in by_name.items():
             value = setting_values.get_value(draft.plan, setting)

@@ -17,6 +17,11 @@ from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 
 
+def get_row_id(setting: Setting) -> str:
+    """Return the id of the row of a setting."""
+    return f"setting-{setting.key.replace('.', '-')}"
+
+
 class SettingFields(ScrollPane, can_focus=False, inherit_bindings=False):
     """Fields that up and down move between; the focused one is scrolled into view."""
 
@@ -32,7 +37,7 @@ class SettingRow(Horizontal):
 
     def __init__(self, setting: Setting, value: Any) -> None:
         classes = "setting advanced" if setting.advanced else "setting"
-        super().__init__(classes=classes, id=f"setting-{setting.name}")
+        super().__init__(classes=classes, id=get_row_id(setting))
         self.setting = setting
         self._shown_value = self._format(value)
         """The value that the page put into the field."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -56,6 +56,20 @@ class SettingsPage(WizardPage):
             is_default = value == setting_values.get_default(row.setting)
             row.put(value, "default" if is_default else "yours")
 
+    def _show_rows(self) -> None:
+        """Show the settings that count with the values of the others."""
+        plan = self._read_rows()[0].plan
+        advanced = 0
+        for row in self.query(SettingRow):
+            counts = self._applies(row.setting, plan)
+            row.set_class(not counts, "unused")
+            advanced += counts and row.setting.advanced
+        self.query_one(FoldedSection).label = label_advanced(advanced)
+
+    def _applies(self, setting: Setting, plan: schema.Plan) -> bool:
+        """Return whether a setting counts with the others."""
+        return setting.applies(plan)
+
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         for line in self.query(FileInput):
             line.fold(not line.has_focus_within)
@@ -66,6 +80,7 @@ class SettingsPage(WizardPage):
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._problem = ""
+        self._show_rows()
         self._update_texts()
 
     def on_file_input_edited(self) -> None:
@@ -96,13 +111,24 @@ class SettingsPage(WizardPage):
         self, draft: Draft, problem: SettingProblem | None
     ) -> tuple[Draft, SettingProblem | None]:
         """Return the draft with the values of changed rows, and the first problem."""
-        for row in self.query(SettingRow):
-            if row.is_changed:
-                try:
-                    draft = setting_values.with_value(draft, row.setting, row.value)
-                except ValueError as error:
-                    problem = problem or SettingProblem(str(error), row)
-        return draft, problem
+        return self._read_values(
+            draft, [row for row in self.query(SettingRow) if row.is_changed], problem
+        )
+
+    def _read_values(
+        self, draft: Draft, rows: Iterable[SettingRow], problem: SettingProblem | None = None
+    ) -> tuple[Draft, SettingProblem | None]:
+        """Return the draft with the values of rows, and the first problem with one that counts."""
+        problems: list[SettingProblem] = []
+        for row in rows:
+            try:
+                draft = setting_values.with_value(draft, row.setting, row.value)
+            except ValueError as error:
+                problems.append(SettingProblem(str(error), row))
+        counting = (
+            each for each in problems if each.row and self._applies(each.row.setting, draft.plan)
+        )
+        return draft, problem or next(counting, None)
 
     def _find_problem(self, draft: Draft) -> SettingProblem | None:
         """Return the first problem with the settings; risks do not count."""
@@ -121,7 +147,7 @@ class SettingsPage(WizardPage):
     def _find_row(self, name: str) -> SettingRow | None:
         """Return the row of a setting, named as in a plan: ``recipe.rank``."""
         rows = self.query(SettingRow)
-        return next((row for row in rows if f"{row.setting.part}.{row.setting.name}" == name), None)
+        return next((row for row in rows if row.setting.path == name), None)
 
     def _show_problem(self, problem: SettingProblem) -> None:
         self._problem = problem.text

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from ftwizard.advice.recipe_rules import Setting
 from ftwizard.catalog.account import AccountModel
 from ftwizard.errors import FtwizardError
 from ftwizard.hosted_platforms import HostedProvider
@@ -19,9 +20,8 @@ from ftwizard.screens.draft import accounts, hosted_settings, setting_values, te
 from ftwizard.screens.draft.drafts import Draft, PageOutcome, get_absolute_path
 from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.setting_row import SettingFields, SettingProblem, SettingRow
-from ftwizard.screens.wizard.settings_page import SettingsPage, label_advanced
+from ftwizard.screens.wizard.settings_page import SettingsPage
 from ftwizard.text import make_visible
 
 NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it."
@@ -47,7 +47,7 @@ class HostedSettingsPage(SettingsPage):
         assert self._draft.hosted is not None
         self._service: HostedProvider = self._draft.hosted
         self._settings = hosted_settings.list_settings(self._service)
-        self._applies = {row.setting.name: row.applies for row in self._settings}
+        self._counts = {row.setting.path: row.applies for row in self._settings}
 
     def body(self) -> ComposeResult:
         with SettingFields(id="recipe"):
@@ -95,7 +95,6 @@ class HostedSettingsPage(SettingsPage):
         self._show_rows()  # other families of models have other settings
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
-        self._show_rows()
         if event.row.setting.name in hosted_settings.METHOD_NAMES:
             draft = self._read_rows()[0]
             suggest = accounts.build_suggester(draft.account, accounts.get_method(draft))
@@ -103,16 +102,14 @@ class HostedSettingsPage(SettingsPage):
 
     def _show_rows(self) -> None:
         """Show the settings that count with the others, and the region of the model."""
-        plan = self._read_rows()[0].plan
         region = self._find_region_row()
         if region is not None and not region.is_changed:
+            plan = self._read_rows()[0].plan
             region.put(setting_values.get_value(plan, region.setting), "of the model")
-        advanced = 0
-        for row in self.query(SettingRow):
-            counts = self._applies[row.setting.name](plan)
-            row.set_class(not counts, "unused")
-            advanced += counts and row.setting.advanced
-        self.query_one(FoldedSection).label = label_advanced(advanced)
+        super()._show_rows()
+
+    def _applies(self, setting: Setting, plan: schema.Plan) -> bool:
+        return self._counts[setting.path](plan)
 
     def _read_rows(self) -> tuple[Draft, SettingProblem | None]:
         """Return the draft with the current values, and the first problem."""

@@ -103,12 +103,13 @@ class RecipePage(SettingsPage):
         """Show the draft's values in all rows, then those that are advised."""
         draft = self._draft
         for row in self.query(SettingRow):
-            name, value = row.setting.name, setting_values.get_value(draft.plan, row.setting)
+            name, value = row.setting.key, setting_values.get_value(draft.plan, row.setting)
             if draft.limit and time_limit.is_limited(draft, name):
                 row.put(value, f"{draft.limit.minutes:g} min")
             else:
                 row.put(value, "yours" if name in draft.touched else "default")
         self._apply_advice()
+        self._show_rows()
 
     @work(group="limit", exclusive=True, exit_on_error=False)
     async def action_limit(self) -> None:
@@ -159,11 +160,11 @@ class RecipePage(SettingsPage):
             self._update_texts()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
-        if event.row.setting.name == "learning_rate":
+        if event.row.setting.key == "learning_rate":
             self._draft, _ = self._read_rows()  # remembers for which model it was chosen
-        if event.row.setting.name == "method":
+        if event.row.setting.key == "method":
             self._apply_advice()
-        if event.row.setting.name == "epochs":
+        if event.row.setting.key == "epochs":
             self._find_earlier_run()
 
     @work(group="next", exclusive=True, exit_on_error=False)
@@ -212,22 +213,19 @@ class RecipePage(SettingsPage):
     def _read_rows(self) -> tuple[Draft, SettingProblem | None]:
         """Return the draft with the current values, and the first problem."""
         draft = self._draft
-        problem: SettingProblem | None = None
         name = self.query_one(FileInput).value
         if name != draft.plan.model.name:
             draft = draft.with_plan(model=schema.Model(name=name))
-        for row in self.query(SettingRow):
-            draft = draft.with_touched(row.setting.name) if row.edited else draft
-            try:
-                draft = setting_values.with_value(draft, row.setting, row.value)
-            except ValueError as error:
-                problem = problem or SettingProblem(str(error), row)
+        rows = self.query(SettingRow)
+        for row in rows:
+            draft = draft.with_touched(row.setting.key) if row.edited else draft
+        draft, problem = self._read_values(draft, rows)
         many = draft.plan.recipe.epochs > schema.MANY_EPOCHS
         return (draft if many else draft.allowing("many-epochs", False)), problem
 
     def _apply_advice(self) -> None:
         """Fill in advised values where the person has chosen none."""
-        rows = {row.setting.name: row for row in self.query(SettingRow)}
+        rows = {row.setting.key: row for row in self.query(SettingRow)}
         method: schema.Method = rows["method"].value
         draft = self._draft.with_plan(model=schema.Model(name=self.query_one(FileInput).value))
         if not rows["method"].edited:
@@ -261,12 +259,12 @@ class RecipePage(SettingsPage):
         text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
         cautions = setting_values.find_cautions(draft, falling=falling)
-        if not (problem and problem.row is row) and (caution := cautions.get(setting.name)):
+        if not (problem and problem.row is row) and (caution := cautions.get(setting.key)):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
-        if setting.name == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
+        if setting.key == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
             text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))
         return text.append_text(
-            texts.format_reason(setting, self._advised.get(setting.name), row.origin)
+            texts.format_reason(setting, self._advised.get(setting.key), row.origin)
         )
 
 

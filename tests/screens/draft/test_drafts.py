@@ -203,3 +203,24 @@ def test_a_platform_without_validation_rows_lacks_none() -> None:
     draft = Draft(make_machine()).with_provider("cloud").with_platform("mantle").with_destination()
     assert draft.validates and draft.with_validation("none").validates
     assert not draft.with_platform("bedrock").with_destination().with_validation("none").validates
+
+
+def test_settings_without_effect_are_kept_but_not_in_the_plan(here: MachineInfo) -> None:
+    recipe = schema.Recipe(
+        objective="kto",
+        packing=True,
+        dropout=0.1,
+        dpo=schema.DPO(beta=0.3),
+        kto=schema.KTO(beta=0.2),
+    )
+    where = schema.Where(parallel="ddp")
+    draft = Draft(here).with_plan(recipe=recipe, where=where, slurm=schema.Slurm(partition="gpu"))
+    final = draft.final_plan
+    assert final.recipe == schema.Recipe(objective="kto", kto=schema.KTO(beta=0.2))
+    assert final.where == schema.Where() and final.slurm == schema.Slurm()
+    # A change of mind brings them back.
+    assert draft.with_recipe(objective="dpo").final_plan.recipe.dpo.beta == 0.3
+    assert draft.with_recipe(objective="sft").final_plan.recipe.packing
+    submitted = draft.with_plan(where=schema.Where(scheduler="slurm", processes=2, parallel="ddp"))
+    assert submitted.final_plan.slurm.partition == "gpu"
+    assert submitted.final_plan.where.parallel == "ddp"

@@ -16,6 +16,7 @@ from ftwizard.screens.draft.drafts import Draft, PageOutcome
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.advice.test_run_history import FALLING, write_run
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, until, wait_for_text
@@ -89,6 +90,28 @@ def test_settings_of_a_platform_that_was_left_do_not_count() -> None:
     start = START.with_plan(openai=schema.OpenAI(n_epochs=2))
     on_page(play, left=steps.append, start=start)
     assert steps[0] is not None and steps[0].direction == 1
+
+
+def test_settings_without_effect_are_hidden_and_not_counted() -> None:
+    """Those of supervised training, with pairs; an invalid value in one does not matter then."""
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        hidden = {row.setting.key for row in page.query(SettingRow) if row.has_class("unused")}
+        assert {"dropout", "packing"} <= hidden and "rank" not in hidden
+        shown = sum(
+            row.setting.advanced and row.setting.key not in hidden for row in page.query(SettingRow)
+        )
+        assert page.query_one(FoldedSection).label == f"advanced: {shown} more settings"
+        with page.prevent(Input.Changed):
+            page.query_one("#setting-dropout Input", Input).value = "much"
+        assert page._read_rows()[1] is None
+        with page.prevent(Input.Changed):
+            page.query_one("#setting-rank Input", Input).value = "much"
+        problem = page._read_rows()[1]
+        assert problem is not None and problem.row is not None
+        assert problem.row.setting.key == "rank"
+
+    on_page(play, start=START.with_recipe(objective="dpo"))
 
 
 def test_invalid_value_hides_the_previous_estimate() -> None:
