@@ -262,7 +262,10 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         ALLOW,
     )),
     ("slurm", "show the batch script of a plan for a Slurm cluster, and when its job would start",
-     "slurm:slurm", (PLAN, NAME, ALLOW)),
+     "slurm:slurm", (
+        _value("plan", "PLAN", "plan (YAML file; default: show what the cluster has)", nargs="?"),
+        NAME, ALLOW,
+    )),
     ("rehearse", "try a plan's exports with a random adapter, before the training",
      "rehearse:rehearse", (PLAN, ALLOW)),
     ("doctor", "show what this machine can do and what is missing", "doctor:doctor", (

@@ -1,4 +1,4 @@
-"""``slurm``: the batch script of a plan, and when and where its job would start."""
+"""``slurm``: the cluster, or the batch script of a plan and when and where its job would start."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ftwizard.cli import output, plan_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import check_id
 from ftwizard.runs import describe, store
+from ftwizard.slurm import cluster
+from ftwizard.slurm.cluster import ClusterReport
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import slurm_submission
 from ftwizard.train.slurm_submission import TestedScript
@@ -20,7 +22,14 @@ NEAR_S = 5.0
 
 
 def slurm(arguments: argparse.Namespace) -> int:
-    """Print the batch script that ``train`` would submit, and Slurm's answer to it; submit nothing."""
+    """Print the batch script that ``train`` would submit, and Slurm's answer to it; submit nothing.
+
+    Without a plan, print what the cluster has.
+    """
+    if arguments.plan is None:
+        report = cluster.read_cluster()
+        output.print_report(arguments, report, _list_cluster(report))
+        return 0
     plan = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
     if plan.where.scheduler != "slurm":
         raise FtwizardError(
@@ -51,3 +60,16 @@ def _list_lines(tested: TestedScript) -> Iterator[str]:
         f"Slurm would start it {when}, on {make_visible(placement.nodes, 100)} "
         f"({format_count(placement.processors, 'processor')}{partition})."
     )
+
+
+def _list_cluster(report: ClusterReport) -> Iterator[str]:
+    for partition in report.partitions:
+        mark = " (default)" if partition.is_default else ""
+        described = cluster.describe_partition(partition)
+        yield f"{make_visible(partition.name, 60)}{mark}: {make_visible(described, 300)}"
+        for group in partition.groups:
+            yield f"  {make_visible(cluster.describe_group(group), 300)}"
+    if not report.partitions:
+        yield "Slurm lists no partition that you may use."
+    if report.accounts:
+        yield f"Your accounts: {make_visible(', '.join(report.accounts), 500)}"

@@ -74,26 +74,27 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, time.time() - self.started) if self.started else 0.0
 
 
-def observe(folder: JobFolder) -> Status:
+def observe(folder: JobFolder, *, asks_slurm: bool = True) -> Status:
     """Read the state of a job; takes no lock and writes nothing.
 
-    Of one in a Slurm job, whose node may be gone, Slurm is asked where the files are in doubt.
+    Of one in a Slurm job, whose node may be gone, Slurm is asked where the files are in doubt, which
+    takes seconds if it is slow. ``asks_slurm``: False to go by the files alone, as if it did not answer.
     """
     state = folder.read_state()
     if state is None or state.slurm_job is None:
         return _observe_files(folder)
     if state.state == "queued" and state.attempt > folder.newest_attempt():
-        return _observe_queued(folder, state, state.slurm_job)
-    return _observe_allocated(folder, state, state.slurm_job)
+        return _observe_queued(folder, state, state.slurm_job, asks_slurm=asks_slurm)
+    return _observe_allocated(folder, state, state.slurm_job, asks_slurm=asks_slurm)
 
 
-def _observe_queued(folder: JobFolder, state: State, job_id: int) -> Status:
+def _observe_queued(folder: JobFolder, state: State, job_id: int, *, asks_slurm: bool) -> Status:
     """Return the status of a run whose next attempt was given to Slurm."""
-    has_answer, job = allocation.find(state)
+    has_answer, job = allocation.find(state) if asks_slurm else (False, None)
     shown = allocation.from_job(job_id, job)
     if not has_answer or (job is not None and job.phase != "over"):
         if folder.newest_attempt() >= state.attempt:
-            return observe(folder)  # it started meanwhile
+            return observe(folder, asks_slurm=asks_slurm)  # it started meanwhile
         is_waiting = job is None or job.phase == "waiting"
         return Status(
             state="queued" if is_waiting else "starting",
@@ -103,7 +104,7 @@ def _observe_queued(folder: JobFolder, state: State, job_id: int) -> Status:
         )
     newest = folder.read_state()
     if newest is not None and newest != state:
-        return observe(folder)
+        return observe(folder, asks_slurm=asks_slurm)
     ending = allocation.explain_end(folder, job_id)
     return Status(
         state="ended",
@@ -117,7 +118,7 @@ def _observe_queued(folder: JobFolder, state: State, job_id: int) -> Status:
     )
 
 
-def _observe_allocated(folder: JobFolder, state: State, job_id: int) -> Status:
+def _observe_allocated(folder: JobFolder, state: State, job_id: int, *, asks_slurm: bool) -> Status:
     """Return the status of an attempt that started in a Slurm job."""
     status = _observe_files(folder)
     if status.attempt != state.attempt:
@@ -127,7 +128,7 @@ def _observe_allocated(folder: JobFolder, state: State, job_id: int) -> Status:
     if not (is_doubtful or (is_over and allocation.may_continue(state, status.end_reason))):
         shown = Allocation(job_id=job_id, nodes=state.keeper.host if state.keeper else None)
         return msgspec.structs.replace(status, allocation=shown)
-    has_answer, job = allocation.find(state)
+    has_answer, job = allocation.find(state) if asks_slurm else (False, None)
     shown = allocation.from_job(job_id, job)
     status = msgspec.structs.replace(status, allocation=shown)
     if not has_answer:

@@ -68,7 +68,7 @@ class CurveFollower(Follower):
     def torn(self) -> int:
         return 0  # ``source.damage`` says what could not be read
 
-    def read_state(self) -> None:
+    def read_state(self, *, asks_slurm: bool = True) -> None:
         changed = self.source.read_changed()
         self.is_gone = changed is None
         self.source.refresh()

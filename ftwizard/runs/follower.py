@@ -65,12 +65,17 @@ another tool, which cannot be asked for anything."""
 
 
 class Follower:
-    """Follows one run. It only reads; ``look`` and ``read`` return quickly."""
+    """Follows one run. It only reads; ``read`` returns quickly."""
 
     origin: Origin = "run"
 
-    def __init__(self, folder: JobFolder, *, is_summary: bool = False) -> None:
-        """Follow a run; ``is_summary``: with the bounded progress of its summary, as in a list."""
+    def __init__(
+        self, folder: JobFolder, *, is_summary: bool = False, asks_slurm: bool = True
+    ) -> None:
+        """Follow a run; ``is_summary``: with the bounded progress of its summary, as in a list.
+
+        ``asks_slurm``: False for a first status by the files alone, without waiting for Slurm.
+        """
         self.folder = folder
         self.script = watched.read(folder)
         """The training of a watched run; None for others."""
@@ -87,7 +92,7 @@ class Follower:
             self._overview.feed(sample_events(folder.events)[0])
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
-        self.read_state()
+        self.read_state(asks_slurm=asks_slurm)
 
     @property
     def shown(self) -> Progress:
@@ -107,11 +112,12 @@ class Follower:
     def torn(self) -> int:
         return self._events.torn
 
-    def read_state(self) -> None:
+    def read_state(self, *, asks_slurm: bool = True) -> None:
+        """Read the status; where it depends on Slurm, this takes seconds if Slurm is slow."""
         try:
             self.is_gone = not self.folder.job.is_file()
             if not self.is_gone:
-                self.status = observe(self.folder)
+                self.status = observe(self.folder, asks_slurm=asks_slurm)
         except OSError:
             self.is_gone = True
 

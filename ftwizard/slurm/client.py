@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -200,6 +201,23 @@ def list_partitions() -> list[str]:
     except FtwizardError:
         return []
     return sorted(set(done.stdout.split())) if done.returncode == 0 else []
+
+
+def ask(*argv: str) -> str:
+    """Return what one of Slurm's commands prints; raise FtwizardError if it does not answer."""
+    done = _run(list(argv), ASK_S)
+    if done.returncode:
+        raise _no_answer(done.stderr)
+    return done.stdout
+
+
+def get_user() -> str:
+    """Return the name of the user as Slurm knows it, else the number."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def forget() -> None:

@@ -70,7 +70,7 @@ class ComparePage(Page[None]):
 
     def __init__(self, folders: list[JobFolder]) -> None:
         super().__init__()
-        self._followers = [Follower(folder) for folder in folders]
+        self._followers = [Follower(folder, asks_slurm=False) for folder in folders]
         self._settings: list[dict[str, Any]] | None = None
         self._metric = METRICS[0]
         self._polling = False

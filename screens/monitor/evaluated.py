@@ -204,7 +204,7 @@ def list_judged(folder: JobFolder) -> Iterator[str]:
 
 def list_problem_rows(folder: JobFolder, step: SuggestedStep) -> Iterator[tuple[str, Text]]:
     """Yield how a run ended too early, what stands in the way of a step, and what to do."""
-    status = observe(folder)
+    status = observe(folder, asks_slurm=False)  # the results page must not wait for Slurm
     if status.end_reason not in GOOD_END_REASONS:
         mark = "■" if status.end_reason == "stopped" else "✗"
         first, *others = (*describe.describe_next_step(folder, status), "")

@@ -81,9 +81,11 @@ class MonitorPage(Page[str]):
     def __init__(self, shown: JobFolder | Follower) -> None:
         """Show a run, or what a follower reads."""
         super().__init__()
-        self.follower = shown if isinstance(shown, Follower) else Follower(shown)
+        self.follower = shown if isinstance(shown, Follower) else Follower(shown, asks_slurm=False)
         self._ticks = 0
         self._reading = True
+        self._is_asking = False
+        """Whether a thread reads the state."""
         self._key_state: object = None
         self._notifications = NotificationTracker(self.follower.folder.id)
         self._run_view = RunView(self.follower, id="monitor")
@@ -158,16 +160,39 @@ class MonitorPage(Page[str]):
         slow = getattr(self.app, "slow", False)
         due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if slow else 1)) == 1
         if due:
-            attempt = self.follower.status.attempt
-            self.follower.read_state()
-            if self.follower.status.attempt != attempt:
-                self._load_plan()  # budget or price may differ
+            self._read_state()
         if not self._reading or self._ticks == 1:
             self._reading = True
             self._read()
         if due:
             self._run_view.draw()
             self._update_keys()
+
+    def _read_state(self) -> None:
+        """Read the state; of a run in a Slurm job in a thread, as Slurm may be slow to answer."""
+        attempt = self.follower.status.attempt
+        if self.follower.status.allocation is None:
+            self.follower.read_state(asks_slurm=False)
+        if self.follower.status.attempt != attempt:
+            self._load_plan()  # budget or price may differ
+        if self.follower.status.allocation is not None and not self._is_asking:
+            self._is_asking = True
+            self._ask_slurm()
+
+    @work(group="state", exit_on_error=False)
+    async def _ask_slurm(self) -> None:
+        """Read the state in a thread that nobody waits for: keys act meanwhile."""
+        status = self.follower.status
+        try:
+            await run_in_thread(self.follower.read_state)
+        finally:
+            self._is_asking = False
+        if not self.is_attached or self.follower.status == status:
+            return
+        if self.follower.status.attempt != status.attempt:
+            self._load_plan()
+        self._run_view.draw()
+        self._update_keys()
 
     def _update_keys(self) -> None:
         """Refresh the footer when the available actions change."""

@@ -148,7 +148,7 @@ class ResultsPage(Page[str]):
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
         line.append(make_visible(self._folder.id), "bold")
-        reason = observe(self._folder).end_reason or "lost"
+        reason = observe(self._folder, asks_slurm=False).end_reason or "lost"
         end = f"  {describe.MARKS.get(reason, '✗')} {describe_end_reason(reason)}"
         return line.append(end, palette.GOOD if reason in GOOD_END_REASONS else palette.WARNING)
 

@@ -15,6 +15,7 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.slurm import client
+from ftwizard.slurm.cluster import MB, read_cluster
 from tests.e2e.cli import as_json, ok, run
 from tests.helpers import slurm_cluster
 from tests.helpers.jobs import events, until, until_ended, until_step
@@ -344,3 +345,13 @@ def test_node_with_another_version_ends_the_run_with_a_sentence(
     assert status.end_reason == "refused"
     assert "another version" in status.message and "0.0.1" in status.message
     assert folder.script.is_file()
+
+
+def test_cluster_lists_its_partitions(cluster: Cluster) -> None:
+    report = read_cluster()
+    assert [(each.name, each.is_default) for each in report.partitions] == [
+        ("debug", True), ("high", False)]  # fmt: skip
+    debug = report.partitions[0]
+    assert (debug.nodes, debug.time_limit, debug.groups[0].cpus) == (1, None, cluster.cpus)
+    assert debug.groups[0].memory == 8000 * MB
+    assert report.accounts == (), "it keeps no accounts"

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,37 @@ def test_run_that_waits_for_a_slurm_job_says_why_and_until_when(
     monkeypatch.setattr(client, "find_job", lambda job_id: job)
     waiting = State(state="queued", attempt=2, slurm_job=17, started=NOW - 60)
     write_json(timed_run.folder.state, waiting)
-    assert_monitor_frame("queued-slurm", size, watch(size))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "Priority")
+
+    assert_monitor_frame("queued-slurm", size, watch(size, play))
+
+
+def test_keys_act_while_slurm_does_not_answer(
+    timed_run: TimedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), threading.Event()
+
+    def find_job(job_id: int) -> SlurmJob:
+        asked.set()
+        answers.wait(60)
+        return SlurmJob(id=17, state="PENDING", reason="Resources")
+
+    monkeypatch.setattr(client, "find_job", find_job)
+    write_json(timed_run.folder.state, State(state="queued", attempt=2, slurm_job=17, started=NOW))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await until(pilot, asked.is_set)
+        assert "queued  Slurm job 17" in frame(pilot.app)
+        await pilot.press("s")
+        await wait_for_text(pilot, "Stop this run?")
+        await pilot.press("escape")
+        assert "waiting for free nodes" not in frame(pilot.app)
+        answers.set()
+        await wait_for_text(pilot, "Resources: waiting for free nodes")
+
+    watch((80, 24), play)
 
 
 @every_size
