@@ -10,7 +10,7 @@ from pathlib import Path
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, ok, warning
 from ftwizard.doctor.process_survival import is_container
-from ftwizard.hardware import machine
+from ftwizard.hardware import hub_kernels, machine
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hardware.nvml import NvidiaDriver, NvmlGpu
 from ftwizard.text import format_bytes, format_count, make_visible
@@ -154,11 +154,19 @@ def check_precision(facts: MachineInfo, capability: versions.Version | None) -> 
 def check_attention(capability: versions.Version | None, facts: MachineInfo) -> Check:
     """Check what ``auto`` means for recipe.attention; sdpa is always available."""
     if not facts.flash_attn:
-        install = "pip install flash-attn --no-build-isolation"
-        note = f" (flash-attn is not installed; optional: {install})" if facts.gpus else ""
-        return ok("attention", f"auto uses sdpa{note}")
+        return ok("attention", f"auto uses sdpa{_describe_flash(capability) if facts.gpus else ''}")
     if not facts.gpus or (capability and capability < AMPERE):
         needs = f"a GPU of compute capability {versions.format_version(AMPERE)} or newer"
         return ok("attention", f"auto uses sdpa: flash-attn needs {needs}")
     version = versions.get_version("flash-attn") or ""
     return ok("attention", f"auto uses flash-attn {version} if the model supports it, else sdpa")
+
+
+def _describe_flash(capability: versions.Version | None) -> str:
+    """Return how a machine with a GPU and without flash-attn gets FlashAttention."""
+    if capability and capability < AMPERE:
+        return ""
+    setting = f"recipe.attention: {hub_kernels.FLASH_ATTENTION}"
+    if hub_kernels.explain_missing():
+        return f"; FlashAttention without a compiler: {hub_kernels.format_install_command()}, then {setting}"
+    return f"; FlashAttention: {setting}"

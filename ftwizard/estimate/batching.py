@@ -95,7 +95,7 @@ class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
     padding: float
     """Padding tokens of all epochs."""
     attended: float
-    """Tokens that attention spans: of the longest row of a batch, or of a packed row."""
+    """Tokens that attention spans: of the longest row of a batch, or of a row end to end with others."""
     cut: float
     """Share of the rows that are truncated."""
 
@@ -229,11 +229,10 @@ def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses
     if rows < 1:
         raise ValueError("there are no rows to train on")
     total = sum(length * count for length, count in kept)
-    if recipe.packing:
-        sequences = _packed(kept, total, max_length)
+    sequences = _packed(kept, total, max_length) if recipe.packing else rows
+    if recipe.is_flat:
         longest, padding = sum(length**2 * count for length, count in kept) / total, 0.0
     else:
-        sequences = rows
         longest = _longest(kept, rows, min(batch_size, rows))
         padding = max(0.0, longest * rows - total)
     # Of a pair both answers are read, each padded to the longest sequence of the batch.

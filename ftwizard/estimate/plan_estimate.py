@@ -174,7 +174,8 @@ def _count_evaluated_tokens(recipe: Recipe, validation: LengthDistribution | Non
     """Return the tokens of one evaluation, padding included."""
     if validation is None or validation.rows < 1:
         return 0.0
-    once = msgspec.structs.replace(recipe, epochs=1.0, packing=False)
+    # Validation rows are never packed, but are laid end to end where the others are.
+    once = msgspec.structs.replace(recipe, epochs=1.0, packing=False, padding_free=recipe.is_flat)
     passes = compute_passes(validation, once)
     return passes.tokens + passes.padding
 

@@ -11,10 +11,12 @@ from typing import Literal
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.training_setup import Attention
+from ftwizard.hardware.hub_kernels import FLASH_ATTENTION
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
+_FLASH = ("flash_attention_2", FLASH_ATTENTION)
 
 
 def resolve_precision(
@@ -42,7 +44,7 @@ def resolve_attention(
     """Return how attention is computed: sdpa for ``auto``, which needs no less than flash-attn."""
     if recipe.attention == "eager":
         return "eager"
-    if recipe.attention == "flash_attention_2" and _runs_flash(card, precision, gpu=gpu):
+    if recipe.attention in _FLASH and _runs_flash(card, precision, gpu=gpu):
         return "flash_attention_2"
     return "sdpa"
 
@@ -69,22 +71,26 @@ def check_settings(
             "recipe.precision fp16 does not work with Gemma models: activations overflow.",
             "Use auto: bf16 if the GPU supports it, else fp32.",
         )
-    if recipe.attention != "flash_attention_2":
+    if recipe.kernels and not gpu:
+        return FtwizardError(
+            "recipe.kernels needs an NVIDIA GPU, and there is none.", "Remove recipe.kernels."
+        )
+    if recipe.attention not in _FLASH:
         return None
     if not gpu:
         return FtwizardError(
-            "recipe.attention flash_attention_2 needs an NVIDIA GPU, and there is none.",
+            f"recipe.attention {recipe.attention} needs an NVIDIA GPU, and there is none.",
             "Use auto: sdpa on the CPU.",
         )
     if card is not None and not card.flash:
         return FtwizardError(
-            "recipe.attention flash_attention_2 needs an Ampere GPU or newer (compute capability "
+            f"recipe.attention {recipe.attention} needs an Ampere GPU or newer (compute capability "
             f"8.0); {card.name} has {card.capability:g}.",
             "Use auto: sdpa there.",
         )
     if recipe.precision == "fp32":
         return FtwizardError(
-            "recipe.attention flash_attention_2 needs 16 bit, but recipe.precision is fp32.",
+            f"recipe.attention {recipe.attention} needs 16 bit, but recipe.precision is fp32.",
             "Use auto for one of them.",
         )
     return None

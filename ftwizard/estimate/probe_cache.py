@@ -28,7 +28,7 @@ UNRELATED_SETTINGS = ("epochs", "max_steps", "learning_rate", "schedule", "warmu
 """Recipe settings that affect neither the memory nor the time of a step."""
 SPREAD = 1.15
 """Minimum ratio between the bounds of a time and its middle, because only a few steps are timed."""
-LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "flash-attn", "kernels")
 
 
 class ProbeMeasurements(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from ftwizard.estimate import training_setup
 from ftwizard.export import script_rows, skypilot, training_script
 from ftwizard.export.script_rows import RowForm, ScriptRow
 from ftwizard.export.training_script import ScriptFacts
+from ftwizard.hardware import hub_kernels
 from ftwizard.jobs import events
 from ftwizard.jobs.folder import JobFolder, sync_files, sync_folder
 from ftwizard.models import hub
@@ -218,6 +219,7 @@ def _gather_facts(
         revision=source.commit if source.kind == "hub" else None,
         precision=loaded.precision,  # type: ignore[arg-type]
         attention=loaded.attention,
+        kernels=plan.recipe.kernels,
         targets=loaded.targets,
         parameters=loaded.parameters,
         form=form,
@@ -330,6 +332,8 @@ def _list_left_out(plan: Plan) -> Iterator[str]:
     """Yield what the run does besides the training."""
     limits = [n for n in ("minutes", "hours", "usd") if getattr(plan.budget, n) is not None]
     yield from (f"the limit budget.{name}" for name in limits)
+    if plan.recipe.padding_free and not plan.recipe.packing:
+        yield "recipe.padding_free: the rows are padded, which changes no loss"
     if plan.samples.count or plan.samples.prompts:
         yield "sample answers"
     if plan.finish.compare:
@@ -346,7 +350,9 @@ def _choose_versions(origin: Origin, facts: ScriptFacts) -> tuple[dict[str, str]
     adapter = () if origin.plan.recipe.method == "full" else ("peft",)
     quantized = ("bitsandbytes",) if origin.plan.recipe.method == "qlora" else ()
     flash = ("flash-attn",) if facts.attention == "flash_attention_2" else ()
-    names = (*REQUIRED, *adapter, *quantized, *flash)
+    from_hub = facts.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
+    kernels = ("kernels",) if from_hub else ()
+    names = (*REQUIRED, *adapter, *quantized, *flash, *kernels)
     versions: Mapping[str, str] = (
         recorded.packages if recorded else environment.read_versions(names)
     )

@@ -33,6 +33,8 @@ class ScriptFacts(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["bf16", "fp16", "fp32"]
     attention: str | None
     """None for the model's default."""
+    kernels: bool = False
+    """Whether layers are replaced by those of the Hub."""
     targets: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     """``target_modules`` and ``target_parameters`` of the adapter."""
@@ -188,6 +190,8 @@ def _load_model(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     yield f"    dtype={dtype},"
     if facts.attention:
         yield f"    attn_implementation={_quote(facts.attention)},"
+    if facts.kernels:
+        yield "    use_kernels=True,  # layers of the Hub's kernels-community, by the kernels package"
     if method == "qlora":
         yield "    # NF4 with double quantization, as in the QLoRA paper."
         yield "    quantization_config=BitsAndBytesConfig("

@@ -38,6 +38,7 @@ _SETTINGS: dict[Effect, str] = {
         finish.merge finish.compare finish.pairs finish.max_new_tokens finish.export
         hosted.cancel_on hosted.download foundry.deployment foundry.base_deployment
         recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
+        recipe.padding_free recipe.kernels
         recipe.grpo.answer_template
         evaluate.judge.url evaluate.judge.model evaluate.judge.key_variable
     """,

@@ -55,6 +55,13 @@ def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
             "Remove recipe.packing.",
             setting="recipe.packing",
         )
+    if recipe.padding_free:
+        yield SettingsError(
+            f"is set, but recipe.objective is {recipe.objective}: only supervised rows are laid end to "
+            "end.",
+            "Remove recipe.padding_free.",
+            setting="recipe.padding_free",
+        )
     if recipe.objective == "grpo":
         if plan.data.mix.share:
             yield SettingsError(

@@ -25,6 +25,7 @@ TrainingType = Literal[
 Parallel = Literal["auto", "ddp", "fsdp"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "kernels-community/flash-attn2"]
 _PREFERENCE_RATES: dict[Method, float] = {"lora": 5e-6, "qlora": 5e-6, "full": 5e-7}
 """Source: the commands in trl/scripts/dpo.py of TRL 1.16. “The optimal configuration for KTO will be
 similar to that of DPO” (trl/scripts/kto.py)."""
@@ -270,9 +271,16 @@ class Recipe(PlanPart, frozen=True):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """``auto``: bf16 where the hardware supports it; else fp32 on CPUs, for QLoRA and for Gemma, and
     fp16 on other GPUs. Gemma in fp16 is refused."""
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    padding_free: bool = False
+    """Lay the examples of a batch end to end, not attending to each other, instead of padding them to
+    the longest: the same steps with less computation. Refused for models that mix them."""
+    attention: Attention = "auto"
     """``auto``: FlashAttention where flash-attn is installed and the GPU is Ampere or newer, else
-    sdpa."""
+    sdpa. ``kernels-community/flash-attn2``: FlashAttention as compiled code from the Hub, by the
+    kernels package."""
+    kernels: bool = False
+    """Replace layers by faster ones where the Hub's kernels-community has compiled code for them; by
+    the kernels package, on a GPU only."""
     gradient_checkpointing: bool | None = None
     """Recompute activations to save memory. Default: on a GPU only."""
     evaluation_steps: int | None = None
@@ -295,6 +303,11 @@ class Recipe(PlanPart, frozen=True):
     def peak_learning_rate(self) -> float:
         """Return the peak learning rate."""
         return self.learning_rate or self.default_learning_rate
+
+    @property
+    def is_flat(self) -> bool:
+        """Return whether the examples of a batch are laid end to end, without padding."""
+        return self.packing or self.padding_free
 
     @property
     def asks_reference_first(self) -> bool:

@@ -19,7 +19,7 @@ from ftwizard.jobs.folder import JobFolder, read_json, write_json
 FILE = "environment.json"
 LIBRARIES = (
     "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers",
-    "safetensors", "flash-attn",
+    "safetensors", "flash-attn", "kernels",
 )  # fmt: skip
 """Packages whose versions can change what a training computes."""
 

@@ -63,16 +63,20 @@ def load_to_train(
     attention: str | None = None,
     *,
     shards: bool = False,
+    kernels: bool = False,
 ) -> Any:
     """Load the base model for training with ``method``, computing in ``precision``.
 
-    ``shards``: several processes will share its weights.
+    ``shards``: several processes will share its weights; ``kernels``: layers are replaced by those of
+    the Hub, by transformers' own list.
     """
     # A full fine-tune in 32 bit whatever the precision: bfloat16 has 8 significant bits, so that an
     # update of 2e-5 is lost in rounding for most weights. Autocast multiplies in 16 bit.
     options: dict[str, Any] = {"dtype": _dtype("fp32" if method == "full" else precision)}
     if attention:
         options["attn_implementation"] = attention
+    if kernels:
+        options["use_kernels"] = True
     if method != "qlora":
         return _load(base, **options)
     from transformers import BitsAndBytesConfig

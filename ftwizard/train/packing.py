@@ -1,6 +1,7 @@
-"""Packing of several rows into a sequence, and the check that packed rows do not see each other.
+"""Packing of several rows into a sequence, and the check that rows end to end do not see each other.
 
 TRL packs best-fit decreasing and lays a batch end to end, with positions that restart at each row.
+``recipe.padding_free`` does so with rows that are not packed.
 Whether attention stays within a row depends on the model: transformers builds the mask from the
 positions, flash attention uses the lengths, but recurrent layers, ALiBi and some others use
 neither. So it is tested on the loaded model before the first step.
@@ -69,11 +70,13 @@ def _row_lengths(dataset: Any) -> list[int]:
     return lengths
 
 
-def verify_isolation(trainer: Any, rows: list[EncodedRow], precision: str) -> None:
+def verify_isolation(
+    trainer: Any, rows: list[EncodedRow], precision: str, setting: str = "packing"
+) -> None:
     """Check that a packed row has the same logits as alone, on the trainer's model and batches.
 
-    The row is run alone, after another row, and after that row reversed. Raises FtwizardError if
-    its logits differ.
+    The row is run alone, after another row, and after that row reversed. Raises FtwizardError, which
+    names the recipe's ``setting``, if its logits differ.
     """
     model = trainer.model
     neighbor, row = (rows[index].input_ids[:CHECKED_TOKENS] for index in (0, -1))
@@ -85,19 +88,21 @@ def verify_isolation(trainer: Any, rows: list[EncodedRow], precision: str) -> No
                 for before in ([], neighbor, neighbor[::-1])
             )
     except ValueError as error:  # transformers refuses some layers that do not support packing
-        raise _packing_error(model, str(error).split(". ")[0]) from None
+        raise _packing_error(model, setting, str(error).split(". ")[0]) from None
     leak, shift = _relative_distance(packed, reordered), _relative_distance(packed, alone)
     if leak > LEAK_TOLERANCE[precision] or shift > SHIFT_TOLERANCE[precision]:
         difference = max(leak, shift)
-        raise _packing_error(model, f"logits change by {difference:.2%} with the row packed before")
+        raise _packing_error(
+            model, setting, f"logits change by {difference:.2%} with the row packed before"
+        )
 
 
-def _packing_error(model: Any, reason: str) -> FtwizardError:
+def _packing_error(model: Any, setting: str, reason: str) -> FtwizardError:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     attention = base.config.get_text_config()._attn_implementation
     return FtwizardError(
-        f"recipe.packing would let rows see each other in {type(base).__name__}: {reason}.",
-        f"Remove recipe.packing: this model (attention: {attention}) does not support it.",
+        f"recipe.{setting} would let rows see each other in {type(base).__name__}: {reason}.",
+        f"Remove recipe.{setting}: this model (attention: {attention}) does not support it.",
     )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.hardware import machine
+from ftwizard.hardware import hub_kernels, machine
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import model_loading
 
+FLASH_ATTENTIONS = ("flash_attention_2", hub_kernels.FLASH_ATTENTION)
+"""FlashAttention 2: of the package flash-attn, and of the Hub."""
 AMPERE = (8, 0)
 """The first compute capability that flash-attn 2 runs on (its README)."""
 
@@ -52,42 +54,84 @@ def choose_attention(recipe: Recipe, precision: str, base: Path) -> str | None:
     The default is sdpa, or eager for models without it. Raises FtwizardError if the recipe requires
     flash attention and it is not available.
     """
-    if recipe.attention == "flash_attention_2":
-        if not _has_flash():
+    if recipe.attention in FLASH_ATTENTIONS:
+        if reason := explain_no_flash(recipe.attention, precision):
             raise FtwizardError(
-                "recipe.attention flash_attention_2 needs the flash-attn package and an NVIDIA "
-                "Ampere GPU or newer.",
-                "Use auto: flash attention if available, else sdpa.",
+                f"recipe.attention {recipe.attention} cannot be used: {reason}.",
+                "Use auto for recipe.attention: flash attention if available, else sdpa.",
             )
-        if precision == "fp32":
-            raise FtwizardError(
-                "recipe.attention flash_attention_2 needs 16 bit, but the precision is fp32.",
-                "Use auto for recipe.attention, or bf16 for recipe.precision.",
+        if recipe.attention == hub_kernels.FLASH_ATTENTION and not model_has_flash(base):
+            raise FtwizardError(  # transformers would take another kernel, or none
+                f"recipe.attention {recipe.attention} is not supported for this model.",
+                "Use auto for recipe.attention.",
             )
     if recipe.attention != "auto":
         return recipe.attention
-    is_usable = precision != "fp32" and _has_flash() and model_has_flash(base)
+    is_usable = not explain_no_flash("flash_attention_2", precision) and model_has_flash(base)
     return "flash_attention_2" if is_usable else None
 
 
-def model_has_flash(base: Path) -> bool:
-    """Return whether transformers supports flash-attn 2 for this model."""
+def explain_no_flash(attention: str, precision: str) -> str | None:
+    """Return why one of ``FLASH_ATTENTIONS`` cannot be used here in ``precision``; None if it can."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "it needs an NVIDIA GPU of the Ampere generation or newer, and there is none"
+    if torch.cuda.get_device_capability() < AMPERE:
+        return f"it needs an NVIDIA GPU of the Ampere generation or newer, not {torch.cuda.get_device_name()}"
+    if precision == "fp32":
+        return "it needs 16 bit, but the precision is fp32"
+    if attention == hub_kernels.FLASH_ATTENTION:
+        reason = hub_kernels.explain_missing()
+        return reason and f"{reason} ({hub_kernels.format_install_command()})"
+    if machine.is_installed("flash_attn"):
+        return None
+    return "the flash-attn package is not installed (pip install flash-attn --no-build-isolation)"
+
+
+def explain_no_kernels() -> str | None:
+    """Return why recipe.kernels cannot be used on this machine; None if it can."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "it needs an NVIDIA GPU, and there is none"
+    reason = hub_kernels.explain_missing()
+    return reason and f"{reason} ({hub_kernels.format_install_command()})"
+
+
+def check_kernels(recipe: Recipe) -> None:
+    """Raise FtwizardError if the recipe wants the Hub's kernels and they cannot be used."""
+    if recipe.kernels and (reason := explain_no_kernels()):
+        raise FtwizardError(f"recipe.kernels cannot be used: {reason}.", "Remove recipe.kernels.")
+
+
+def list_impossible(precision: str, base: Path) -> dict[str, str]:
+    """Return why values of recipe.attention, or ``kernels``, cannot be used here for this model."""
+    reasons: dict[str, str] = {}
+    if not getattr(_model_class(base), "_supports_sdpa", False):
+        reasons["sdpa"] = "transformers does not support it for this model"
+    for name in FLASH_ATTENTIONS:
+        if reason := explain_no_flash(name, precision):
+            reasons[name] = reason
+        elif not model_has_flash(base):
+            reasons[name] = "transformers does not support it for this model"
+    if reason := explain_no_kernels():
+        reasons["kernels"] = reason
+    return reasons
+
+
+def _model_class(base: Path) -> Any:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model_loading.load_config(base)), None)
+    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model_loading.load_config(base)), None)
+
+
+def model_has_flash(base: Path) -> bool:
+    """Return whether transformers supports FlashAttention 2 for this model."""
+    model_class = _model_class(base)
     versions = getattr(model_class, "_compatible_flash_implementations", None)
     is_supported = bool(getattr(model_class, "_supports_flash_attn", False))
     return is_supported and (versions is None or "flash_attention_2" in versions)
-
-
-def _has_flash() -> bool:
-    import torch
-
-    return (
-        machine.is_installed("flash_attn")
-        and torch.cuda.is_available()
-        and torch.cuda.get_device_capability() >= AMPERE
-    )
 
 
 def _overflows(config: dict[str, Any]) -> bool:

@@ -397,9 +397,12 @@ def _load(worker: Worker, plan: Plan, base: Path, *, shards: bool) -> tuple[Any,
     if shards:
         sharding.check_precision(precision)
     attention = runtime.choose_attention(plan.recipe, precision, base)
+    runtime.check_kernels(plan.recipe)
     method = plan.recipe.method
     folder = initial_weights.model_folder(worker, method, base)
-    model = model_loading.load_to_train(folder, method, precision, attention, shards=shards)
+    model = model_loading.load_to_train(
+        folder, method, precision, attention, shards=shards, kernels=plan.recipe.kernels
+    )
     return model, precision
 
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from ftwizard import credentials, doctor
 from ftwizard.doctor import extras, gpu, system, trial_report, versions
 from ftwizard.doctor.check import Check
+from ftwizard.hardware import hub_kernels
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import GpuProcess, NoGpuCause, NvidiaDriver, NvmlGpu
 from ftwizard.train import runtime
@@ -248,7 +249,9 @@ def test_auto_precision_and_attention_depend_on_the_gpu() -> None:
     old, new = (gpu.check_precision(facts(CARD), version) for version in ((7, 5), (8, 0)))
     assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.detail
     assert "bf16, which the CPU" in gpu.check_precision(facts(), None).detail
-    assert "not installed" in gpu.check_attention((8, 0), facts(CARD)).detail
+    without_compiler = gpu.check_attention((8, 0), facts(CARD)).detail
+    assert "FlashAttention" in without_compiler and hub_kernels.FLASH_ATTENTION in without_compiler
+    assert gpu.check_attention((7, 5), facts(CARD)).detail == "auto uses sdpa"
     installed = facts(CARD, flash_attn=True)
     assert "uses flash-attn" in gpu.check_attention((8, 0), installed).detail
     assert "uses sdpa" in gpu.check_attention((7, 5), installed).detail

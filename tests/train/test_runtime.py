@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.hardware import machine
+from ftwizard.hardware import hub_kernels, machine
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import runtime
 
@@ -23,14 +23,18 @@ TURING, HOPPER = (7, 5), (9, 0)
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that sets the GPU capability that torch reports, or no GPU."""
 
-    def see(capability: tuple[int, int] | None, *, flash_attn: bool = True) -> None:
+    def see(
+        capability: tuple[int, int] | None, *, flash_attn: bool = True, kernels: str | None = None
+    ) -> None:
         cuda = SimpleNamespace(
             is_available=lambda: capability is not None,
             is_bf16_supported=lambda including_emulation: capability and capability >= (8, 0),
             get_device_capability=lambda: capability,
+            get_device_name=lambda: "Tesla T4",
         )
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
         monkeypatch.setattr(machine, "is_installed", lambda name: flash_attn)
+        monkeypatch.setattr(hub_kernels, "explain_missing", lambda: kernels)
         monkeypatch.setattr(runtime, "model_has_flash", lambda base: base == Path("able"))
 
     return see
@@ -101,7 +105,30 @@ def test_requested_flash_attention_is_used_or_refused(gpu: Any) -> None:
     assert runtime.choose_attention(recipe, "bf16", Path("able")) == "flash_attention_2"
     with pytest.raises(FtwizardError, match="needs 16 bit"):
         runtime.choose_attention(recipe, "fp32", Path("able"))
-    for capability, flash_attn in ((TURING, True), (HOPPER, False)):
-        gpu(capability, flash_attn=flash_attn)
-        with pytest.raises(FtwizardError, match=r"needs the flash-attn package .* Ampere"):
-            runtime.choose_attention(recipe, "fp16", Path("able"))
+    gpu(TURING)
+    with pytest.raises(FtwizardError, match=r"Ampere generation or newer, not Tesla T4"):
+        runtime.choose_attention(recipe, "fp16", Path("able"))
+    gpu(HOPPER, flash_attn=False)
+    with pytest.raises(FtwizardError, match=r"not installed \(pip install flash-attn"):
+        runtime.choose_attention(recipe, "fp16", Path("able"))
+
+
+def test_kernels_from_the_hub_are_used_or_refused_with_the_command(gpu: Any) -> None:
+    recipe = Recipe(attention=hub_kernels.FLASH_ATTENTION, kernels=True)
+    gpu(HOPPER, flash_attn=False)
+    chosen = runtime.choose_attention(recipe, "bf16", Path("able"))
+    assert chosen == "kernels-community/flash-attn2"
+    runtime.check_kernels(recipe)
+    with pytest.raises(FtwizardError, match="not supported for this model"):
+        runtime.choose_attention(recipe, "bf16", Path("unable"))
+    gpu(HOPPER, kernels="it is missing")
+    with pytest.raises(FtwizardError, match=r"it is missing \(pip install 'kernels"):
+        runtime.choose_attention(recipe, "bf16", Path("able"))
+    with pytest.raises(FtwizardError, match=r"it is missing \(pip install 'kernels"):
+        runtime.check_kernels(recipe)
+    gpu(None)
+    with pytest.raises(FtwizardError, match="there is none"):
+        runtime.choose_attention(recipe, "bf16", Path("able"))
+    with pytest.raises(FtwizardError, match="needs an NVIDIA GPU, and there is none"):
+        runtime.check_kernels(recipe)
+    runtime.check_kernels(Recipe())

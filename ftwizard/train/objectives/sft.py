@@ -53,11 +53,11 @@ def build_config(
     shared = shared_settings(plan, folder, total, precision, SFTConfig, validates=validates)
     settings: dict[str, Any] = {
         # Rows are already masked, truncated and packed. TRL would refuse many templates, drop rows,
-        # and pack only after the steps are counted. It lays packed rows end to end.
+        # and pack only after the steps are counted. It lays rows end to end.
         "assistant_only_loss": False,
         "max_length": None,
         "packing": False,
-        "padding_free": plan.recipe.packing,
+        "padding_free": plan.recipe.is_flat,
     }
     return SFTConfig(**shared | settings | dict(changes or {}))
 
@@ -71,8 +71,9 @@ def verify(setup: TrainerSetup, trainer: Any) -> None:
     packing.verify_rows(trainer.train_dataset, ready.encoded["train"])
     packing.verify_rows(trainer.eval_dataset, ready.encoded["validation"])
     loss_head.verify_loss(trainer, ready.encoded["train"])
-    if setup.plan.recipe.packing:
-        packing.verify_isolation(trainer, ready.encoded["train"], setup.precision)
+    if setup.plan.recipe.is_flat:
+        setting = "packing" if setup.plan.recipe.packing else "padding_free"
+        packing.verify_isolation(trainer, ready.encoded["train"], setup.precision, setting)
 
 
 OBJECTIVE = Objective(make_trainer, verify)
