@@ -259,6 +259,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "optimizer steps on the longest examples, and as many on average ones (default: 3)",
                type=int, default=3),
         _value("--write", "OUT", "write a new plan to OUT, with the batch size that fits"),
+        _switch("--compare", "measure attention, kernels and layouts that this machine can run, and name the "
+                "fastest; --write OUT writes a plan with it"),
         ALLOW,
     )),
     ("slurm", "show the batch script of a plan for a Slurm cluster, and when its job would start",

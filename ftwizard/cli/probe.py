@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+from rich.table import Table
 
 from ftwizard import user_paths
 from ftwizard.cli import output, plan_argument, progress
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import probe_cache
+from ftwizard.estimate import probe_cache, speed_options
 from ftwizard.estimate.probe_cache import CachedProbe, ProbeReport
+from ftwizard.estimate.speed_options import OptionResult, SpeedComparison
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import (
     format_byte_range,
@@ -26,7 +29,8 @@ from ftwizard.text import (
     format_duration_range,
     make_visible,
 )
-from ftwizard.train import command, probe_runner
+from ftwizard.train import command, probe_runner, speed_comparison
+from ftwizard.train.speed_comparison import ComparedPlan
 
 MAX_STEPS = 1000
 """More steps would be a training run."""
@@ -56,6 +60,9 @@ def probe(arguments: argparse.Namespace) -> int:
     with progress.reporter() as say, probe_runner.exit_on_sigterm():
         say("looking", what="for the model")
         source = hub.locate(chosen.model.name, chosen.model.revision)
+        if arguments.compare:
+            compared = speed_comparison.compare(chosen, source, arguments.steps, say)
+            return _report_comparison(arguments, compared, out)
         tried = probe_runner.run_probe(chosen, source, arguments.steps, say)
     probe_result = msgspec.structs.replace(
         probe_cache.from_measurements(
@@ -71,8 +78,7 @@ def probe(arguments: argparse.Namespace) -> int:
     )
     probe_cache.cache_probe(chosen, probe_result)
     if out:
-        with new_file(out) as file:
-            file.write(plan_file.dump(tried.plan).encode())
+        _write_plan(tried.plan, out)
     if arguments.json:
         fields = {name: getattr(probe_result, name) for name in probe_result.__struct_fields__}
         output.print_json(ProbeReport(**fields, written=str(out) if out else None))
@@ -81,6 +87,79 @@ def probe(arguments: argparse.Namespace) -> int:
         console.print(output.build_pair_table(_result_lines(probe_result)))
         output.print_lines(console, *_advice_lines(probe_result, arguments.plan, out))
     return 0
+
+
+def _write_plan(plan: Plan, out: Path) -> None:
+    with new_file(out) as file:
+        file.write(plan_file.dump(plan).encode())
+
+
+def _report_comparison(
+    arguments: argparse.Namespace, compared: ComparedPlan, out: Path | None
+) -> int:
+    """Print the comparison, and write the plan with the fastest settings to ``out``."""
+    report = compared.report
+    if out:
+        _write_plan(compared.plan, out)
+        report = msgspec.structs.replace(report, written=str(out))
+    if arguments.json:
+        output.print_json(report)
+        return 0
+    console = output.make_console()
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="")
+    for name in ("option", "tokens/s", "gain", "memory", "steps/epoch", "loss"):
+        table.add_column(name, justify="left" if name == "option" else "right")
+    for option in report.options:
+        if option.state in ("measured", "other_result"):
+            table.add_row(*_format_option(option))
+    console.print(table)
+    output.print_lines(console, *_comparison_lines(report, arguments.plan))
+    return 0
+
+
+def _format_option(option: OptionResult) -> Iterator[str]:
+    assert option.tokens_per_s and option.memory and option.check
+    yield option.name
+    yield f"{option.tokens_per_s.value:,.0f}"
+    yield "refused" if option.gain is None else "" if not option.settings else f"{option.gain:+.0%}"
+    yield format_bytes(option.memory.value)
+    yield f"{option.steps_per_epoch:,}"
+    yield f"{option.check.loss:.4f}"
+
+
+def _comparison_lines(report: SpeedComparison, name: str) -> Iterator[str]:
+    """Yield what was measured, what was not, and what to write into the plan."""
+    yield (
+        f"On {report.device} in {report.precision}; attention of the present setting: "
+        f"{report.attention}. Tokens/s: of trained rows, without padding. Loss: of the same rows before "
+        "the first step."
+    )
+    yield f"Two measurements of the present setting differed by {report.noise:.0%}."
+    words = {"impossible": "not possible", "failed": "failed", "other_result": "refused"}
+    for option in report.options:
+        if option.state in words:
+            yield f"! {option.name}: {words[option.state]}: {make_visible(option.reason, 300)}."
+    present = report.options[0]
+    for option in report.options[1:]:
+        is_faster = speed_options.is_gain(option, report.noise)
+        if is_faster and not speed_options.trains_the_same(option, present):
+            yield (
+                f"! {option.name} is {option.gain:.0%} faster, in {option.steps_per_epoch:,} instead of "
+                f"{present.steps_per_epoch:,} larger steps per epoch: another training, so decide yourself."
+            )
+    if not report.fastest:
+        yield "✓ No other setting is faster by more than chance. Keep the present one."
+        return
+    yield f"✓ Fastest with the same training, by {report.gain:.0%}. In the plan:"
+    yield "  recipe:"
+    yield from (
+        f"    {speed_options.format_settings({key: value})}"
+        for key, value in report.fastest.items()
+    )
+    if report.written:
+        yield f"✓ Wrote {make_visible(report.written)}, the plan with these settings."
+    else:
+        yield f"To write it: ftwizard probe {shlex.quote(name)} --compare --write OUT"
 
 
 def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:

@@ -21,18 +21,27 @@ from transformers import TrainerCallback
 
 from ftwizard.estimate import batching, probe_cache, training_setup
 from ftwizard.estimate.probe_cache import ProbeMeasurements
+from ftwizard.estimate.speed_options import SpeedFacts
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count
-from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer, trainer_rows
+from ftwizard.train import (
+    loss_check,
+    model_loading,
+    peak_memory,
+    predict,
+    runtime,
+    trainer,
+    trainer_rows,
+)
 from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
-from ftwizard.train.probe_runner import ProbeOutcome, exit_with_starter
+from ftwizard.train.probe_runner import SAMPLE, ProbeOutcome, exit_with_starter
 
 MAX_PASSES = 2
 """Forward passes per step. In the second, the gradients of the first are in memory; further passes
@@ -42,7 +51,7 @@ MAX_TYPICAL_S = 60.0
 
 
 class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
-    """``sample.json``: the probed sequences, each a row or packed rows, and the lengths of all."""
+    """``SAMPLE``: the probed sequences, each a row or packed rows, and the lengths of all."""
 
     base: str
     longest: list[list[EncodedRow]]
@@ -53,6 +62,8 @@ class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[int]
     """Tokens of every training row."""
     validation_lengths: list[int]
+    checked: list[EncodedRow]
+    """Training rows whose loss and gradient are compared with those of other settings."""
 
 
 class StepTimer(TrainerCallback):
@@ -123,7 +134,7 @@ def run(worker: Worker) -> WorkResult:
     sample = _load_sample(worker, plan, steps)
     count = len(sample.lengths)
     batch, passes = effective_batch(recipe.batch_size, recipe.gradient_accumulation, count)
-    measured, trained = _measure(
+    measured, trained, facts = _measure(
         worker, probe_cache.with_batch(plan, batch, min(passes, MAX_PASSES)), sample, steps
     )
     scale = passes / min(passes, MAX_PASSES)
@@ -144,13 +155,14 @@ def run(worker: Worker) -> WorkResult:
             },
             trained=trained,
         ),
+        facts=msgspec.structs.replace(facts, steps_per_epoch=counts.per_epoch),
     )
     return WorkResult(outcome)
 
 
 def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     """Return the sample that an earlier attempt saved, or choose it from all rows."""
-    path = worker.folder.path / "sample.json"
+    path = worker.folder.path / SAMPLE
     if path.exists():
         runtime.silence_libraries()
         return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
@@ -162,6 +174,8 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     validation = ready.encoded["validation"]
     lengths = [_measure_length(rows) for rows in sequences]
     validation_lengths = [row.longest for row in validation]
+    encoded = ready.encoded["train"]
+    order = shuffled(range(len(encoded)), loss_check.MAX_ROWS, plan.recipe.seed)
     batch = plan.recipe.batch_size
     count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
     most = min(batch, len(validation))
@@ -173,6 +187,7 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
         lengths=lengths,
         rows=[row.tokens for rows in sequences for row in rows],
         validation_lengths=validation_lengths,
+        checked=loss_check.choose_rows([encoded[i] for i in order], plan.recipe.max_length),
     )
     write_json(path, sample)
     return sample
@@ -230,12 +245,12 @@ def _build_dataset(plan: Plan, sequences: list[list[EncodedRow]]) -> Any:
 
 def _measure(
     worker: Worker, plan: Plan, sample: ProbeSample, steps: int
-) -> tuple[ProbeMeasurements, int]:
-    """Run the steps; return the measurements and the number of trainable parameters."""
+) -> tuple[ProbeMeasurements, int, SpeedFacts]:
+    """Run the steps; return the measurements, the number of trainable parameters, and the facts."""
     import torch
 
     recipe = plan.recipe
-    size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.packing
+    size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.is_flat
     read = recipe.sequences_per_row
     at_longest = list((sample.longest * size)[:size])
     typical = list((sample.typical * size)[: size * steps])
@@ -251,6 +266,7 @@ def _measure(
         },
     )  # fmt: skip
     loaded = meter.peak()
+    facts = _gather_facts(engine, plan, sample)
     meter.restart()
     engine.train()
     training = max(meter.peak(), timer.peak)
@@ -293,7 +309,19 @@ def _measure(
         validation_tokens=read
         * sum(tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)),
     )
-    return measured, predict.count_trainable(engine.model)
+    return measured, predict.count_trainable(engine.model), facts
+
+
+def _gather_facts(engine: Any, plan: Plan, sample: ProbeSample) -> SpeedFacts:
+    args = engine.args
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    return SpeedFacts(
+        attention=engine.model.config.get_text_config()._attn_implementation,
+        checkpointing=bool(engine.model.is_gradient_checkpointing),
+        impossible=runtime.list_impossible(precision, Path(sample.base)),
+        check=loss_check.check_loss(engine, sample.checked, plan.recipe),
+        steps_per_epoch=0,  # of the whole training, which the caller knows
+    )
 
 
 def _evaluate(worker: Worker, engine: Any) -> float:
@@ -331,7 +359,7 @@ def shuffled(lengths: Sequence[int], count: int, seed: int) -> list[int]:
 def tokens_per_pass(lengths: Sequence[int], batch_size: int, *, flat: bool) -> list[int]:
     """Return the tokens of each forward pass over ``lengths`` in order, including padding.
 
-    Rows are padded to the longest of their batch, or laid end to end if ``flat``, as with packing.
+    Rows are padded to the longest of their batch, or laid end to end if ``flat``.
     """
     parts = (lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size))
     return [sum(part) if flat else len(part) * max(part) for part in parts]

@@ -21,6 +21,7 @@ from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import probe_cache
 from ftwizard.estimate.probe_cache import ProbeMeasurements
+from ftwizard.estimate.speed_options import SpeedFacts
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.jobs.ending import determine_end_reason, read_done_event
@@ -38,6 +39,8 @@ from ftwizard.train import command
 ReportProgress = Callable[..., None]
 POLL_S = 0.2
 _NOT_PROGRESS = ENVELOPE | {"phase"}
+SAMPLE = "sample.json"
+"""In a probe's folder: the rows that its attempts measure."""
 MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
 
 
@@ -51,6 +54,8 @@ class ProbeOutcome(JobResult, frozen=True, kw_only=True):
     """Epochs of that training, where ``recipe.max_steps`` ends it early."""
     predicted: RunFigures
     """The estimates for that batch."""
+    facts: SpeedFacts | None = None
+    """What a comparison with other settings needs."""
 
 
 class ProbeResult(ProbeOutcome, frozen=True, kw_only=True):
@@ -74,19 +79,28 @@ class _End(NamedTuple):
     findings: list[str]
 
 
-def run_probe(plan: Plan, source: ModelSource, steps: int, say: ReportProgress) -> ProbeResult:
+def run_probe(
+    plan: Plan, source: ModelSource, steps: int, say: ReportProgress, sample: Path | None = None
+) -> ProbeResult:
     """Try the plan, then smaller batches, until one fits; leave no files behind.
 
-    Raises FtwizardError if not even a batch of 1 fits, or if the plan cannot be trained.
+    ``sample``: file with the sample of rows of an earlier probe of the same rows and layout, written
+    if it does not exist. Raises FtwizardError if not even a batch of 1 fits, or if the plan cannot be
+    trained.
     """
     _refuse_during_a_run()
     halved, findings = 0, list[str]()
     with _folder(plan, source, steps) as folder:
+        own = folder.path / SAMPLE
+        if sample and sample.exists():
+            shutil.copyfile(sample, own)
         while True:
             end = _try(folder, plan, halved + 1, say)
             findings += [message for message in end.findings if message not in findings]
             if end.reason == "finished":
                 outcome = msgspec.json.decode(folder.result.read_bytes(), type=ProbeOutcome)
+                if sample and not sample.exists() and own.exists():
+                    shutil.copyfile(own, sample)
                 return ProbeResult(
                     plan=plan, halved=halved, findings=findings, **msgspec.structs.asdict(outcome)
                 )
