@@ -34,6 +34,8 @@ from pathlib import Path
 from ftwizard.data.io import arrow_process
 from ftwizard.data.io.source import DataSource
 
+# A background job of a shell script ignores SIGINT, and so would this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with DataSource(Path(sys.argv[1])) as source:
     reader = arrow_process.read_rows(source, "parquet")
     next(reader)
