@@ -168,24 +168,41 @@ its speed is measured."""
 def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
     """Return the speeds of the newest runs of the same model, method and objective, except run ``but``."""
     speeds = (
-        _read_speed(folder)
+        _read_speed(folder, plan)
         for folder, _, plan in _read_runs(MAX_RUNS_FOR_SPEED)
         if folder.id != but
         and not plan.is_hosted
         and plan.model.name == chosen.model.name
         and plan.recipe.method == chosen.recipe.method
         and plan.recipe.objective == chosen.recipe.objective
+        and _describe_machine(plan) == _describe_machine(chosen)
     )
     return list(islice(filter(None, speeds), MAX_SPEEDS))
 
 
-def _read_speed(folder: JobFolder) -> RunSpeed | None:
-    """Return the speed of a run's last steps, reading only the end of its events."""
+def _describe_machine(plan: Plan) -> tuple[object, ...]:
+    """Return what tells the machine of a run apart from others, as far as its plan knows."""
+    slurm = plan.slurm
+    if plan.where.scheduler != "slurm":
+        return ()
+    return slurm.partition, slurm.gpu_type, slurm.gpus > 0, plan.nodes
+
+
+def _read_speed(folder: JobFolder, plan: Plan) -> RunSpeed | None:
+    """Return the speed of a run's last steps, reading only the end of its events; of several
+    processes, also what came before."""
     progress = Progress()
     try:
         progress.feed(read_tail(folder.events, TAIL_BYTES))
         last_day = datetime.date.fromtimestamp(folder.events.stat().st_mtime)
-    except OSError:
+        speedup = progress.ranks_speed if plan.ranks > 1 else None
+        if plan.ranks > 1 and not speedup:
+            speedup = read_progress(folder).ranks_speed
+    except (OSError, ValueError, FtwizardError):
         return None
     rate = progress.tokens_per_s
-    return RunSpeed(run=folder.id, tokens_per_s=rate, as_of=str(last_day)) if rate else None
+    if not rate:
+        return None
+    return RunSpeed(
+        run=folder.id, tokens_per_s=rate, as_of=str(last_day), processes=plan.ranks, speedup=speedup
+    )

@@ -51,6 +51,16 @@ class PriceRate(Sourced, frozen=True, kw_only=True):
         low = self.usd if self.low is None else self.low
         return low, self.usd, self.usd if self.high is None else self.high
 
+    def times(self, count: int) -> PriceRate:
+        """Return the price of ``count`` at once, such as of several machines."""
+        if count == 1:
+            return self
+        low, high = (edge if edge is None else edge * count for edge in (self.low, self.high))
+        source = f"{self.source}, times {count}"
+        return msgspec.structs.replace(
+            self, usd=self.usd * count, low=low, high=high, source=source
+        )
+
     def figure(self) -> Figure:
         """Return it as a figure."""
         return to_figure(

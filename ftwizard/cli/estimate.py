@@ -29,7 +29,7 @@ from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import batching, report_text, row_counts
+from ftwizard.estimate import batching, plan_machine, report_text, row_counts
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.estimate.row_counts import CountedRows
@@ -104,7 +104,7 @@ def _print_longest(arguments: argparse.Namespace) -> int:
             "Name one: ftwizard estimate --model owner/name --longest",
             USAGE,
         )
-    return longest_rows.show(arguments, chosen, _read_machine(arguments))
+    return longest_rows.show(arguments, chosen, _read_machine(arguments, chosen))
 
 
 def _refuse_plan_settings(arguments: argparse.Namespace, chosen: Plan) -> None:
@@ -171,7 +171,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     _refuse_hosted(chosen)
     command.check_installed(chosen)
     prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price
-    machine_info = _read_machine(arguments)
+    machine_info = _read_machine(arguments, chosen)
     cap: TimeCap | None = None
     with progress.reporter() as say:
         say("looking for the model")
@@ -371,13 +371,16 @@ def _add_notes(costs: CostReport, *notes: str) -> CostReport:
     return msgspec.structs.replace(costs, notes=[*filter(None, notes), *costs.notes])
 
 
-def _read_machine(arguments: argparse.Namespace) -> MachineInfo:
-    """Return the facts of this machine, with its GPUs replaced by those in ``--gpu``.
+def _read_machine(arguments: argparse.Namespace, plan: Plan | None = None) -> MachineInfo:
+    """Return the facts of the machine that ``plan`` trains on, None: this one, with its GPUs replaced
+    by those in ``--gpu``.
 
     Raises FtwizardError (``USAGE``) for an unknown GPU, and for a count that is not a whole number
     from 1 to ``MAX_GPUS``.
     """
     local_facts = machine.read_machine_info()
+    if plan is not None:
+        local_facts = plan_machine.resolve_machine(plan, local_facts)
     if not arguments.gpu:
         return local_facts
     count, name = _parse_count(arguments.gpu)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from ftwizard.text import (
     format_duration_range,
     make_visible,
 )
-from ftwizard.train import command, probe_runner, speed_comparison
+from ftwizard.train import command, probe_runner, slurm_script, speed_comparison
 from ftwizard.train.speed_comparison import ComparedPlan
 
 MAX_STEPS = 1000
@@ -53,6 +54,7 @@ def probe(arguments: argparse.Namespace) -> int:
             "Train a few steps instead, with recipe.max_steps: 3.",
             USAGE,
         )
+    _require_node(chosen, arguments.plan)
     command.check_installed(chosen)
     out = user_paths.expand(arguments.write) if arguments.write else None
     if out:
@@ -86,6 +88,8 @@ def probe(arguments: argparse.Namespace) -> int:
         console = output.make_console()
         console.print(output.build_pair_table(_result_lines(probe_result)))
         output.print_lines(console, *_advice_lines(probe_result, arguments.plan, out))
+        if chosen.ranks > 1:
+            output.print_lines(console, _describe_group(chosen))
     return 0
 
 
@@ -162,6 +166,17 @@ def _comparison_lines(report: SpeedComparison, name: str) -> Iterator[str]:
         yield f"To write it: ftwizard probe {shlex.quote(name)} --compare --write OUT"
 
 
+def _require_node(plan: Plan, file: str) -> None:
+    """Raise FtwizardError for a plan that trains on a node of Slurm, where this is none."""
+    if plan.where.scheduler != "slurm" or "SLURM_JOB_ID" in os.environ:
+        return
+    raise FtwizardError(
+        "This plan trains on a node of the cluster. A probe here would measure the login node.",
+        f"Measure on such a node: {slurm_script.build_probe_command(plan.slurm, file)}",
+        USAGE,
+    )
+
+
 def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     measured, predicted = result.measured, result.predicted
     memory = format_bytes(result.device_memory.value)
@@ -186,6 +201,14 @@ def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     prediction = _format_prediction(predicted.seconds, format_duration_range)
     took = format_duration_range(time.low or 0, time.high or 0)
     yield "training", f"{took}{prediction}; {time.source}"
+
+
+def _describe_group(plan: Plan) -> str:
+    """Describe what a probe leaves open for a plan with several processes."""
+    return (
+        f"! Measured with one process. The plan trains with {plan.ranks}: ftwizard estimate computes "
+        "the memory of each, and uses this speed for the time of all."
+    )
 
 
 def _format_seconds(step: Figure) -> str:

@@ -109,6 +109,13 @@ class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
         """Return the share of computed tokens that is padding."""
         return self.padding / (self.tokens + self.padding)
 
+    def share(self, devices: int) -> TrainingPasses:
+        """Return the part of each of ``devices`` that train together."""
+        return msgspec.structs.replace(
+            self, passes=self.passes / devices, tokens=self.tokens / devices,
+            padding=self.padding / devices,
+        )  # fmt: skip
+
 
 def from_check_tokens(tokens: TokenLengths | None) -> LengthDistribution | None:
     """Build the length distribution from ``tokens`` of a check report; None if it has no counts.
@@ -219,10 +226,10 @@ def cut_share(spread: LengthDistribution, max_length: float) -> float:
     return longer / spread.rows if spread.rows else 0.0
 
 
-def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses:
+def compute_passes(spread: LengthDistribution, recipe: Recipe, ranks: int = 1) -> TrainingPasses:
     """Compute the totals of a training on randomly shuffled rows.
 
-    Raises ValueError without rows.
+    ``ranks``: processes that train together; the passes are those of all. Raises ValueError without rows.
     """
     rows, batch_size, max_length = spread.rows, recipe.batch_size, recipe.max_length
     kept = [(min(bucket.length, max_length), bucket.rows) for bucket in spread.buckets]
@@ -238,7 +245,7 @@ def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses
     # Of a pair both answers are read, each padded to the longest sequence of the batch.
     total, padding = total * recipe.sequences_per_row, padding * recipe.sequences_per_row
     batches = -(-sequences // batch_size)
-    counts = training_setup.count_steps(sequences, recipe)
+    counts = training_setup.count_steps(sequences, recipe, ranks)
     epochs = counts.epochs
     return TrainingPasses(
         steps=counts.total,

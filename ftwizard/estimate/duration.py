@@ -60,6 +60,20 @@ class RunSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """Over its last steps, including evaluations."""
     as_of: str | None = None
     """Date of its last event."""
+    processes: int = 1
+    """Processes that trained together."""
+    speedup: float | None = None
+    """How many times as fast as one process they were, as measured before the first step."""
+
+    @property
+    def alone(self) -> RunSpeed | None:
+        """Return the speed of one of its processes alone; None if it was not measured."""
+        if self.processes == 1:
+            return self
+        if not self.speedup:
+            return None
+        rate = self.tokens_per_s / self.speedup
+        return msgspec.structs.replace(self, tokens_per_s=rate, processes=1, speedup=None)
 
 
 def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | None:

@@ -12,10 +12,12 @@ from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import (
+    ALONE,
     GIB,
+    Group,
     MemoryEstimate,
     Sharded,
-    estimate_memory,
+    estimate_each,
     find_fewest_gpus,
 )
 from ftwizard.estimate.memory_savings import (
@@ -68,7 +70,7 @@ class MemorySaving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """The fit of a run on one GPU."""
+    """The fit of a run on one GPU, or of each of its processes on one."""
 
     gpu: AvailableGpu
     verdict: Verdict
@@ -102,28 +104,29 @@ def check_fit(
     counted: MemoryEstimate | None = None,
     spread: LengthDistribution | None = None,
     cards: Sequence[GpuSpec] = (),
+    group: Group = ALONE,
 ) -> Fit:
-    """Check the fit of the whole model on a GPU.
+    """Check the fit of the model on a GPU, that of each process of ``group``.
 
     ``smaller``: alternative models by name, best first; ``counted``: memory of exactly this setup
-    from the ledger; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs that may be
-    suggested. Raises FtwizardError as ``estimate_memory`` does.
+    from the ledger, for one process; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs
+    that may be suggested. Raises FtwizardError as ``estimate_memory`` does.
     """
-    memory = counted or estimate_memory(shape, setup)
-    estimate = estimate_like(shape, setup, counted)
-    return _Case(shape, setup, gpu, memory, estimate, smaller, spread, cards).check()
+    estimate = estimate_like(shape, setup, counted, group)
+    memory = counted if counted and group.size == 1 else estimate(setup)
+    return _Case(shape, setup, gpu, memory, estimate, smaller, spread, cards, group).check()
 
 
 def estimate_like(
-    shape: ModelShape, setup: TrainingSetup, counted: MemoryEstimate | None
+    shape: ModelShape, setup: TrainingSetup, counted: MemoryEstimate | None, group: Group = ALONE
 ) -> Estimate:
-    """Return a function that estimates other setups on a GPU.
+    """Return a function that estimates other setups on a GPU of each process of ``group``.
 
     They are scaled up where the ledger ``counted`` more for ``setup`` than was computed.
     """
-    computed = estimate_memory(shape, setup)
+    computed = estimate_each(shape, setup)
     factor = max(1.0, counted.peak.value / computed.peak.value) if counted else 1.0
-    return lambda candidate: _scale_memory(estimate_memory(shape, candidate), factor)
+    return lambda candidate: _scale_memory(estimate_each(shape, candidate, group), factor)
 
 
 def check_fit_by_count(
@@ -164,6 +167,7 @@ class _Case:
     smaller: Sequence[tuple[str, ModelShape]]
     spread: LengthDistribution | None
     cards: Sequence[GpuSpec]
+    group: Group
 
     def check(self) -> Fit:
         judged = judge_fit(self.memory, self.gpu)
@@ -181,7 +185,7 @@ class _Case:
         """Return how many such GPUs fit it when sharded, as it is or with the lowest setup."""
         for setup in (self.setup, self._lowest()):
             smallest = find_fewest_gpus(self.shape, setup, self.gpu.memory)
-            if smallest is None:
+            if smallest is None or (self.group.sharded and smallest.cards <= self.group.size):
                 continue
             peak, details = smallest.memory.peak, ""
             if setup != self.setup:
@@ -231,7 +235,7 @@ class _Case:
             if shape.parameters >= self.shape.parameters:
                 continue
             try:
-                memory = estimate_memory(shape, self.setup)
+                memory = estimate_each(shape, self.setup, self.group)
             except FtwizardError:  # it lacks the requested target modules
                 continue
             if enough(memory):

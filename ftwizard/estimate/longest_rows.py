@@ -94,9 +94,10 @@ def find_longest_rows(
     trained = plan_estimate.setup(plan, lengths, facts, shape)
     alone = msgspec.structs.replace(trained, batch_size=1)
     try:
-        estimate: Estimate = lambda candidate: estimate_cpu_memory(shape, candidate)
+        group = plan_estimate.find_group(plan, trained, shape, facts)
+        estimate: Estimate = lambda candidate: estimate_cpu_memory(shape, candidate, group)
         if facts.gpus:
-            estimate = gpu_fit.estimate_like(shape, trained, counted)
+            estimate = gpu_fit.estimate_like(shape, trained, counted, group)
         setups = [trained] if trained.batch_size == 1 else [trained, alone]
         return tuple(find_longest(each, estimate, free, context) for each in setups)
     except FtwizardError:

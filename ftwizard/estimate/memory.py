@@ -8,6 +8,7 @@ model, or on the CPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +28,7 @@ LOW, HIGH = 0.9, 1.21
 shorter rows save."""
 _SOURCES = {
     "weights": "parameters × bytes each",
+    "gathered": "whole copies of sharded layers: embeddings, output layer and two blocks",
     "adapter": "rank × (inputs + outputs) of each adapted layer",
     "gradients": "same precision as the trained weights",
     "optimizer": "two AdamW moments per trainable parameter",
@@ -36,7 +38,9 @@ _SOURCES = {
     "context": "CUDA context and memory cached by torch's allocator",
 }
 PARTS = tuple(_SOURCES)
-"""In the order of a stacked bar; they add up to the peak."""
+"""In the order of a stacked bar; they add up to the peak. Only a sharded model has ``gathered``."""
+SHARDED = ("weights", "adapter", "gradients", "optimizer")
+"""Parts that FSDP divides among the processes."""
 SURE = ("weights", "adapter", "optimizer")
 """Permanent tensors of exactly known size."""
 SHARDED_RANGE = (0.85, 1.3)
@@ -109,7 +113,13 @@ def _find_peak(moments: Mapping[str, Mapping[str, float]]) -> str:
     return max(moments, key=lambda moment: sum(moments[moment].values()))
 
 
-def estimate_sharded(shape: ModelShape, setup: TrainingSetup, cards: int) -> MemoryEstimate:
+def estimate_sharded(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    cards: int,
+    *,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+) -> MemoryEstimate:
     """Estimate the memory of each of ``cards`` GPUs that share a model and process different rows.
 
     Full fine-tuning is overestimated in 16 bit, in which the gathered layers are half as wide.
@@ -118,22 +128,43 @@ def estimate_sharded(shape: ModelShape, setup: TrainingSetup, cards: int) -> Mem
     pass, together with the next one; embeddings, last norm and output layer form one unit that stays
     gathered). Raises FtwizardError for target modules that the model does not have.
     """
-    moments = _compute_moments(shape, setup, FTWIZARD_OVERHEAD)
+    moments = _compute_moments(shape, setup, stack)
     alone = moments["step"]
-    root = stream_bytes(setup, FTWIZARD_OVERHEAD) * shape.vocabulary * shape.hidden
+    root = stream_bytes(setup, stack) * shape.vocabulary * shape.hidden
     root *= 1 if shape.tied else 2
     per_block = max(0.0, alone["weights"] + alone["adapter"] - root) / shape.layers
     for name, at in moments.items():
-        for part in ("weights", "adapter", "optimizer", "gradients"):
+        for part in SHARDED:
             at[part] /= cards
         if name != "step":
-            at["weights"] += root + _GATHERED * per_block
-            at["gradients"] += _gradient_bytes(shape, setup, FTWIZARD_OVERHEAD) / shape.layers
+            at["gathered"] = root + _GATHERED * per_block
+            at["gradients"] += _gradient_bytes(shape, setup, stack) / shape.layers
     moment = _find_peak(moments)
     return from_parts(
-        moments[moment], moment=moment, trained=setup.trained(shape), spread=SHARDED_RANGE,
+        moments[moment], moment=moment, trained=setup.trained(shape), stack=stack, spread=SHARDED_RANGE,
         source=f"rough, sharded over {cards} GPUs (FSDP), computed from the model's configuration",
     )  # fmt: skip
+
+
+class Group(NamedTuple):
+    """The processes that train together."""
+
+    size: int = 1
+    sharded: bool = False
+    """Whether they share the model, by FSDP; else each has the whole one."""
+
+
+ALONE = Group()
+
+
+def estimate_each(shape: ModelShape, setup: TrainingSetup, group: Group = ALONE) -> MemoryEstimate:
+    """Estimate the memory of the GPU of each process of a group.
+
+    Raises FtwizardError for target modules that the model does not have.
+    """
+    if group.sharded and group.size > 1:
+        return estimate_sharded(shape, setup, group.size)
+    return estimate_memory(shape, setup, gpus=group.size)
 
 
 def find_fewest_gpus(shape: ModelShape, setup: TrainingSetup, free: float) -> Sharded | None:
@@ -145,15 +176,21 @@ def find_fewest_gpus(shape: ModelShape, setup: TrainingSetup, free: float) -> Sh
     return None
 
 
-def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstimate:
-    """Estimate the memory of training on the CPU, in bytes, with a wide range: little is published.
+def estimate_cpu_memory(
+    shape: ModelShape, setup: TrainingSetup, group: Group = ALONE
+) -> MemoryEstimate:
+    """Estimate the memory of each process of a group that trains on the CPU, in bytes, with a wide
+    range: little is published.
 
     Raises FtwizardError for target modules that the model does not have.
     """
     stack = msgspec.structs.replace(
         FTWIZARD_OVERHEAD, counter="allocated", mask_bytes=4, tile_copies=CPU_TILE_COPIES
     )
-    memory = estimate_memory(shape, setup, stack=stack)
+    if group.sharded and group.size > 1:
+        memory = estimate_sharded(shape, setup, group.size, stack=stack)
+    else:
+        memory = estimate_memory(shape, setup, gpus=group.size, stack=stack)
     tensors = memory.peak.value
     low, value, high = (
         times * tensors + more for times, more in zip(CPU_TIMES, CPU_LIBRARIES, strict=True)
@@ -194,6 +231,7 @@ def from_parts(
     parts = {
         name: Figure(value=sizes.get(name, 0.0), unit="bytes", source=_SOURCES[name], as_of=AS_OF)
         for name in PARTS
+        if name != "gathered" or name in sizes
     }
     total = allocated + context
     peak = Figure(

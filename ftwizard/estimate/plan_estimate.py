@@ -15,17 +15,18 @@ from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import duration, gpu_fit, precision, training_setup
+from ftwizard.estimate import duration, gpu_fit, parallelism, precision, training_setup
 from ftwizard.estimate.batching import LengthDistribution, Lengths, TrainingPasses, compute_passes
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.gpu_fit import Fit
-from ftwizard.estimate.memory import MemoryEstimate, estimate_cpu_memory, estimate_memory
+from ftwizard.estimate.memory import Group, MemoryEstimate, estimate_cpu_memory, estimate_each
+from ftwizard.estimate.parallelism import ParallelChoice, ParallelEstimate
 from ftwizard.estimate.probe_cache import CachedProbe, installed_version
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import Plan, Recipe
+from ftwizard.plan.schema import Plan, Recipe, Where
 from ftwizard.pricing import machine_rate
 from ftwizard.pricing.offer import LocalOffer
 from ftwizard.quantity import Figure, today
@@ -38,6 +39,8 @@ class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
     card: GpuSpec | None = None
     """None without a GPU, and for a GPU that is not in the catalog."""
     gpu: bool = False
+    free: int | None = None
+    """Bytes free on the smallest of the plan's GPUs; None without one, or if unknown."""
     cores: int = 0
     bfloat16_cpu: bool = False
     hour: PriceRate | None = None
@@ -65,7 +68,8 @@ class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     cut: Figure
     """Share of the rows that are truncated."""
     memory: MemoryEstimate | None
-    """Of the GPU, else of the machine; None for target modules that the model does not have."""
+    """Of the GPU, else of the machine; None for target modules that the model does not have. Of each
+    process, where several train together."""
     time: Figure | None
     """Seconds of training alone."""
     parts: dict[str, Figure]
@@ -74,6 +78,18 @@ class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of the whole run."""
     cost: Figure | None
     """US dollars of the whole run, at the machine's hourly price."""
+    parallel: ParallelEstimate | None = None
+    """Where several processes train together."""
+
+    def with_price(self, hour: PriceRate | None) -> RecipeEstimate:
+        """Return the estimate at an hourly price of the machine, or of each of several nodes."""
+        parallel = self.parallel
+        rate = hour.times(parallel.nodes) if hour and parallel else hour
+        cost = machine_rate.estimate_cost(self.whole or self.time, rate)
+        if parallel:
+            each = cost and cost.scaled(1 / parallel.processes, f"{cost.source}, for each process")
+            parallel = msgspec.structs.replace(parallel, cost_each=each)
+        return msgspec.structs.replace(self, cost=cost, parallel=parallel)
 
 
 def estimate_on(
@@ -88,11 +104,13 @@ def estimate_on(
     train, validation = lengths.get("train"), lengths.get("validation")
     if train is None:
         return None
-    work = compute_passes(train, recipe)
     setup = resolve_setup(recipe, machine, train, shape)
+    work = compute_passes(train, recipe, plan.ranks)
     evaluations = _count_evaluations(recipe, validation, work.steps)
-    # How long the answers of reinforcement become is unknown, and with them the time.
-    time = None if recipe.objective == "grpo" else _time(shape, setup, machine, work)
+    choice = parallelism.choose_for_plan(
+        plan, shape=shape, setup=setup, free_bytes=machine.free, on_gpu=machine.gpu
+    )
+    time, speedup = _time(plan, machine, shape, setup, train, work, choice)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
         parts = duration.estimate_phases(
@@ -101,6 +119,7 @@ def estimate_on(
             evaluated=_count_evaluated_tokens(recipe, validation),
         )  # fmt: skip
     whole = duration.sum_phases(parts) if parts else None
+    memory = _estimate_memory(shape, setup, machine, plan.ranks, choice)
     return RecipeEstimate(
         steps=_counted(
             work.steps, "steps", f"{format_count(round(work.passes), 'pass', 'passes')}"
@@ -110,12 +129,36 @@ def estimate_on(
         tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
         padding=_counted(work.padding_share, "share", "the expected longest row of random batches"),
         cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
-        memory=_estimate_memory(shape, setup, machine),
+        memory=memory,
         time=time,
         parts=parts,
         whole=whole,
-        cost=machine_rate.estimate_cost(whole or time, machine.hour),
+        cost=None,
+        parallel=_describe_parallel(plan, machine, choice, memory, speedup) if choice else None,
+    ).with_price(machine.hour)
+
+
+def _describe_parallel(
+    plan: Plan, machine: TrainingMachine, choice: ParallelChoice, memory: MemoryEstimate | None,
+    speedup: Figure | None,
+) -> ParallelEstimate:  # fmt: skip
+    estimate = ParallelEstimate(
+        processes=plan.ranks,
+        nodes=plan.nodes,
+        mode=choice.mode,
+        reason=choice.reason,
+        on_gpu=machine.gpu,
+        speedup=speedup,
     )
+    return _add_memory(estimate, memory) if memory else estimate
+
+
+def _add_memory(parallel: ParallelEstimate, memory: MemoryEstimate) -> ParallelEstimate:
+    """Add the memory of all processes; ``memory``: of each."""
+    source = f"{parallel.processes} × the peak of each process"
+    total = memory.peak.scaled(parallel.processes, source)
+    gathered = memory.parts.get("gathered")
+    return msgspec.structs.replace(parallel, memory=total, gathered=gathered)
 
 
 def sample_lengths(plan: Plan, lengths: Lengths) -> Lengths:
@@ -181,21 +224,75 @@ def _count_evaluated_tokens(recipe: Recipe, validation: LengthDistribution | Non
 
 
 def _estimate_memory(
-    shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine
-) -> MemoryEstimate | None:
-    """Estimate the memory of a setup; None if the model is unknown or lacks the target modules."""
+    shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine,
+    processes: int = 1, choice: ParallelChoice | None = None,
+) -> MemoryEstimate | None:  # fmt: skip
+    """Estimate the memory of each process; None if the model is unknown or lacks the target modules."""
     if shape is None:
         return None
+    estimate = estimate_each if machine.gpu else estimate_cpu_memory
+    group = Group(processes, sharded=choice is not None and choice.mode == "fsdp")
     try:
-        return (estimate_memory if machine.gpu else estimate_cpu_memory)(shape, setup)
+        return estimate(shape, setup, group)
     except FtwizardError:
         return None
 
 
 def _time(
+    plan: Plan, machine: TrainingMachine, shape: ModelShape | None, setup: TrainingSetup,
+    train: LengthDistribution, work: TrainingPasses, choice: ParallelChoice | None,
+) -> tuple[Figure | None, Figure | None]:  # fmt: skip
+    """Return the seconds of training, and how many times as fast as one process several are; None
+    for what is unknown, and for one process."""
+    ranks = plan.ranks
+    # How long the answers of reinforcement become is unknown, and with them the time.
+    if plan.recipe.objective == "grpo":
+        return None, None
+    together = [speed for speed in machine.speeds if speed.processes == ranks]
+    single = tuple(filter(None, (speed.alone for speed in machine.speeds)))
+    measured = msgspec.structs.replace(machine, speeds=single)
+    if choice is None:
+        return _time_alone(shape, setup, measured, work), None
+    # Processes on a CPU share the cores that one process would use alone.
+    devices = ranks if machine.gpu or machine.card else plan.nodes
+    steps = work.steps
+    alone = _time_alone(shape, setup, measured, msgspec.structs.replace(work, steps=steps * ranks))
+    ideal = _time_alone(shape, setup, measured, work.share(devices))
+    if alone is None or ideal is None or shape is None:
+        return duration.from_earlier_runs(work.tokens, together), _measured_speedup(together)
+    wider = msgspec.structs.replace(plan.recipe, batch_size=plan.recipe.batch_size * ranks)
+    longest = compute_passes(train, wider).padding_share
+    try:
+        exchanged = parallelism.count_exchanged(
+            shape, setup, choice.mode, ranks, steps=steps, passes=work.passes / ranks
+        )
+    except FtwizardError:  # it lacks the requested target modules
+        return None, None
+    wait = parallelism.find_wait(work.padding_share, longest, setup.accumulation)
+    link = parallelism.choose_link(nodes=plan.nodes, on_gpu=machine.gpu)
+    scaled, speedup = parallelism.scale_time(
+        ideal, alone.value, exchanged, link, wait=wait, processes=ranks
+    )
+    if together:
+        measured_time = duration.from_earlier_runs(work.tokens, together)
+        return measured_time, _measured_speedup(together) or speedup
+    return scaled, speedup
+
+
+def _measured_speedup(speeds: Iterable[RunSpeed]) -> Figure | None:
+    """Return how many times as fast as one process earlier runs were; None if none measured it."""
+    for speed in speeds:
+        if speed.speedup:
+            source = f"measured before the first step of {speed.run}"
+            return Figure(value=speed.speedup, unit="times", source=source, as_of=speed.as_of)
+    return None
+
+
+def _time_alone(
     shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine, work: TrainingPasses
 ) -> Figure | None:
-    """Return seconds of training: from a probe, else from earlier runs, else computed."""
+    """Return seconds of training with one process: from a probe, else from earlier runs, else
+    computed."""
     if machine.probed is not None:
         return duration.from_probe(work.tokens + work.padding, machine.probed, machine.probed_on)
     if machine.speeds:
@@ -222,12 +319,14 @@ def estimate_plan(
     speeds: tuple[RunSpeed, ...] = (),
     probe: CachedProbe | None = None,
     hour: PriceRate | None = None,
+    counted: MemoryEstimate | None = None,
 ) -> RecipeEstimate | None:
     """Estimate a plan; None without training rows.
 
-    ``lengths``: of ``train`` and ``validation``; ``shape``: None if the model's configuration is
+    ``facts``: about the machine that it trains on; ``lengths``: of ``train`` and ``validation``; ``shape``: None if the model's configuration is
     incomplete; ``probe``: of exactly this plan, takes precedence over all else; ``hour``: hourly
-    price of the machine, None if not set.
+    price of the machine, None if not set; ``counted``: memory of one process from the ledger, with
+    which that of several is scaled.
     """
     machine = msgspec.structs.replace(_training_machine(plan, facts), hour=hour, speeds=speeds)
     if probe and not probe.halved:
@@ -235,13 +334,22 @@ def estimate_plan(
         machine = msgspec.structs.replace(
             machine, probed=sum(rates) / len(rates), probed_on=probe.seconds.as_of
         )
-    return estimate_on(machine, plan, lengths, shape)
+    estimate = estimate_on(machine, plan, lengths, shape)
+    if estimate and estimate.parallel and estimate.memory and counted and shape:
+        trained = setup(plan, lengths, facts, shape)
+        group = find_group(plan, trained, shape, facts)
+        memory = gpu_fit.estimate_like(shape, trained, counted, group)(trained)
+        parallel = _add_memory(estimate.parallel, memory)
+        estimate = msgspec.structs.replace(estimate, memory=memory, parallel=parallel)
+    return estimate
 
 
 def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
+    device = plan_gpu(plan, facts)
     return TrainingMachine(
-        card=_find_gpu_spec(plan_gpu(plan, facts)), gpu=bool(facts.gpus), cores=facts.cores,
+        card=_find_gpu_spec(device), gpu=bool(facts.gpus), cores=facts.cores,
+        free=device.free if device else None,
         bfloat16_cpu=facts.bfloat16_cpu, head=head_for(installed_version("trl")),
     )  # fmt: skip
 
@@ -288,13 +396,29 @@ def check_plan_fit(
     cards = gpu_specs.cards()
     if shape is None:
         return gpu_fit.check_fit_by_count(counted, gpu, cards=cards) if counted else None
+    trained = setup(plan, lengths, facts, shape)
     try:
         return gpu_fit.check_fit(
-            shape, setup(plan, lengths, facts, shape), gpu, smaller=list_smaller_models(shape), counted=counted,
-            spread=lengths.get("train"), cards=cards,
+            shape, trained, gpu, smaller=list_smaller_models(shape), counted=counted,
+            spread=lengths.get("train"), cards=cards, group=find_group(plan, trained, shape, facts),
         )  # fmt: skip
     except FtwizardError:  # the model lacks the target modules
         return None
+
+
+def find_group(
+    plan: Plan, trained: TrainingSetup, shape: ModelShape | None, facts: MachineInfo
+) -> Group:
+    """Return the processes of a plan, as far as they affect the memory of each.
+
+    ``trained``: its setup on this machine.
+    """
+    device = plan_gpu(plan, facts)
+    choice = parallelism.choose_for_plan(
+        plan, shape=shape, setup=trained, free_bytes=device.free if device else None,
+        on_gpu=device is not None,
+    )  # fmt: skip
+    return Group(plan.ranks, sharded=choice is not None and choice.mode == "fsdp")
 
 
 def list_smaller_models(shape: ModelShape) -> list[tuple[str, ModelShape]]:
@@ -313,6 +437,11 @@ def _family(shape: ModelShape) -> str:
     return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
 
 
+def train_alone(plan: Plan) -> Plan:
+    """Return the plan with one process on this machine, as a probe trains."""
+    return msgspec.structs.replace(plan, where=Where(gpu=plan.where.gpu))
+
+
 class GpuEstimates(NamedTuple):
     """A run on GPUs, by their name of the driver or of a price; unknown GPUs are left out."""
 
@@ -329,15 +458,17 @@ def estimate_gpus(
 ) -> GpuEstimates:
     """Estimate the whole run on each GPU in ``names``; nothing without shape or rows.
 
-    The plan's LoRA suits this machine; a GPU that it does not fit on is judged by QLoRA.
+    The run has one process there. The plan's LoRA suits this machine; a GPU that it does not fit on
+    is judged by QLoRA.
     """
     hours, too_small, by_qlora = {}, set(), set()
+    plan = msgspec.structs.replace(plan, where=Where())
     quantized = _with_qlora(plan)
     for name in names:
         card = gpu_specs.find_gpu(name)
         if shape is None or card is None:
             continue
-        machine = TrainingMachine(card=card, gpu=True)
+        machine = TrainingMachine(card=card, gpu=True, free=card.usable)
         estimate = estimate_on(machine, plan, lengths, shape)
         if plan.recipe.method == "lora" and _exceeds(estimate, card):
             estimate = estimate_on(machine, quantized, lengths, shape)
@@ -361,18 +492,22 @@ def _exceeds(estimate: RecipeEstimate | None, card: GpuSpec) -> bool:
 
 
 def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:
-    """Return the plan's GPU, else the first one; None without a GPU."""
+    """Return the plan's GPU, else the first one; of several that train together, the one with the
+    least free memory. None without a GPU."""
+    if plan.where.processes > 1:
+        return min(facts.gpus[: plan.where.processes], key=lambda gpu: gpu.free or 0, default=None)
     number = plan.where.gpu or 0
     return facts.gpus[number] if number < len(facts.gpus) else None
 
 
 def available_bytes(plan: Plan, facts: MachineInfo) -> int | None:
-    """Return the bytes available to the plan: its GPU's free memory, else the machine's memory.
+    """Return the bytes available to each process of the plan: its GPU's free memory, else its part
+    of the machine's memory.
 
     None if the driver does not report it.
     """
     device = plan_gpu(plan, facts)
-    return device.free if device else facts.memory
+    return device.free if device else facts.memory // plan.where.processes or None
 
 
 def only_plan_gpu(plan: Plan, facts: MachineInfo) -> MachineInfo:
@@ -413,8 +548,11 @@ def local_offer(
     device, can = plan_gpu(plan, facts), available_bytes(plan, facts)
     memory = counted or (estimate.memory if estimate else None)
     least = memory.peak.lowest if memory else 0  # as for rented GPUs
+    hours, parallel = run_hours(estimate), estimate.parallel if estimate else None
+    if hours and parallel and parallel.nodes > 1:
+        hours = hours.scaled(parallel.nodes, f"{hours.source}, on {parallel.nodes} machines")
     return LocalOffer(
-        hours=run_hours(estimate),
+        hours=hours,
         too_small=can is not None and least > can,
         memory=device.memory if device else facts.memory,
     )

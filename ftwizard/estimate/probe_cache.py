@@ -240,7 +240,7 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
 
 def _file(plan: Plan) -> Path:
     versions = [installed_version(name) for name in LIBRARIES]
-    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), versions]))
+    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine_key(plan), versions]))
     return locations.cache_folder() / "probes" / f"{key.hexdigest()[:24]}.json"
 
 
@@ -264,6 +264,16 @@ def _plan_key(plan: Plan) -> Any:
         "recipe": {name: value for name, value in recipe.items() if name not in UNRELATED_SETTINGS},
         "gpu": plan.where.gpu,
     }
+
+
+def _machine_key(plan: Plan) -> list[Any]:
+    """Return what tells the machine of a plan apart from others. Of a node of Slurm, it is what the
+    job asks for, so that a probe in an allocation counts on the login node too."""
+    slurm = plan.slurm
+    if plan.where.scheduler != "slurm":
+        return _machine()
+    asked = (slurm.partition, slurm.gpu_type, slurm.constraint, slurm.gpus > 0, slurm.cpus)
+    return ["slurm", *asked]
 
 
 def _hash_content(path: Path) -> str:

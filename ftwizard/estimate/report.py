@@ -16,7 +16,6 @@ from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.plan.schema import Recipe, RiskName
-from ftwizard.pricing import machine_rate
 from ftwizard.pricing.cost_report import CostReport
 from ftwizard.quantity import Figure
 
@@ -126,11 +125,13 @@ class EstimateReport(CostReport, frozen=True, kw_only=True):
     """Lengths of the encoded rows, truncated as in the plan."""
     disk: DiskReport | None = None
     time: Figure | None = None
+    queued: bool = False
+    """Whether the run first waits in a queue, so that its end is unknown."""
     memory: MemoryEstimate | None = None
     uncounted: str | None = None
     """Why the memory could not be counted."""
     one_gpu: str | None = None
-    """Which of several GPUs is used."""
+    """Which of several GPUs is used, or what is assumed about the node of a Slurm job."""
     here: Device | None = None
     room: int | None = None
     """Bytes available on the device."""
@@ -162,7 +163,6 @@ class EstimateReport(CostReport, frozen=True, kw_only=True):
     def with_price(self, rate: PriceRate | None) -> EstimateReport:
         """Return the report at another hourly price of the machine."""
         if run := self.run:
-            cost = machine_rate.estimate_cost(run.whole or run.time, rate)
-            run = msgspec.structs.replace(run, cost=cost)
+            run = run.with_price(rate)
         hour = msgspec.structs.replace(self.hour, price=rate.figure() if rate else None)
         return msgspec.structs.replace(self, hour=hour, run=run)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ftwizard.estimate.disk import DiskReport, describe_later_exports, format_parts
 from ftwizard.estimate.gpu_fit import Verdict, judge_bytes
 from ftwizard.estimate.longest_rows import LongestRows
-from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.memory import SHARDED, MemoryEstimate
+from ftwizard.estimate.parallelism import MODE_NAMES, ParallelEstimate
 from ftwizard.estimate.report import EstimateReport, PartReport
 from ftwizard.estimate.training_setup import METHOD_NAMES
 from ftwizard.plan.schema import Recipe
@@ -42,6 +43,7 @@ FIT_MARKS: dict[Verdict, Span] = {
 PART_NAMES = {"train": "training", "mix": "mixed in", "validation": "validation", "test": "test"}
 _GROUPS = (
     ("█", "weights", ("weights",)),
+    ("▓", "gathered", ("gathered",)),
     ("▆", "LoRA", ("adapter",)),
     ("▃", "gradients", ("gradients",)),
     ("▅", "optimizer", ("optimizer",)),
@@ -95,6 +97,8 @@ def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     counts = f"{report.parameters:,}, of which {report.trained:,} trainable ({share:.1%})"
     yield _line("parameters", counts)
     yield _line("")
+    if report.run and report.run.parallel:
+        yield from format_parallel(report.run.parallel)
     yield from format_memory(report, hints)
     yield _format_time(report)
     if report.disk:
@@ -116,6 +120,47 @@ def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
         yield _line("!", make_visible(warning.message, 600) + option)
     if why := report.epochs_because:
         yield _line("epochs", make_visible(why, 600))
+
+
+# Several processes: their mode, and their speed against one.
+
+
+def format_parallel(parallel: ParallelEstimate) -> Iterator[ReportLine]:
+    """Yield how several processes train together, how fast, and why so."""
+    one = "one GPU" if parallel.on_gpu else "one process"
+    words = describe_processes(parallel)
+    if speedup := parallel.speedup:
+        words += f" · {_format_times(speedup)} as fast as {one}"
+        yield _line("processes", words, Span(f"  ({make_visible(speedup.source, 200)})", "dim"))
+    else:
+        yield _line("processes", f"{words} · speed against {one} unknown")
+    yield _dim(make_visible(parallel.reason, 600))
+
+
+def describe_processes(parallel: ParallelEstimate) -> str:
+    """Describe several processes: ``8 GPUs on 2 nodes, FSDP``."""
+    unit = ("GPU", "GPUs") if parallel.on_gpu else ("CPU process", "CPU processes")
+    nodes = f" on {format_count(parallel.nodes, 'node')}" if parallel.nodes > 1 else ""
+    return f"{format_count(parallel.processes, *unit)}{nodes}, {MODE_NAMES[parallel.mode]}"
+
+
+def _format_times(speedup: Figure) -> str:
+    low, high = f"{speedup.lowest:.2g}", f"{speedup.highest:.2g}"
+    return f"{low}–{high} times" if low != high else f"{low} times"
+
+
+def _format_shared(parallel: ParallelEstimate, memory: MemoryEstimate) -> ReportLine:
+    """Return the memory of all processes, and what each has of the model."""
+    low, high = memory.peak.lowest, memory.peak.highest
+    total = format_byte_range(low * parallel.processes, high * parallel.processes)
+    if parallel.mode == "ddp":
+        each = "each has the whole model"
+    else:
+        parts = [name for _, name, of in _GROUPS if memory.parts[of[0]].value and of[0] in SHARDED]
+        each = f"divided among them: {', '.join(parts)}; the rest is on each"
+        if parallel.gathered:
+            each += f", with {format_bytes(parallel.gathered.value)} of gathered layers"
+    return _dim(f"{total} on all {parallel.processes}: {each}")
 
 
 # Memory: total, parts, and comparison with measurements.
@@ -170,19 +215,29 @@ def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[R
     words = format_bytes(needed.value) if measured else estimated
     whole = device.memory if device else None
     room = report.room or whole
+    parallel = report.run.parallel if report.run else None
     if device is None or whole is None or not room:
-        yield _line("memory", words)
+        each = "" if not parallel else " on each GPU" if parallel.on_gpu else " for each process"
+        yield _line("memory", f"{words}{each}")
     else:
         most = needed.value if measured else peak.highest
         mark = FIT_MARKS[judge_bytes(needed.value, most, room)]
-        free = f"{format_bytes(room)} free of " if room < whole else ""
+        divided = (
+            parallel is not None and not device.gpu
+        )  # among processes, of the machine's memory
+        free = f"{format_bytes(room)} free of " if room < whole and not divided else ""
         name = make_visible(device.name, 40)
-        yield _line("memory", mark, f"  {words} of {free}{format_bytes(whole)}, {name}")
+        if parallel:
+            name = f"on each {name}" if device.gpu else f"for each process on {name}"
+        shown = format_bytes(room if divided else whole)
+        yield _line("memory", mark, f"  {words} of {free}{shown}, {name}")
         groups = [(_MEASURED, "", needed.value)] if measured else _group_parts(memory)
         yield _draw_bar(groups, room)
     if measured:
         yield _dim(f"measured by a probe here on {measured.as_of}; estimated {estimated}:")
     yield from _format_legend(memory, drawn=not measured)
+    if parallel:
+        yield _format_shared(parallel, memory)
     if (probe := report.probe) and probe.halved:
         yield _line(
             "",
@@ -254,6 +309,8 @@ def _format_time(report: EstimateReport) -> ReportLine:
         words += f"; ends within {report.minutes:g} min: budget.minutes"
     if _does_not_fit(report):
         words += ", if it fit"
+    elif report.queued:
+        words += ", after its wait in the queue"
     else:
         end = time.localtime(time.time() + (total or figure).value)
         words += f", ends about {time.strftime('%H:%M', end)}"
@@ -280,14 +337,27 @@ def format_cost(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
         if guide:
             yield _dim(guide)
         return
-    rate = f"at {format_price(price)} per hour, your own price of {price.as_of}"
+    several = report.run and report.run.parallel and report.run.parallel.nodes > 1
+    unit = "hour and node" if several else "hour"
+    rate = f"at {format_price(price)} per {unit}, your own price of {price.as_of}"
     cost = report.run.cost if report.run else None
     if cost is None:
         yield _dim(f"unknown: no time estimate; {rate}", "cost")
     else:
         fits = ", if it fit" if _does_not_fit(report) else ""
-        yield _line("cost", f"{format_price(cost)} for the whole run{fits}", Span(f"  ({rate})", "dim"))  # fmt: skip
+        each = _format_cost_each(report)
+        words = f"{format_price(cost)} for the whole run{each}{fits}"
+        yield _line("cost", words, Span(f"  ({rate})", "dim"))
     yield _dim(machine_rate.describe_setup_cost(price), "setup")
+
+
+def _format_cost_each(report: EstimateReport) -> str:
+    """Return the cost of each of several processes; empty for one."""
+    parallel = report.run.parallel if report.run else None
+    if parallel is None or parallel.cost_each is None:
+        return ""
+    unit = "GPU" if parallel.on_gpu else "process"
+    return f", {format_price(parallel.cost_each)} per {unit}"
 
 
 # Disk.
@@ -371,13 +441,16 @@ def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
     padded = f"; padding adds {padding / (1 - padding):.0%}" if 0.005 <= padding < 1 else ""
     yield _line("tokens", f"{report.tokens:,} processed in training{padded}")
     if report.recipe:
-        yield _line("recipe", _format_recipe(report.recipe))
+        parallel = report.run.parallel if report.run else None
+        ranks = parallel.processes if parallel else 1
+        yield _line("recipe", _format_recipe(report.recipe, ranks))
 
 
-def _format_recipe(recipe: Recipe) -> str:
+def _format_recipe(recipe: Recipe, ranks: int) -> str:
     rank = "" if recipe.method == "full" else f", rank {recipe.rank}"
     passes = recipe.gradient_accumulation
     step = f" × {format_count(passes, 'pass', 'passes')}" if passes > 1 else ""
+    step += f" × {ranks} processes" if ranks > 1 else ""
     rows = format_count(recipe.batch_size, "packed sequence" if recipe.packing else "row")
     return (
         f"{METHOD_NAMES[recipe.method]}{rank}; {rows}{step} per step, max length "

@@ -117,6 +117,7 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
     if budget.hours is not None:
         result.append(Limit("budget.hours", budget.hours * 3600, 0.0, began, format_duration))
     hour = machine_rate.read_recorded_price(worker.folder)
+    hour = hour and hour.times(plan.nodes)
     if budget.usd is not None and hour and (rate := hour.usd):
         result.append(
             Limit(
@@ -179,6 +180,7 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
     """
     if plan.budget.usd is None or hour is None:
         return
+    hour = hour.times(plan.nodes)
     spent = machine_rate.usd_for(_billed_seconds(folder), hour.usd)
     if spent >= _dollars(plan.budget.usd):
         raise FtwizardError(

@@ -18,6 +18,7 @@ from ftwizard.estimate import (
     disk,
     longest_rows,
     plan_estimate,
+    plan_machine,
     probe_cache,
 )
 from ftwizard.estimate.batching import Lengths
@@ -64,8 +65,11 @@ class PlanFacts:
 
     @property
     def memory(self) -> MemoryEstimate | None:
-        """Return the counted memory, else the computed one."""
-        return self.counted.memory or (self.run.memory if self.run else None)
+        """Return the counted memory, else the computed one; of each process."""
+        computed = self.run.memory if self.run else None
+        if self.plan.ranks > 1 and computed:  # which already considers what was counted for one
+            return computed
+        return self.counted.memory or computed
 
     def pricing(self, prices: Prices) -> dict[str, Any]:
         """Return the fields of a ``PricingQuery`` that follow from the plan."""
@@ -115,13 +119,14 @@ def _estimate(
 ) -> PlanFacts:  # fmt: skip
     read = model_config.read_config(model)
     config = read[0] if read else None
+    counted = memory_ledger.count_plan(plan, config, shape, lengths, machine, say)
+    run = plan_estimate.estimate_plan(
+        plan, lengths, shape, machine, speeds=tuple(run_history.find_speeds(plan)),
+        probe=probe, hour=prices.machine(), counted=counted.memory,
+    )  # fmt: skip
     return PlanFacts(
         plan=plan, machine=machine, lengths=lengths, shape=shape, config=config, probe=probe,
-        counted=memory_ledger.count_plan(plan, config, shape, lengths, machine, say),
-        run=plan_estimate.estimate_plan(
-            plan, lengths, shape, machine, speeds=tuple(run_history.find_speeds(plan)),
-            probe=probe, hour=prices.machine(),
-        ),
+        counted=counted, run=run,
     )  # fmt: skip
 
 
@@ -146,6 +151,7 @@ def build_report(
         "recipe": plan.recipe,
         "minutes": plan.budget.minutes,
         "time": facts.run.time if facts.run else None,
+        "queued": plan.where.scheduler == "slurm",
         "memory": memory,
         "uncounted": facts.counted.why,
         "one_gpu": _describe_gpu_choice(plan, machine),
@@ -167,7 +173,7 @@ def build_report(
         ],
         "epochs_because": plan_warnings.explain_epochs(plan),
         "measured": plan_estimate.measured_peak(probe, memory)
-        if probe and not probe.halved
+        if probe and not probe.halved and plan.ranks == 1
         else None,
     }
     refused = specific.get("refused") or _describe_refusal(plan, machine, facts.shape)
@@ -277,17 +283,20 @@ def _with_short_module_names(plan: Plan) -> Plan:
 def _find_device(plan: Plan, machine: MachineInfo) -> Device:
     gpu = plan_estimate.plan_gpu(plan, machine)
     if gpu is None:
-        return Device(name="this machine", memory=machine.memory, gpu=False)
+        name = "the node" if plan.where.scheduler == "slurm" else "this machine"
+        return Device(name=name, memory=machine.memory or None, gpu=False)
     return Device(name=gpu.name or "the GPU", memory=gpu.memory, gpu=True)
 
 
 def _describe_gpu_choice(plan: Plan, machine: MachineInfo) -> str | None:
-    """Return the note on which of several GPUs a run uses; None with fewer than two."""
-    if len(machine.gpus) < 2:
+    """Return the note on which of several GPUs a run uses, or on those that a Slurm job may get."""
+    if plan.where.scheduler == "slurm":
+        return plan_machine.describe_node(plan, machine)
+    if len(machine.gpus) < 2 or plan.ranks > 1:
         return None
     number = plan.where.gpu or 0
     name = make_visible(_find_device(plan, machine).name, 60)
     return (
         f"A run uses one GPU: number {number} of {len(machine.gpus)}, {name}. The memory is for it. "
-        "Choose another with where.gpu."
+        "Choose another with where.gpu, or train on several with where.processes."
     )

@@ -17,6 +17,7 @@ from ftwizard.jobs.events import (
     to_measure,
 )
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
 from ftwizard.runs import prediction
@@ -31,9 +32,10 @@ _TRAINING = ("log", "eval", "checkpoint")
 def compare_with_prediction(folder: JobFolder, trained: TrainResult) -> PredictionResult:
     """Return prediction, measurement and error of a training that has ended."""
     predicted = prediction.read_prediction(folder) or RunFigures()
-    measured = measure_run(
-        folder, trained.tokens, machine_rate.read_recorded_price(folder), clock.read()
-    )
+    hour = machine_rate.read_recorded_price(folder)
+    if hour:
+        hour = hour.times(plan_file.read_run(folder).nodes)
+    measured = measure_run(folder, trained.tokens, hour, clock.read())
     return prediction.compare_prediction(predicted, measured, share=trained.completed_share)
 
 
@@ -42,7 +44,7 @@ def measure_run(
 ) -> RunFigures:
     """Return what training on ``tokens`` took over all attempts, and the size of its files.
 
-    ``hour`` is the machine's hourly price, ``now`` this moment if the newest attempt is active.
+    ``hour`` is the hourly price of all its machines, ``now`` this moment if the newest attempt is active.
     """
     training, alive, peak, disk = TimeAlive(), TimeAlive(), 0.0, 0.0
     for event in chain.from_iterable(EventReader(folder.events).read_slices()):

@@ -36,7 +36,7 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
     if read_prediction(worker.folder):
         return
     prediction = predict(
-        plan,
+        _with_mode(plan, ready),
         ready.base,
         tokens=sum(row.tokens for row in ready.encoded["train"])
         * training_setup.count_steps(len(ready.train), plan.recipe, plan.ranks).epochs,
@@ -48,6 +48,15 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
     )
     with contextlib.suppress(OSError):  # a full disk is reported when weights are saved
         record_prediction(worker.folder, prediction)
+
+
+def _with_mode(plan: Plan, ready: TrainingInputs) -> Plan:
+    """Return the plan with the mode in which its processes train, which was chosen while the GPUs were
+    free."""
+    if ready.parallel is None:
+        return plan
+    where = msgspec.structs.replace(plan.where, parallel=ready.parallel.mode)
+    return msgspec.structs.replace(plan, where=where)
 
 
 def predict(
@@ -72,12 +81,15 @@ def predict(
     estimate = plan_estimate.estimate_plan(
         plan, lengths, plan_estimate.read_shape(base), facts, speeds=earlier, probe=probe, hour=hour
     )
-    is_from_runs = bool(earlier) and probe is None
+    is_from_runs = probe is None and any(
+        speed.processes == plan.ranks or speed.alone for speed in earlier
+    )
     seconds = _time(estimate, is_from_runs=is_from_runs) if estimate else None
     memory = estimate.memory if estimate else None
     peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
     return RunFigures(
-        peak_memory=probe.memory if probe else peak,
+        # A probe has one process, whose memory is another one than that of each of several.
+        peak_memory=probe.memory if probe and plan.ranks == 1 else peak,
         seconds=seconds,
         tokens_per_s=_tokens_per_s(tokens, seconds),
         disk=disk.sum_parts(estimate_disk(plan, base, trained)),

@@ -31,7 +31,7 @@ from packaging.version import Version
 
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, plan_estimate
-from ftwizard.estimate.parallelism import ParallelChoice, choose_parallel
+from ftwizard.estimate.parallelism import ParallelChoice, choose_for_plan
 from ftwizard.hardware import machine
 from ftwizard.plan.schema import Plan
 from ftwizard.train.encoder import EncodedRow
@@ -49,19 +49,15 @@ def choose(
     """Return how the plan's processes train together; None for one alone."""
     if plan.ranks == 1:
         return None
-    requested = plan.where.parallel
-    if requested == "auto" and plan.recipe.objective != "sft":
-        reason = "FSDP is for supervised fine-tuning only."
-        return ParallelChoice(mode="ddp", reason=reason)
     facts, shape = machine.read_machine_info(), plan_estimate.read_shape(base)
     lengths = {"train": batching.from_counts([len(row.input_ids) for row in encoded["train"]])}
-    free = [gpu.free for gpu in facts.gpus[: plan.where.processes]]
-    return choose_parallel(
-        requested,
+    device = plan_estimate.plan_gpu(plan, facts)
+    return choose_for_plan(
+        plan,
         shape=shape,
         setup=plan_estimate.setup(plan, lengths, facts, shape),
-        processes=plan.ranks,
-        free_bytes=min((size for size in free if size), default=None),
+        free_bytes=device.free if device else None,
+        on_gpu=device is not None,
     )
 
 

@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from ftwizard.jobs import allocation
 from ftwizard.plan.schema import Plan, Slurm
 
@@ -19,6 +21,8 @@ _VERSION_CHECK = (
     f"sys.exit({allocation.OTHER_VERSION} * (here != there))"
 )
 """Program for the node's Python, with the version that submitted the run as its argument."""
+PROBE_MINUTES = 30
+"""Time limit of a probe in an allocation."""
 
 
 class ScriptContext(NamedTuple):
@@ -82,6 +86,15 @@ def list_options(settings: Slurm, name: str) -> list[str]:
     }
     listed = [f"{option}={value}" for option, value in options.items() if value is not None]
     return [*listed, "requeue" if settings.requeue else "no-requeue"]
+
+
+def build_probe_command(settings: Slurm, plan: str) -> str:
+    """Return the command that probes a plan file on one node of its kind, with one GPU."""
+    one = msgspec.structs.replace(settings, nodes=1, gpus=min(1, settings.gpus), time=PROBE_MINUTES)
+    left_out = ("job-name", "signal", "output", "ntasks-per-node", "requeue", "no-requeue")
+    options = [o for o in list_options(one, "") if o.split("=")[0] not in left_out]
+    words = ["srun", *(f"--{option}" for option in options), "ftwizard", "probe", plan]
+    return shlex.join(words)
 
 
 def _list_step_options(settings: Slurm) -> str:

@@ -133,9 +133,9 @@ def _estimate_local_run(draft: Draft, plan: Plan) -> LocalOffer:
     """Estimate a run on this machine: from the draft's estimate, else from its prospect."""
     report = draft.estimate
     if report and report.run:
-        return plan_estimate.local_offer(plan, draft.machine, report.run, report.memory)
+        return plan_estimate.local_offer(plan, draft.hardware, report.run, report.memory)
     recipe_estimate = live_estimate.estimate_recipe(replace(draft, plan=plan))
-    return plan_estimate.local_offer(plan, draft.machine, recipe_estimate)
+    return plan_estimate.local_offer(plan, draft.hardware, recipe_estimate)
 
 
 def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> GpuEstimates:

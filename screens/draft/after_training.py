@@ -187,7 +187,7 @@ def count_items(draft: Draft, checks: dict[str, SetCheck]) -> dict[str, int | No
     for file in plan.evaluate.sets:
         name = "target" if "target" not in items else _name_set(file)
         items[name] = checks[file].items if file in checks else None
-    usual = evaluation_plan.MAX_ITEMS_GPU if draft.machine.gpus else evaluation_plan.MAX_ITEMS_CPU
+    usual = evaluation_plan.MAX_ITEMS_GPU if draft.hardware.gpus else evaluation_plan.MAX_ITEMS_CPU
     if plan.is_hosted:
         usual = evaluation_plan.MAX_ITEMS_ENDPOINT
     return evaluation_plan.draw_counts(items, plan.evaluate.max_items or usual)
@@ -229,7 +229,7 @@ def _count_answers(draft: Draft, counts: dict[str, int | None]) -> int:
     packaged set."""
     evaluate = draft.plan.evaluate
     is_prompted = evaluate.shots > 0 or evaluate.system is not None
-    left_out = () if draft.machine.gpus else ("general", "safety")
+    left_out = () if draft.hardware.gpus else ("general", "safety")
     prompted = [count for name, count in counts.items() if is_prompted and name not in left_out]
     return 2 * sum(filter(None, counts.values())) + sum(filter(None, prompted))
 

@@ -26,6 +26,7 @@ from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_machine
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
@@ -206,6 +207,11 @@ class Draft:
     def with_platform(self, platform: HostedProvider | None) -> Draft:
         """Return a draft with this cloud service; to choose the recommended one is to follow it."""
         return replace(self, chosen_platform=None if platform == self.platform else platform)
+
+    @property
+    def hardware(self) -> MachineInfo:
+        """Return the facts about the machine that the plan trains on: this one, or a node of Slurm."""
+        return plan_machine.resolve_machine(self.plan, self.machine)
 
     @property
     def service(self) -> HostedProvider | None:

@@ -23,6 +23,7 @@ from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models import model_config, support
 from ftwizard.models.shapes import ModelShape
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.pricing import money
@@ -105,8 +106,8 @@ def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
     plan = draft.final_plan
     try:
         return plan_estimate.estimate_plan(
-            plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
-            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
+            plan, get_lengths(draft), load_shape(plan.model.name), draft.hardware,
+            speeds=_find_speeds(plan),
             probe=_find_probe(draft), hour=draft.hour,
         )  # fmt: skip
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
@@ -121,8 +122,8 @@ def cap_recipe(draft: Draft, minutes: float, margin: float = 1.0) -> TimeCap | N
     plan = draft.final_plan
     try:
         return time_cap.cap_on_machine(
-            plan, minutes, get_lengths(draft), load_shape(plan.model.name), draft.machine,
-            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
+            plan, minutes, get_lengths(draft), load_shape(plan.model.name), draft.hardware,
+            speeds=_find_speeds(plan),
             probe=_find_probe(draft), margin=margin,
         )  # fmt: skip
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
@@ -155,13 +156,25 @@ def _runs_state() -> tuple[int, int]:
     return 0, 0
 
 
+def _find_speeds(plan: schema.Plan) -> tuple[RunSpeed, ...]:
+    recipe = plan.recipe
+    return _speeds(
+        plan.model.name, recipe.method, recipe.objective, plan.where, plan.slurm, *_runs_state()
+    )
+
+
 @functools.lru_cache(maxsize=32)
-def _speeds(name: str, method: Method, *_: int) -> tuple[RunSpeed, ...]:
+def _speeds(
+    name: str, method: Method, objective: ObjectiveName, where: schema.Where, slurm: schema.Slurm,
+    *_: int,
+) -> tuple[RunSpeed, ...]:  # fmt: skip
     """Return the speeds of earlier runs of a model, cached while there are no new ones."""
     plan = schema.Plan(
         data=schema.Data(files=schema.Files(train="")),
         model=schema.Model(name=name),
-        recipe=schema.Recipe(method=method),
+        recipe=schema.Recipe(method=method, objective=objective),
+        where=where,
+        slurm=slurm,
     )
     return tuple(run_history.find_speeds(plan))
 
@@ -181,6 +194,8 @@ def _list_parts(draft: Draft, estimate: RecipeEstimate) -> Iterator[Text]:
     """Yield the parts, most important first."""
     if estimate.memory is not None:
         yield _format_memory(draft, estimate.memory)
+    if estimate.parallel:
+        yield Text(report_text.describe_processes(estimate.parallel))
     if estimate.time and estimate.time.low is not None and estimate.time.high is not None:
         yield Text(format_duration_range(estimate.time.low, estimate.time.high))
     if estimate.cost:
@@ -213,14 +228,17 @@ def _lay_out(parts: Iterable[Text], width: int) -> Text:
 def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
     """Format the memory need and the memory of the GPU. A probe's measurement replaces the
     estimate."""
-    available, peak = plan_estimate.available_bytes(draft.plan, draft.machine), memory.peak
+    plan, machine, peak = draft.plan, draft.hardware, memory.peak
+    available = plan_estimate.available_bytes(plan, machine)
     low, middle, high = peak.low or peak.value, peak.value, peak.high or peak.value
-    if probe := _find_probe(draft):
+    if plan.ranks == 1 and (probe := _find_probe(draft)):
         low = middle = high = plan_estimate.measured_peak(probe, memory).value
     need = format_byte_range(low, high)
+    if plan.ranks > 1:
+        need += " per GPU" if machine.gpus else " per process"
     if not available:
         return Text(need)
     mark = report_text.FIT_MARKS[gpu_fit.judge_bytes(middle, high, available)]
-    gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
+    gpu = plan_estimate.plan_gpu(plan, machine)
     free = " free" if gpu and gpu.used_by_others else ""
     return palette.to_text([Span(f"{need} of {format_bytes(available)}{free} "), mark])

@@ -34,7 +34,7 @@ def build_basis(draft: Draft, *, is_hub_away: bool = False) -> ChoiceBasis:
     has_answered = answer is not None and answer != question.assumed
     sizes = [option.id for option in question.options]
     return ChoiceBasis(
-        machine=draft.machine, plan=draft.plan, chosen=draft.touched, report=draft.checked,
+        machine=draft.hardware, plan=draft.plan, chosen=draft.touched, report=draft.checked,
         rows=setting_values.count_trained_rows(draft), 
         can_download=not (is_hub_away or hub.is_offline()),
         size=cast(Size, answer) if has_answered and answer in sizes else None,

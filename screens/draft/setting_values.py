@@ -65,7 +65,7 @@ def get_advice(draft: Draft, method: Method) -> dict[str, AdvisedValue]:
     """
     name = draft.plan.model.name
     return plan_advice.advise(
-        draft.plan, method, draft.machine, draft.checked,
+        draft.plan, method, draft.hardware, draft.checked,
         rows=count_trained_rows(draft), parameters=draft.parameters,
         shape=live_estimate.load_shape(name), context=live_estimate.load_context_length(name),
     )  # fmt: skip

@@ -120,7 +120,8 @@ def format_summary(draft: Draft) -> Text:
     whole = (report.run.whole if report.run else None) or report.time
     if whole and whole.low is not None and whole.high is not None:
         ends = time.strftime("%H:%M", time.localtime(time.time() + whole.value))
-        parts.append(f"{format_duration_range(whole.low, whole.high)}, ends about {ends}")
+        until = "after its wait in the queue" if report.queued else f"ends about {ends}"
+        parts.append(f"{format_duration_range(whole.low, whole.high)}, {until}")
     if disk := report.disk:
         parts.append(f"about {format_bytes(disk.needed.value)} of disk space")
     parts.append("runs in the background")

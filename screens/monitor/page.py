@@ -114,6 +114,8 @@ class MonitorPage(Page[str]):
         with contextlib.suppress(*unreadable):
             plan = await run_in_thread(plan_file.read_run, folder)
             self._run_view.plan = plan
+            if hour := self._run_view.hour:
+                self._run_view.hour = hour.times(plan.nodes)
             self.refresh_bindings()
             self._run_view.draw()
 

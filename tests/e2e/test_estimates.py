@@ -235,6 +235,71 @@ def test_plan_with_an_unavailable_model_is_still_estimated(tmp_path: Path, home:
     assert row["training"]["value"] == pytest.approx(cost["value"]) and row["setup"]["value"] == 2
 
 
+def typed_plan(folder: Path, **more: Any) -> Path:
+    """Write a plan for a model of which only the configuration is known."""
+    path = plan_of(folder, Path("meta-llama/Llama-3.1-8B"), batch_size=2)
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    return path
+
+
+def test_several_gpus_are_estimated_for_each_and_in_total(tmp_path: Path, home: Path) -> None:
+    on = ("--gpu", "4 x RTX 4090", "--price", "machine=2")
+    alone = as_json_here("estimate", typed_plan(tmp_path), *on)
+    assert alone["follows"]["parallel"] is None and "number 0 of 4" in alone["one_gpu"]
+    for mode in ("ddp", "fsdp"):
+        plan = typed_plan(tmp_path, where={"processes": 4, "parallel": mode})
+        document = as_json_here("estimate", plan, *on)
+        parallel, memory = document["follows"]["parallel"], document["memory"]
+        assert (parallel["processes"], parallel["mode"]) == (4, mode)
+        assert parallel["memory"]["value"] == pytest.approx(4 * memory["peak"]["value"])
+        assert ("gathered" in memory["parts"]) == (mode == "fsdp")
+        assert document["steps"] == -(-alone["steps"] // 4) and document["one_gpu"] is None
+        cost, whole = document["follows"]["cost"], document["follows"]["whole"]
+        assert cost["value"] == pytest.approx(whole["value"] / 3600 * 2)
+        assert parallel["cost_each"]["value"] == pytest.approx(cost["value"] / 4)
+        assert document["time"]["high"] > document["time"]["low"] > 0
+        assert all(item["source"] and item["as_of"] for item in figures(document))
+        text = ok_here("estimate", plan, *on, environment={"COLUMNS": "80"})
+        text = text[text.index("\nmodel ") :]  # after the costs
+        assert max(map(len, text.splitlines())) <= 80
+        words = " ".join(text.split())
+        assert (
+            f"processes 4 GPUs, {mode.upper()} · " in words
+            and "per GPU (at $2.00 per hour," in words
+        )
+        assert "on each GeForce RTX 4090" in words and " on all 4: " in words
+        assert "2 rows × 4 processes per step" in words
+        shared = "divided among them: weights, LoRA, gradients, optimizer"
+        assert (shared in words) == (mode == "fsdp")
+
+
+def test_slurm_plan_is_estimated_for_its_node_not_for_this_machine(
+    tmp_path: Path, home: Path
+) -> None:
+    where = {"scheduler": "slurm", "processes": 4}
+    plan = typed_plan(tmp_path, where=where, slurm={"gpus": 4, "nodes": 2})
+    document = as_json_here("estimate", plan, "--price", "machine=2")
+    assert document["fit"] is document["time"] is document["follows"]["cost"] is None
+    assert document["here"] == {"name": "a GPU of the cluster", "memory": None, "gpu": True}
+    assert document["memory"]["peak"]["value"] > 16e9 and document["queued"]
+    words = " ".join(ok_here("estimate", plan).split())
+    assert "The job may get any GPU, so fit and time are unknown." in words
+    assert "✓ fits" not in words and "✗ does not fit" not in words
+
+    plan = typed_plan(tmp_path, where=where, slurm={"gpus": 4, "nodes": 2, "gpu_type": "a100_80gb"})
+    document = as_json_here("estimate", plan, "--price", "machine=2")
+    assert document["fit"]["verdict"] == "fits" and document["here"]["name"] == "A100 SXM 80 GB"
+    cost, whole = document["follows"]["cost"], document["follows"]["whole"]
+    assert cost["value"] == pytest.approx(2 * whole["value"] / 3600 * 2), "two nodes"
+    words = " ".join(ok_here("estimate", plan, "--price", "machine=2").split())
+    assert "processes 8 GPUs on 2 nodes, DDP" in words and "after its wait in the queue" in words
+    assert "per hour and node" in words and "ends about" not in words
+
+    done = run_here("probe", plan, environment={})
+    assert done.returncode == 2 and "would measure the login node" in done.stderr
+    assert "srun --nodes=1 --gpus-per-node=a100_80gb:1 --time=30 ftwizard probe" in done.stderr
+
+
 @pytest.mark.slow
 def test_gated_model_is_estimated_from_its_configuration(tmp_path: Path, home: Path) -> None:
     name = "meta-llama/Llama-3.1-8B-Instruct"

@@ -39,8 +39,13 @@ def test_each_added_gpu_lowers_the_peak_per_gpu(
     assert more.peak.value < some.peak.value
     assert sum(part.value for part in more.parts.values()) == pytest.approx(more.peak.value)
     alone = memory.estimate_memory(shape, setup)
-    assert more.parts["weights"].value > alone.parts["weights"].value / (cards + 1)
-    assert more.trained == alone.trained
+    whole = alone.parts["weights"].value
+    assert more.parts["weights"].value == pytest.approx(whole / (cards + 1))
+    if more.moment != "step":
+        assert more.parts["gathered"].value == some.parts["gathered"].value > 0, "whole on each"
+        assert more.parts["gathered"].value > whole / shape.layers
+    assert (cards + 1) * more.peak.value > alone.peak.value
+    assert "gathered" not in alone.parts and more.trained == alone.trained
 
 
 @given(setup=SETUPS, room=st.integers(1, 200))

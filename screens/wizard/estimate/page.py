@@ -27,6 +27,10 @@ from ftwizard.screens.wizard.time_limit import switch
 PRICE_HINT, PROBE_HINT = "h sets the hourly price", "p measures it"
 TO_RECIPE, TO_DATA = -2, -3
 """Pages back, where another answer is needed."""
+ELSEWHERE = FtwizardError(
+    "This plan trains on a node of the cluster. A probe here would measure the login node.",
+    "Save the plan. Then ftwizard probe PLAN prints the command that measures on a node.",
+)
 PROBE_TITLE = "Probing: training steps on the longest rows"
 
 
@@ -105,6 +109,9 @@ class EstimatePage(WizardPage):
     @work(group="count", exclusive=True, exit_on_error=False)
     async def action_probe(self) -> None:
         """Measure memory and speed with a few training steps; offer the batch size that fits."""
+        if self._draft.plan.where.scheduler == "slurm":
+            await self.app.push_screen_wait(ErrorDialog(ELSEWHERE))
+            return
         with temporary_plan(self._draft) as file:
             document = await command_progress.run_command(self.app, PROBE_TITLE, "probe", file)
         if document is None:
