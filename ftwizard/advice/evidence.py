@@ -181,6 +181,11 @@ class GradableAnswers(msgspec.Struct, frozen=True, kw_only=True):
     looked_at: int
     """Number of inspected answers."""
 
+    @property
+    def are(self) -> str:
+        """Return what the answers are, as the end of a sentence."""
+        return _WORDS[self.kind][0]
+
 
 class RftSuggestion(Sourced, frozen=True, kw_only=True):
     """A suggestion to use reinforcement fine-tuning."""

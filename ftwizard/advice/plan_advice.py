@@ -42,6 +42,7 @@ def advise(
         shape=shape,
         context=context,
         objective=plan.recipe.objective,
+        generations=plan.recipe.grpo.num_generations,
     )
     here = plan_estimate.only_plan_gpu(plan, machine)
     method_advice = recipe_advice.advise_method(size, here, shape=shape)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import msgspec
 
 from ftwizard import text
+from ftwizard.advice.evidence import GradableAnswers, Kind
 from ftwizard.advice.recipe_rules import SAFE, AdvisedValue, advise_value, memory, setting, table
 from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
+from ftwizard.data.format_names import Format
 from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.batching import LengthDistribution, compute_passes
 from ftwizard.estimate.memory import estimate_memory
@@ -18,7 +20,7 @@ from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import MANY_EPOCHS, Method, Recipe
+from ftwizard.plan.schema import GRPO, MANY_EPOCHS, OBJECTIVES, Method, Recipe
 from ftwizard.text import format_count, format_learning_rate
 
 FAR = 10.0
@@ -61,23 +63,57 @@ def advise(
     shape: ModelShape | None = None,
     context: int | None = None,
     objective: ObjectiveName = "sft",
+    generations: int = GRPO().num_generations,
 ) -> tuple[AdvisedValue, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
     ``parameters``: of the model; ``rows``: number of training examples; ``lengths``: of the rows of
     the checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: the model's
-    context length in tokens. None if unknown; advice that depends on it is then left out.
+    context length in tokens; ``generations``: answers to a prompt of ``grpo``. None if unknown; advice that depends on it is then left out.
     """
     spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
     case = _RowsCase(
         method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
-        context=context, objective=objective,
+        context=context, objective=objective, generations=generations,
     )  # fmt: skip
     return (
         advise_learning_rate(method, parameters, objective),
         *_advise_for_rows(case),
         *_advise_automatic(method, facts),
     )
+
+
+def advise_objective(format: Format | None, gradable: GradableAnswers | None) -> AdvisedValue:
+    """Advise the training objective for rows of a format; ``gradable``: answers that can be verified.
+
+    Reinforcement is advised only for rows without an answer to learn: answers are the simpler start.
+    """
+    objective = choose_objective(format)
+    if objective == "sft" and gradable is not None:
+        words = {"share": f"{gradable.share:.0%}", "are": gradable.are}
+        return advise_value("objective", "objective-gradable", objective, **words)
+    return advise_value("objective", f"objective-{objective}", objective)
+
+
+def choose_objective(format: Format | None) -> ObjectiveName:
+    """Return the training objective that rows of a format are for."""
+    return "grpo" if format == "prompt" else OBJECTIVES.get(format, "sft")
+
+
+_REWARDS: dict[Kind, str] = {
+    "number": "numeric_answer", "json": "json_fields", "choice": "exact_answer",
+    "quote": "exact_answer",
+}  # fmt: skip
+"""The packaged reward for each kind of answers; code needs a function of its own."""
+
+
+def advise_rewards(gradable: GradableAnswers | None) -> AdvisedValue | None:
+    """Advise the reward function that verifies the rows' answers, by name; None where none is known."""
+    function = _REWARDS.get(gradable.kind) if gradable else None
+    if gradable is None or function is None:
+        return None
+    words = {"share": f"{gradable.share:.0%}", "are": gradable.are}
+    return advise_value("grpo.rewards", "rewards", function, **words)
 
 
 def advise_report_to() -> AdvisedValue:
@@ -279,6 +315,7 @@ class _RowsCase(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None = None
     """Context length of the model in tokens."""
     objective: ObjectiveName = "sft"
+    generations: int = GRPO().num_generations
 
 
 def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
@@ -351,7 +388,12 @@ def _packing(case: _RowsCase, length: AdvisedValue | None) -> AdvisedValue | Non
 def _batch(
     case: _RowsCase, length: AdvisedValue | None, packing: AdvisedValue | None
 ) -> tuple[AdvisedValue, AdvisedValue]:
-    """Advise 16 rows per step, fewer, but at least 4, if an epoch would have under 50 steps."""
+    """Advise 16 rows per step, fewer, but at least 4, if an epoch would have under 50 steps.
+
+    With ``grpo``, whole groups of answers; with ``kto``, at least two answers per pass.
+    """
+    if case.objective == "grpo":
+        return _batch_of_groups(case, length)
     together = ROWS_PER_STEP
     while case.rows is not None and together > 4 and case.rows < together * MIN_STEPS_PER_EPOCH:
         together //= 2
@@ -362,11 +404,34 @@ def _batch(
         key += "-packed"
     wanted = max(1, round(ROWS_PER_PASS / each))
     batch = _fitting(case, wanted, int(length.value) if length and length.value else None)
+    if case.objective == "kto" and batch.value == 1:
+        batch = advise_value("batch_size", "batch-compared", 2)
     accumulation = max(1, round(together / (int(batch.value or 1) * each)))
     return batch, advise_value(
         "gradient_accumulation", key, accumulation, each=f"{each:.0f}",
         rows=f"{case.rows or 0:,}", together=together,
     )  # fmt: skip
+
+
+def _batch_of_groups(
+    case: _RowsCase, length: AdvisedValue | None
+) -> tuple[AdvisedValue, AdvisedValue]:
+    """Advise about 16 answers per step, in whole groups of one prompt each."""
+    group = max(2, case.generations)
+    prompts = max(1, round(ROWS_PER_STEP / group))
+    together = group * prompts
+    most = int(
+        _fitting(case, ROWS_PER_PASS, int(length.value) if length and length.value else None).value
+        or 1
+    )
+    size = max(size for size in range(1, most + 1) if together % size == 0)
+    words = {"group": group, "prompts": format_count(prompts, "prompt"), "together": together}
+    return (
+        advise_value(
+            "batch_size", "batch-group", size, rows=format_count(size, "answer"), group=group
+        ),
+        advise_value("gradient_accumulation", "step-group", together // size, **words),
+    )
 
 
 def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
@@ -423,7 +488,8 @@ def _warmup(case: _RowsCase, batch: int, accumulation: int, packed: int | None) 
     if case.rows is None or case.rows < 1:
         return advise_value("warmup", "warmup", WARMUP)
     passes = float(_advise_epochs(case).value or 1)
-    total = training_setup.total_steps(case.rows, batch, accumulation, passes)
+    rows = case.rows * (case.generations if case.objective == "grpo" else 1)
+    total = training_setup.total_steps(rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
         recipe = Recipe(
             batch_size=batch, gradient_accumulation=accumulation, epochs=passes, max_length=packed,

@@ -144,6 +144,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Text shown for an optional setting without a value."""
     in_points: bool = False
     """Whether a share is typed and shown as points of 100."""
+    typed: bool = False
+    """Whether a value is typed, although some are named: several are allowed at once."""
     needs: dict[str, tuple[str | bool | int, ...]] = msgspec.field(default_factory=dict)
     """Values of other settings, by their name in a plan, without which it has no effect."""
 
@@ -207,9 +209,7 @@ def advise_value(
 def settings() -> tuple[Setting, ...]:
     """Return every setting of the plan in display order, basic ones first."""
     return tuple(
-        msgspec.structs.replace(
-            entry, options=tuple(_options(TYPES[entry.part][entry.name], entry.choices))
-        )
+        msgspec.structs.replace(entry, options=tuple(_list_options(entry)))
         for entry in table().settings
         if entry.name in TYPES[entry.part]
     )
@@ -220,8 +220,11 @@ def setting(name: str) -> Setting:
     return {entry.key: entry for entry in settings()}[name]
 
 
-def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[SettingChoice]:
+def _list_options(setting: Setting) -> Iterator[SettingChoice]:
     """Derive the options from the field's type in the plan."""
+    if setting.typed:
+        return
+    type_, labels = TYPES[setting.part][setting.name], setting.choices
     parts = typing.get_args(type_) if typing.get_origin(type_) is not Literal else (type_,)
     values: list[str | bool] = []
     for part in parts or (type_,):

@@ -6,14 +6,12 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ftwizard import user_paths
 from ftwizard.cli import output, plan_argument, progress, read_arguments
 from ftwizard.data.hub import datasets
 from ftwizard.errors import FAILED, USAGE, FtwizardError
-from ftwizard.rewards import dry_run, rows
-from ftwizard.rewards.dry_run import DryRun, RewardScores, Values
+from ftwizard.rewards import dry_run, notation, rows
+from ftwizard.rewards.dry_run import DryRun
 from ftwizard.rewards.reward import MAX_REWARDS, Reward
-from ftwizard.strict_yaml import load_value
 from ftwizard.text import format_count, make_visible, shorten_middle
 from ftwizard.train import dataset, reward_check
 
@@ -77,28 +75,12 @@ def _try_named(arguments: argparse.Namespace, say: Callable[..., None]) -> DryRu
 
 
 def parse_rewards(texts: Sequence[str]) -> list[Reward]:
-    """Return rewards as a command names them: ``numeric_answer``, ``length_limit={max: 50}``."""
+    """Return rewards as a command names them: ``numeric_answer``, ``0.2*length_limit={max: 50}``."""
     if len(texts) > MAX_REWARDS:
         raise FtwizardError(
             f"{len(texts)} rewards are too many.", f"Name up to {MAX_REWARDS}.", USAGE
         )
-    return [_parse(text) for text in texts]
-
-
-def _parse(text: str) -> Reward:
-    name, sign, value = text.partition("=")
-    options = load_value(value, f"Options of {make_visible(name, 60)}") if sign else {}
-    if not isinstance(options, dict):
-        raise FtwizardError(
-            f"The options of {make_visible(name, 60)} are not a mapping.",
-            "Write them as YAML: 'length_limit={max: 50}'.",
-            USAGE,
-        )
-    reward = Reward(function=name.strip(), options={str(key): v for key, v in options.items()})
-    if reward.file is None:
-        return reward
-    path = user_paths.make_absolute(str(reward.file))
-    return Reward(function=f"{path}:{reward.name}", options=reward.options)
+    return [notation.parse_reward(text) for text in texts]
 
 
 def _print_report(report: DryRun) -> None:
@@ -114,7 +96,7 @@ def _build_table(report: DryRun) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("reward", no_wrap=True)
     table.add_column("weight", justify="right")
-    for name in ("expected answer", "another row's", "empty"):
+    for name in dry_run.ANSWERS:
         table.add_column(name, justify="right")
     total = [report.total] if report.total and len(report.rewards) > 1 else []
     for score in [*report.rewards, *total]:
@@ -122,28 +104,17 @@ def _build_table(report: DryRun) -> Table:
             make_visible(score.name, 40),
             f"{score.weight:g}" if score.function else "",
             *(
-                _format_values(score, values)
+                dry_run.format_values(score, values)
                 for values in (score.expected, score.other, score.empty)
             ),
         )
     return table
 
 
-def _format_values(score: RewardScores, values: Values) -> str:
-    """Format rewards as their mean, with the range if they differ."""
-    numbers = [value for value in values if value is not None]
-    if not score.other:
-        return "failed"
-    if not numbers:
-        return "–"
-    low, high, mean = min(numbers), max(numbers), sum(numbers) / len(numbers)
-    return f"{low:.3g}" if low == high else f"{mean:.3g} ({low:.3g} to {high:.3g})"
-
-
 def _list_verdict(report: DryRun) -> Iterator[str]:
     count = format_count(len(report.rows), "row")
     if report.verdict == "ok":
-        yield f"✓ {count} tried: the rewards tell the expected answer from another row's and from an empty one."
+        yield f"✓ {count} tried: {dry_run.TELLS}."
     for finding in report.findings:
         where = output.format_lines(finding.lines, len(finding.lines))
         yield f"{output.MARKS[finding.severity]} {finding.code}{where.replace(',', ':', 1)}"

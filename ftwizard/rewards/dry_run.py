@@ -19,12 +19,18 @@ from ftwizard.rewards.scoring import Scorer, open_scorers, sum_rewards
 from ftwizard.text import format_count, make_lines_visible
 
 DRY_ROWS = 10
+ANSWERS = ("expected answer", "another row's", "empty")
+"""What is scored for each row."""
+TELLS = "the rewards tell the expected answer from another row's and from an empty one"
+"""What rewards do that nothing is wrong with."""
 POOL_ROWS = 200
 """Rows among whose answers another one is looked for."""
 TEMPLATE = "{answer}"
 _OTHER = "This answer is wrong."
 """Tried where the rows have no answers."""
 
+WEAK_CODES = frozenset({"no_signal", "other_as_high", "empty_as_high"})
+"""Codes of errors that do not keep a function from running: ``weak-grader`` allows them."""
 Severity = Literal["error", "warning"]
 Values = tuple[float | None, ...]
 
@@ -73,6 +79,12 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[RewardFinding, ...]
     printed: str = ""
     """What the user's functions printed."""
+
+    @property
+    def is_allowable(self) -> bool:
+        """Return whether a training may start with ``weak-grader`` allowed at most."""
+        errors = (finding for finding in self.findings if finding.severity == "error")
+        return all(finding.code in WEAK_CODES for finding in errors)
 
 
 def try_rewards(
@@ -274,12 +286,22 @@ def require_signal(report: DryRun, *, allowed: bool) -> list[str]:
 
     A reward that fails is never allowed.
     """
-    weak = ("no_signal", "other_as_high", "empty_as_high")
     for finding in report.findings:
-        if finding.severity != "error" or (allowed and finding.code in weak):
+        if finding.severity != "error" or (allowed and finding.code in WEAK_CODES):
             continue
-        is_weak = finding.code in weak
+        is_weak = finding.code in WEAK_CODES
         insist = " To train with it anyway: --allow weak-grader." if is_weak else ""
         exit_code = DECLINED if is_weak else FAILED
         raise FtwizardError(finding.message, f"{finding.fix}{insist}", exit_code, code="reward")
     return [finding.message for finding in report.findings]
+
+
+def format_values(score: RewardScores, values: Values) -> str:
+    """Format rewards as their mean, with the range if they differ."""
+    numbers = [value for value in values if value is not None]
+    if not score.other:
+        return "failed"
+    if not numbers:
+        return "–"
+    low, high, mean = min(numbers), max(numbers), sum(numbers) / len(numbers)
+    return f"{low:.3g}" if low == high else f"{mean:.3g} ({low:.3g} to {high:.3g})"

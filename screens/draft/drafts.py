@@ -268,9 +268,11 @@ class Draft:
 
     @property
     def target(self) -> TargetName | None:
-        """Return the target of the data check; None while the service is unknown."""
+        """Return the target of the data check; None while the service is unknown, and for GRPO, which
+        takes rows of any kind: the rules of their own kind count."""
         if self.provider == "local":
-            return "trl-sft"
+            is_any = self.plan.recipe.objective == "grpo"
+            return None if is_any else schema.LOCAL_TARGETS[self.plan.recipe.objective]
         if self.hosted is not None:
             return msgspec.structs.replace(self.plan, provider=self.hosted).target
         return None
@@ -322,11 +324,10 @@ class Draft:
         return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)
 
     def _with_untouched_defaults(self) -> Draft:
-        """Return a draft whose recipe has only the settings that the person has chosen."""
-        recipe = self.plan.recipe
-        chosen = {
-            name: getattr(recipe, name) for name in recipe.__struct_fields__ if name in self.touched
-        }
+        """Return a draft whose recipe has only the objective, with settings of its own, and those that
+        the person has chosen."""
+        recipe, kept = self.plan.recipe, {"objective", *OBJECTIVE_PARTS, *self.touched}
+        chosen = {name: getattr(recipe, name) for name in recipe.__struct_fields__ if name in kept}
         return self.with_plan(recipe=schema.Recipe(**chosen))
 
     @property
@@ -365,6 +366,10 @@ class Draft:
     def with_touched(self, name: str) -> Draft:
         """Return a draft that records a setting as chosen by the person."""
         return replace(self, touched=self.touched | {name})
+
+    def without_touched(self, name: str) -> Draft:
+        """Return a draft that follows the advice on a setting again."""
+        return replace(self, touched=self.touched - {name})
 
     def allowing(self, name: RiskName, on: bool = True) -> Draft:
         """Return a draft that allows a risk, or no longer does."""

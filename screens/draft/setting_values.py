@@ -6,27 +6,33 @@ import contextlib
 import functools
 import operator
 import typing
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.advice import plan_advice, recipe_advice
+from ftwizard.advice import evidence, plan_advice, recipe_advice
 from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models.hub import is_folder
 from ftwizard.plan import changes, export_forms
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.plan.schema import Method, Plan, Recipe
-from ftwizard.screens.draft import live_estimate
-from ftwizard.screens.draft.drafts import Draft, get_absolute_path
-from ftwizard.text import format_learning_rate, make_visible
+from ftwizard.rewards import notation
+from ftwizard.rewards.packaged import PACKAGED
+from ftwizard.rewards.reward import Reward
+from ftwizard.screens.draft import live_estimate, objectives
+from ftwizard.screens.draft.drafts import Draft, format_path, get_absolute_path
+from ftwizard.text import find_similar, format_learning_rate, make_visible
 
+REWARDS = "recipe.grpo.rewards"
 MODEL_REASON = (
     "The base model. Start with a small one: a first run shows in minutes whether the data works. "
     "The same plan then trains a larger model."
 )
+NO_REWARDS = f"name what scores an answer: one of {', '.join(PACKAGED)}, or rewards.py:my_reward."
 NEEDED = "needed"
 """What stands in an empty field that has to be filled."""
 UNKNOWN_MODEL = "Size, memory and time are unknown until the next page reads its configuration."
@@ -64,29 +70,46 @@ def get_advice(draft: Draft, method: Method) -> dict[str, AdvisedValue]:
     ``method``: the one in use, on which the other settings depend.
     """
     name = draft.plan.model.name
-    return plan_advice.advise(
+    advice = plan_advice.advise(
         draft.plan, method, draft.hardware, draft.checked,
         rows=count_trained_rows(draft), parameters=draft.parameters,
         shape=live_estimate.load_shape(name), context=live_estimate.load_context_length(name),
     )  # fmt: skip
+    return advice | {item.name: item for item in _advise_by_rows(draft)}
+
+
+def _advise_by_rows(draft: Draft) -> Iterator[AdvisedValue]:
+    """Yield what the checked rows say of the objective, and of its rewards."""
+    if draft.checked is None:
+        return
+    data = evidence.read_evidence(draft.checked)
+    yield recipe_advice.advise_objective(objectives.get_format(draft.checked), data.verifiable)
+    if draft.plan.recipe.objective == "grpo":
+        rewards = recipe_advice.advise_rewards(data.verifiable)
+        yield from [rewards] if rewards else []
 
 
 def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
     """Return a draft with the advised settings, except those that the person has chosen, and a
     list of the changes. The advice depends on the model's size, known only after counting.
     """
-    recipe = draft.plan.recipe
-    chosen = plan_advice.choose(recipe, draft.touched, functools.partial(get_advice, draft))
-    changed = {
-        name: advice.value
-        for name, advice in chosen.items()
-        if advice.value != getattr(recipe, name)
-    }
-    named = [
-        f"{setting(name).label}: {format_value(name, getattr(recipe, name))} → {format_value(name, value)}"
-        for name, value in changed.items()
-    ]
-    return draft.with_recipe(**changed), named
+    chosen = plan_advice.choose(
+        draft.plan.recipe, {*draft.touched, "objective"}, functools.partial(get_advice, draft)
+    )
+    named: list[str] = []
+    for name, advice in chosen.items():
+        before, value = get_value(draft.plan, setting(name)), to_value(advice)
+        if value != before:
+            shown = f"{format_value(name, before)} → {format_value(name, value)}"
+            named.append(f"{setting(name).label}: {shown}")
+            draft = with_value(draft, setting(name), value)
+    return draft, named
+
+
+def to_value(advice: AdvisedValue) -> Any:
+    """Return the value of advice as a plan has it."""
+    rewards = setting(advice.name).path == REWARDS
+    return parse_value(setting(advice.name), str(advice.value)) if rewards else advice.value
 
 
 def format_value(name: str, value: Any, *, details: bool = True) -> str:
@@ -219,7 +242,10 @@ def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
         merge, compare = value in ("both", "merge"), value in ("both", "compare")
         finish = msgspec.structs.replace(draft.plan.finish, merge=merge, compare=compare)
         return draft.with_plan(finish=finish)
-    if value == get_value(draft.plan, setting):
+    before = get_value(draft.plan, setting)
+    if setting.path == REWARDS:
+        value = notation.keep_limits(value, before)
+    if value == before:
         return draft
     if setting.name in export_forms.KINDS:
         own = _list_forms(draft.plan, setting.name)
@@ -264,7 +290,14 @@ def format_field(setting: Setting, value: Any) -> str:
     """Format a value as it is typed into the field of a setting."""
     if setting.in_points:
         return f"{value * 100:g}"
+    if setting.path == REWARDS and isinstance(value, tuple):
+        return make_visible(format_rewards(value))
     return make_visible(value) if isinstance(value, str) else format_input(value)
+
+
+def format_rewards(rewards: Sequence[Reward]) -> str:
+    """Format rewards as they are typed, with files relative to the working directory."""
+    return notation.format_rewards(rewards, format_path)
 
 
 def format_input(value: Any) -> str:
@@ -289,6 +322,8 @@ def parse_value(setting: Setting, typed: str) -> Any:
     if setting.options:
         return next(option.value for option in setting.options if str(option.value) == typed)
     kind, text = TYPES[setting.part][setting.name], typed.strip()
+    if setting.path == REWARDS:
+        return _parse_rewards(setting, text)
     parts = typing.get_args(kind) or (kind,)
     if text in ("", setting.empty) and can_be_automatic(setting):
         return None
@@ -297,6 +332,8 @@ def parse_value(setting: Setting, typed: str) -> Any:
     ]
     if str in parts or text in words:
         return text
+    if setting.typed:
+        return _parse_words(setting, text, words)
     if setting.in_points:
         return _parse_points(setting, text)
     if any(typing.get_origin(kind_part) is tuple for kind_part in (kind, *parts)):
@@ -308,6 +345,35 @@ def parse_value(setting: Setting, typed: str) -> Any:
         wanted = " or ".join([next(names, "another value"), *words])
         reason = f"“{make_visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
         raise ValueError(f"{setting.label}: {reason}") from None
+
+
+def _parse_words(setting: Setting, text: str, words: Sequence[str]) -> tuple[str, ...]:
+    """Return several of ``words``, which a text separates by commas or blanks."""
+    names = tuple(text.replace(",", " ").split())
+    for name in names or ("",):
+        if name not in words:
+            near = find_similar(name, words)
+            shown = (
+                f"“{make_visible(name, 30)}” is not one of its values."
+                if name
+                else "enter a value."
+            )
+            hint = f"Did you mean {near}?" if near else f"Choose from {', '.join(words)}."
+            raise ValueError(f"{setting.label}: {shown} {hint}")
+    return names
+
+
+def _parse_rewards(setting: Setting, text: str) -> tuple[Reward, ...]:
+    try:
+        rewards = notation.parse_rewards(text)
+    except FtwizardError as error:
+        raise ValueError(f"{setting.label}: {error.text}") from None
+    for reward in rewards:
+        if reward.file and (problem := user_paths.explain_problem(str(reward.file))):
+            raise ValueError(f"{setting.label}: {problem}")
+    if not rewards:
+        raise ValueError(f"{setting.label}: {NO_REWARDS}")
+    return rewards
 
 
 def _parse_points(setting: Setting, text: str) -> float:

@@ -16,7 +16,7 @@ from ftwizard.data.row_edit import RowEdit, RowText
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
-from ftwizard.screens.draft import drafts, recent_files, suggestions, texts
+from ftwizard.screens.draft import drafts, objectives, recent_files, suggestions, texts
 from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft
 from ftwizard.screens.plain import columns
 from ftwizard.screens.plain.prompts import CONTINUE, FORGET, OTHER, GoBack, Prompter
@@ -100,7 +100,9 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
         prompter.print(make_visible(error.message, 500))
         chosen = prompter.choose("Which format is it?", options)
         return check_rows(prompter, draft.with_data(format=chosen))
-    report = data_check.read_report(document, is_uploaded=draft.hosted is not None)
+    report = data_check.read_report(document, draft)
+    if (follows := _follow_rows(prompter, draft, report)) is not None:
+        return check_rows(prompter, follows)
     print_findings(prompter, draft, report)
     recent_files.remember(path, report)
     if not report.usable and (likely := report.likely_encoding):
@@ -111,6 +113,21 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     files = msgspec.structs.replace(draft.plan.data.files, train=report.path)
     read = draft.with_check(files, report, fingerprint)
     return read if report.usable else None
+
+
+def _follow_rows(prompter: Prompter, draft: Draft, report: DataReport) -> Draft | None:
+    """Return the draft with the objective that the rows are for; None if it has it, or takes them."""
+    if (follows := objectives.follow_rows(draft, report)) is not None:
+        return follows
+    fitting = objectives.find_fitting(draft, report)
+    if fitting is None or report.usable or not report_text.is_wrong_kind(report):
+        return None
+    name, chosen = map(objectives.get_name, (fitting, draft.plan.recipe.objective))
+    prompter.print(f"{chosen} does not take these rows; {name} does.")
+    options = [(CONTINUE, f"train with {name}"), (OTHER, f"keep {chosen}, and choose another file")]
+    if prompter.choose("What now?", options) == OTHER:
+        return None
+    return objectives.take_fitting(draft, report)
 
 
 def _ask_how_to_read(prompter: Prompter, draft: Draft, error: FtwizardError) -> Draft | None:
@@ -136,6 +153,8 @@ def _find_file_problem(name: str) -> str:
 def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None:
     """Print the verdict, then each finding with its lines and fix."""
     prompter.print(report_text.format_verdict(report), hang=2)
+    if objective := report_text.format_objective(objectives.describe(draft, report)):
+        prompter.print(objective, hang=2)
     target = data_check.build_target_args(draft.plan, draft.target, report.path)
     fix = shlex.join(("ftwizard", "check", *target, "--fix", "NEW.jsonl", "--redact"))
     if facts := report_text.format_facts(report, fix):

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ftwizard.advice import model_choice_text
+from ftwizard.advice import model_choice_text, recipe_rules
 from ftwizard.advice.model_choice import ModelOption
 from ftwizard.advice.recipe_rules import Setting, settings
 from ftwizard.errors import FtwizardError
@@ -15,15 +15,24 @@ from ftwizard.models import hub_models
 from ftwizard.models.hub_models import HUB_NOTES
 from ftwizard.models.model_facts import ModelFacts
 from ftwizard.plan import schema
-from ftwizard.plan.checks import check_plan
-from ftwizard.screens.draft import drafts, model_list, setting_values, suggestions, texts
+from ftwizard.plan.checks import check_plan, find_problems
+from ftwizard.screens.draft import (
+    drafts,
+    model_list,
+    objectives,
+    reward_trial,
+    setting_values,
+    suggestions,
+    texts,
+)
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.plain import data
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
 
 MAX_MODELS = 6
 LABEL_MARGIN = 9
 """Cells that a prompt needs around a label."""
-SEARCH = "\0search"
+SEARCH, AGAIN = "\0search", "\0again"
 SEARCH_QUESTION = "Name, size or license (llama 8b, qwen3, apache)"
 
 
@@ -33,9 +42,53 @@ def list_questions() -> list[AskFunction]:
     for setting in settings():
         if not setting.advanced:
             questions.append(functools.partial(_ask_setting, setting))
+        if setting.key == "objective":
+            questions.append(follow_objective)
         if setting.key == "epochs":
             questions.append(confirm_epochs)
-    return [*questions, ask_advanced]
+    return [*questions, ask_advanced, try_rewards]
+
+
+def follow_objective(prompter: Prompter, draft: Draft) -> Draft:
+    """Check the rows again if the objective needs others; take over what is advised for it."""
+    if objectives.needs_other_rows(draft):
+        prompter.print(objectives.OTHER_ROWS)
+        read = data.check_rows(prompter, draft)
+        if read is None:
+            raise GoBack("file")
+        draft = read
+    return setting_values.apply_advice(draft)[0]
+
+
+def try_rewards(prompter: Prompter, draft: Draft) -> Draft:
+    """Try the rewards on ten rows; ask for others until the training may start with them."""
+    if draft.plan.recipe.objective != "grpo":
+        return draft
+    if reward_trial.runs_own_code(draft.final_plan):
+        prompter.note(reward_trial.OWN_CODE)
+    while True:
+        report = None
+        try:
+            with drafts.temporary_plan(draft) as plan:
+                document = prompter.run(reward_trial.TITLE, "rewards", plan)
+        except FtwizardError as error:
+            prompter.print_problem(error)
+        else:
+            report = reward_trial.read_report(document)
+            prompter.print(reward_trial.format_heading(report), hang=2)
+            for line in reward_trial.format_result(report).split("\n", allow_blank=True):
+                prompter.print(line, hang=2)
+        if report is not None and report.verdict == "ok":
+            return reward_trial.with_verdict(draft, report)
+        options = [(OTHER, "name other rewards"), (AGAIN, "try them again")]
+        if report is not None and report.is_allowable:
+            words = reward_trial.ANYWAY if report.verdict == "error" else "continue"
+            options.append((CONTINUE, words))
+        chosen = prompter.choose("What now?", options)
+        if chosen == CONTINUE and report is not None:
+            return reward_trial.with_verdict(draft, report)
+        if chosen == OTHER:
+            draft = _ask_setting(recipe_rules.setting("grpo.rewards"), prompter, draft)
 
 
 def ask_model(prompter: Prompter, draft: Draft) -> Draft:
@@ -123,7 +176,8 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
         return draft
     advised = setting_values.get_advice(draft, draft.plan.recipe.method).get(setting.key)
     now = setting_values.get_value(draft.plan, setting)
-    usual = now if setting.key in draft.touched or advised is None else advised.value
+    is_followed = advised is not None and setting.key not in draft.touched
+    usual = setting_values.to_value(advised) if advised and is_followed else now
     prompter.explain(setting_values.describe_reason(setting, advised))
     origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(setting, advised, origin))
@@ -141,16 +195,28 @@ def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -
     def parse(typed: str) -> Any:
         value = setting_values.parse_value(setting, typed)
         changed = setting_values.with_value(draft, setting, value)
-        problem = setting_values.find_problem(changed.final_plan)
+        problem = _find_problem(setting, changed)
         if not problem and names_file:
             problem = setting_values.find_prompts_problem(changed)
         if problem:
             raise ValueError(problem)
         return value
 
-    default = setting_values.format_input(usual) or setting.empty
+    is_rewards = setting.path == setting_values.REWARDS
+    format = setting_values.format_rewards if is_rewards else setting_values.format_input
+    is_needed = setting.empty == setting_values.NEEDED
+    default = format(usual) or ("" if is_needed else setting.empty)
     suggest = suggestions.suggest_prompts if names_file else None
     return prompter.ask_value(setting.label, default, parse=parse, suggest=suggest)
+
+
+def _find_problem(setting: Setting, draft: Draft) -> str:
+    """Describe what a value contradicts; empty if nothing, or what a later question settles."""
+    is_batch = setting.key == "batch_size"  # with the accumulation, groups of answers
+    for problem in find_problems(draft.final_plan):
+        if not (is_batch and problem.setting == "recipe.grpo.num_generations"):
+            return problem.text
+    return ""
 
 
 def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:

@@ -123,12 +123,13 @@ def _list_recipe_points(draft: Draft) -> Iterator[OpenPoint]:
         consequences["epochs"] = before.summary
     advice = setting_values.get_advice(draft, recipe.method)
     for name, advised in advice.items():
-        value = getattr(recipe, name)
+        value = setting_values.get_value(draft.plan, setting(name))
         is_chosen = name in draft.touched and not time_limit.is_limited(draft, name)
         consequence = consequences.get(name)
-        if not consequence and not (is_chosen and value not in (None, advised.value)):
+        usual = setting_values.to_value(advised)
+        if not consequence and not (is_chosen and value not in (None, usual)):
             continue
-        text = _describe_choice(name, value, advised.value)
+        text = _describe_choice(name, value, usual)
         is_warned = consequence and not (name == "epochs" and falling)
         text += f": {consequence}" if consequence else ""
         yield OpenPoint("Recipe", text, "warning" if is_warned else "choice")

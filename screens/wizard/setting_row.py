@@ -54,7 +54,9 @@ class SettingRow(Horizontal):
         if setting.options:
             yield Choice(setting_values.list_options(setting), self._shown_value)
         else:
-            empty = setting.empty if setting_values.can_be_automatic(setting) else ""
+            is_shown = setting_values.can_be_automatic(setting)
+            is_shown = is_shown or setting.empty == setting_values.NEEDED
+            empty = setting.empty if is_shown else ""
             yield TextInput(self._shown_value, max_length=400, placeholder=empty)
             yield Static(self._describe_origin(), classes="origin", markup=False)
 

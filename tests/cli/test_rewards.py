@@ -50,7 +50,7 @@ def test_a_reward_without_a_signal_exits_1(
         (["numeric_answer"], "--data is missing"),
         (["numeric", "--data", "rows.jsonl"], "Did you mean numeric_answer?"),
         (["length_limit={max", "--data", "rows.jsonl"], "Options of length_limit"),
-        (["length_limit=3", "--data", "rows.jsonl"], "not a mapping"),
+        (["numeric_answer=3", "--data", "rows.jsonl"], "not a mapping"),
         (["none.py:f", "--data", "rows.jsonl"], "none.py does not exist"),
         (["numeric_answer", "--data", "none.jsonl"], "none.jsonl"),
     ],

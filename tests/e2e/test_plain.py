@@ -47,6 +47,7 @@ def recipe(model: str) -> tuple[Answer, ...]:
     return (
         Answer("Model", ("Up", "Up"), "8"),
         Answer("Model id or folder", (model,), model),
+        Answer("Objective"),
         Answer("Method"),
         Answer("Epochs", ("C-u", "1"), "1"),
         Answer("Learning rate"),
@@ -147,7 +148,12 @@ def test_back_keeps_answers_and_invalid_answers_are_asked_again(
         wizard.keys("yes", "Enter")
         wizard.wait("Type “no validation”, or go back")
         wizard.keys(*(() if numbered else ("C-u",)), "no validation", "Enter")
-        wizard.answer(Answer("Model"), Answer("Method"), Answer("Epochs", ("C-u", "many"), "many"))
+        wizard.answer(
+            Answer("Model"),
+            Answer("Objective"),
+            Answer("Method"),
+            Answer("Epochs", ("C-u", "many"), "many"),
+        )
         wizard.wait("“many” is not a number")
         wizard.keys("C-c")
         wizard.wait("Nothing was started. ftwizard offers to continue with your answers.")

@@ -44,20 +44,20 @@ class DataCheck(CommandProcess):
         super().__init__("check", *build_check_args(draft, path))
         self._on_hub = ids.parse(path) is not None
         self._path = path
-        self._is_uploaded = draft.hosted is not None
+        self._draft = draft
         self._fingerprint = get_fingerprint(path)
         self.first_look: DataReport | None = None
         """The newest report on parts of the file."""
 
     async def run(self) -> DataReport:
         """Run the check and return its report; raise FtwizardError if the file is unusable."""
-        return read_report(await super().run(), is_uploaded=self._is_uploaded)
+        return read_report(await super().run(), self._draft)
 
     def poll(self) -> bool:
         """Read its new events; return whether there were any."""
         before, news = self.partial_report, super().poll()
         if self.partial_report is not before:
-            self.first_look = read_report(self.partial_report, is_uploaded=self._is_uploaded)
+            self.first_look = read_report(self.partial_report, self._draft)
         return news
 
     def fingerprint_of(self, file: str) -> Fingerprint | None:
@@ -88,13 +88,29 @@ class DataCheck(CommandProcess):
         return line
 
 
-def read_report(document: Any, *, is_uploaded: bool) -> DataReport:
-    """Read the report of a check; the upload converts the rows, so their form is not an error then.
+def read_report(document: Any, draft: Draft) -> DataReport:
+    """Read the report of a check of a draft's data.
 
-    ``is_uploaded``: whether ftwizard uploads them. Rows that cannot be converted stay errors.
+    The upload to a platform converts the rows, so their form is not an error then. Rows that cannot be
+    converted stay errors. Local training reads the names of all fields that the check knows.
     """
     report = msgspec.convert(document, DataReport)
-    return _accept_form(report) if is_uploaded else report
+    if draft.hosted is not None:
+        return _accept_form(report)
+    return _accept_names(report) if draft.provider == "local" else report
+
+
+def _accept_names(report: DataReport) -> DataReport:
+    validation = _accept_names(report.validation) if report.validation else None
+    findings = report.findings
+    if report.usable:
+        findings = [finding for finding in findings if finding.code != "needs_conversion"]
+    both = [*findings, *(validation.findings if validation else ())]
+    # Which settings prompts need is what the next page asks.
+    notes = () if report.target == "trl-grpo" else report.notes
+    return msgspec.structs.replace(
+        report, findings=findings, validation=validation, verdict=overall_verdict(both), notes=notes
+    )
 
 
 def _accept_form(report: DataReport) -> DataReport:
@@ -205,8 +221,7 @@ async def read_again(app: App[Any], draft: Draft) -> Draft | None:
     document = await command_progress.run_command(
         app, title, "check", *build_check_args(draft, path)
     )
-    is_uploaded = draft.hosted is not None
-    report = read_report(document, is_uploaded=is_uploaded) if document else None
+    report = read_report(document, draft) if document else None
     return restore_check(draft, report, fingerprint) if report and report.usable else None
 
 

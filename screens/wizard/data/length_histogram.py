@@ -44,7 +44,7 @@ class RowLengths:
 
 def get_lengths(report: DataReport, draft: Draft) -> RowLengths | None:
     """Return the row lengths with the limit of recipe or target."""
-    if draft.target == "trl-sft":
+    if draft.provider == "local":
         length = draft.plan.recipe.max_length
         whose = "the default" if length == Recipe().max_length else "the recipe's"
         return build_lengths(report, length, f"{whose} max length")

@@ -16,9 +16,10 @@ from ftwizard import user_paths
 from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan import schema
 from ftwizard.screens.dialogs.questions import ConfirmDialog, TypedConfirm
-from ftwizard.screens.draft import recent_files, texts
+from ftwizard.screens.draft import objectives, recent_files, texts
 from ftwizard.screens.draft.drafts import (
     OWN_FILE,
     SHARES,
@@ -99,6 +100,14 @@ class DataPage(WizardPage):
         Binding(
             "enter", "row", "open row", key_display="enter", priority=True, tooltip="open the row"
         ),
+        Binding(
+            "enter",
+            "objective",
+            "change objective",
+            key_display="enter",
+            priority=True,
+            tooltip="train these rows with the objective that takes them",
+        ),
         Binding("f", "repair", "fix", tooltip="fix rows into a new file"),
         Binding("s", "split", "split", tooltip="split off a validation file"),
         Binding("c", "convert", "convert", tooltip="convert for another target"),
@@ -122,6 +131,8 @@ class DataPage(WizardPage):
         self._check: DataCheck | None = None
         """The running check."""
         self._polls = 0
+        self._followed: set[ObjectiveName] = set()
+        """Objectives that this file's rows chose."""
         self._named = format_path(draft.plan.data.files.train)
         """The last known content of the file field."""
         self._reading_from: tuple[Widget | None, str] = (None, "")
@@ -172,6 +183,7 @@ class DataPage(WizardPage):
             self._drop_split_off()
             files = msgspec.structs.replace(self._draft.plan.data.files, train=name)
             self._draft = self._draft.with_rows_as_they_are().with_check(files, None)
+            self._followed.clear()
             self._cancel()
 
     def _drop_split_off(self) -> None:
@@ -216,7 +228,7 @@ class DataPage(WizardPage):
         if not self.is_mounted:
             return True
         checked = self._draft.checked
-        if action in ("read", "next", "decode_all", "rows", "row"):
+        if action in ("read", "next", "decode_all", "rows", "row", "objective"):
             return action == self._enter
         if action in ("cancel", "back"):
             return (action == "cancel") == (self._check is not None)
@@ -247,7 +259,18 @@ class DataPage(WizardPage):
             return "read"
         if not report.usable and report_text.lacks_decoding(report):
             return "decode_all"
+        if not report.usable and self._fitting:
+            return "objective"
         return "next" if report.usable else "read"
+
+    @property
+    def _fitting(self) -> str:
+        """The name of the objective that takes the rows, which the chosen one does not; else empty."""
+        report = self._draft.checked
+        if report is None or not report_text.is_wrong_kind(report):
+            return ""
+        fitting = objectives.find_fitting(self._draft, report)
+        return objectives.get_name(fitting) if fitting else ""
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._fields.validation.fold(not self._fields.validation.has_focus_within)
@@ -274,7 +297,7 @@ class DataPage(WizardPage):
         self._fields.rows.focus_input()
 
     action_read = action_decode_all = WizardPage.action_next
-    action_rows = action_row = WizardPage.action_next
+    action_rows = action_row = action_objective = WizardPage.action_next
 
     def go_next(self) -> None:
         self._file_edited()
@@ -284,6 +307,9 @@ class DataPage(WizardPage):
             self._read()
         elif self._enter == "decode_all":
             self.action_decode()
+        elif self._enter == "objective":
+            assert self._draft.checked is not None
+            self._read_as(objectives.take_fitting(self._draft, self._draft.checked))
         else:
             self._view.open()
 
@@ -393,6 +419,8 @@ class DataPage(WizardPage):
         finally:
             if self._check is check:
                 self._check = None
+        if self._follow_rows(report):
+            return
         # For a Hub dataset this is the downloaded file: the run reads that one.
         files = msgspec.structs.replace(files, train=report.path)
         self._draft = self._draft.with_check(files, report, check.fingerprint_of(report.path))
@@ -400,6 +428,18 @@ class DataPage(WizardPage):
         recent_files.remember(name if ids.parse(name) else path, report)
         self._show()
         self._focus_next_step()
+
+    def _follow_rows(self, report: DataReport) -> bool:
+        """Take the objective that the rows are for, unless the person chose one; return whether they
+        are read again, by its rules."""
+        draft = objectives.follow_rows(self._draft, report)
+        if draft is None or draft.plan.recipe.objective in self._followed:
+            return False
+        self._followed.add(draft.plan.recipe.objective)
+        is_same, self._draft = draft.target == self._draft.target, draft
+        if not is_same:
+            self._start_check(self._named)
+        return not is_same
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_columns(self) -> None:
@@ -428,6 +468,8 @@ class DataPage(WizardPage):
         had = check.first_look
         check.poll()
         is_first = had is None and check.first_look is not None
+        if is_first and check.first_look and self._follow_rows(check.first_look):
+            return
         if is_first or (self._polls % POLLS_PER_DRAW == 0 and not check.is_quick):
             self._show()
         if is_first:
@@ -454,13 +496,16 @@ class DataPage(WizardPage):
         self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
         width = self.size.width - 4
         if report is not None:
-            self._fields.say(report_text.format_summary(report, self._draft.plan.data, width))
+            objective = objectives.describe(self._draft, report)
+            self._fields.say(
+                report_text.format_summary(report, self._draft.plan.data, width, objective)
+            )
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"
             self._view.show_next_step(
                 check.format_status(width)
                 if check
-                else report_text.format_next_step(report, changed)
+                else report_text.format_next_step(report, changed, self._fitting)
             )
         else:
             self._fields.say(check.format_status(width) if check and waits else Text(UNREAD, "dim"))

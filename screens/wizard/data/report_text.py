@@ -240,10 +240,16 @@ def format_reading(data: Data) -> Text:
     return Text.assemble(("  read with  ", "dim"), words) if parts else Text()
 
 
-def format_summary(report: DataReport, data: Data, width: int) -> Text:
-    """Format the verdict with the facts below it, in ``width`` cells."""
+def format_objective(words: str) -> Text:
+    """Format what the rows train, unless they are learned as they are; ``words``: its description."""
+    return Text.assemble(("  objective  ", "dim"), words) if words else Text()
+
+
+def format_summary(report: DataReport, data: Data, width: int, objective: str = "") -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells; ``objective``: what they train."""
     lines = (
         format_verdict(report),
+        format_objective(objective),
         format_facts(report),
         format_reading(data),
     )
@@ -251,13 +257,19 @@ def format_summary(report: DataReport, data: Data, width: int) -> Text:
     return layout.wrap_hanging(text, 2, width)
 
 
-def format_next_step(report: DataReport, pending: str = "") -> Text:
-    """Format what Enter does next; ``pending``: the one of ``PENDING`` to do first."""
-    words = PENDING[pending] if pending else _describe_next_step(report)
+def format_next_step(report: DataReport, pending: str = "", objective: str = "") -> Text:
+    """Format what Enter does next.
+
+    ``pending``: the one of ``PENDING`` to do first; ``objective``: the one that would train on rows
+    that the chosen one does not take.
+    """
+    words = PENDING[pending] if pending else _describe_next_step(report, objective)
     return Text.assemble(("→ ", f"bold {palette.ACCENT}"), words, no_wrap=True)
 
 
-def _describe_next_step(report: DataReport) -> str:
+def _describe_next_step(report: DataReport, objective: str) -> str:
+    if objective and not report.usable:
+        return f"Change the objective to {objective}, which trains on these rows"
     if is_wrong_kind(report):
         if _has_pairs(report):
             return "Name another file, or c converts these pairs for another target"

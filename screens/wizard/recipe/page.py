@@ -19,11 +19,14 @@ from ftwizard.models import hub, hub_models
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.questions import TypedConfirm
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.questions import ResultDialog, TypedConfirm
 from ftwizard.screens.draft import (
     drafts,
     live_estimate,
     model_list,
+    objectives,
+    reward_trial,
     setting_values,
     texts,
     time_limit,
@@ -46,6 +49,7 @@ class RecipePage(SettingsPage):
     NOTES = (
         "Model: a Hub id, or a folder with safetensors weights.",
         "A part of a name opens the list of models.",
+        "Objective: what it learns from; the rows decide which fit.",
         "Every setting begins with a value that suits first runs.",
         "Its reason and source are below the list.",
         "→ shows memory, time and cost on this machine.",
@@ -63,11 +67,21 @@ class RecipePage(SettingsPage):
             priority=True,
             tooltip="reduce the run to some minutes, or undo that",
         ),
+        Binding(
+            "ctrl+r",
+            "rewards",
+            "try rewards",
+            key_display="^r",
+            priority=True,
+            tooltip="try the rewards on ten rows",
+        ),
     ]
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._advised: dict[str, AdvisedValue] = {}
+        self._tried: object = None
+        """What the rewards were tried with, once nothing keeps the page from being left."""
         self._earlier_run: EarlierLoss | None = None
         """An earlier run on the same data that informs the number of epochs."""
 
@@ -87,6 +101,7 @@ class RecipePage(SettingsPage):
 
     def on_mount(self) -> None:
         self._put_values()
+        self.refresh_bindings()
         self._find_earlier_run()
         self.query_one(FileInput).focus_input()
         if not self._draft.plan.model.name and not hub.is_offline():
@@ -162,8 +177,9 @@ class RecipePage(SettingsPage):
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         if event.row.setting.key == "learning_rate":
             self._draft, _ = self._read_rows()  # remembers for which model it was chosen
-        if event.row.setting.key == "method":
+        if event.row.setting.key in ("objective", "method", "grpo.num_generations"):
             self._apply_advice()
+            self.refresh_bindings()
         if event.row.setting.key == "epochs":
             self._find_earlier_run()
 
@@ -200,11 +216,71 @@ class RecipePage(SettingsPage):
                 else:
                     draft = draft.allowing("many-epochs")
             else:
-                if self._read_rows() == read:  # else something was changed meanwhile
-                    self.dismiss(PageOutcome(draft, 1))
+                if self._read_rows() != read:  # something was changed meanwhile
+                    return
+                if objectives.needs_other_rows(draft):
+                    self.notify(objectives.OTHER_ROWS, markup=False)
+                    self.dismiss(PageOutcome(draft, -1))
+                elif (tried := await self._try_rewards(draft)) is not None:
+                    self.dismiss(PageOutcome(tried, 1))
                 return
         if self._read_rows() == read:
             self._show_problem(problem)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "rewards" and self.is_mounted:
+            return self._read_rows()[0].plan.recipe.objective == "grpo"
+        return super().check_action(action, parameters)
+
+    @work(group="rewards", exclusive=True, exit_on_error=False)
+    async def action_rewards(self) -> None:
+        """Try the rewards on ten rows, and show what each answer gets."""
+        draft, problem = self._read_rows()
+        problem = problem or self._find_problem(draft)
+        if problem is None and not draft.plan.model.name:
+            problem = SettingProblem(NO_MODEL)
+        if problem:
+            self._show_problem(problem)
+            return
+        self._tried = None
+        await self._try_rewards(draft, shows=True)
+
+    async def _try_rewards(self, draft: Draft, *, shows: bool = False) -> Draft | None:
+        """Return the draft once its rewards were tried; None if the person stays on the page.
+
+        ``shows``: also where nothing is wrong with them.
+        """
+        plan = draft.final_plan
+        if plan.recipe.objective != "grpo" or reward_trial.get_subject(plan) == self._tried:
+            return draft
+        title = reward_trial.TITLE
+        if reward_trial.runs_own_code(plan):
+            title = f"{title}. {reward_trial.OWN_CODE}"
+        with drafts.temporary_plan(draft) as file:
+            document = await command_progress.run_command(self.app, title, "rewards", file)
+        if document is None:
+            self._focus_rewards()
+            return None
+        report = reward_trial.read_report(document)
+        heading, account = reward_trial.format_heading(report), reward_trial.format_result(report)
+        if not report.is_allowable:
+            await self.app.push_screen_wait(ResultDialog(heading, account, "back", "back"))
+            self._focus_rewards()
+            return None
+        if report.verdict == "ok" and not shows:
+            self.notify(heading.plain, markup=False)
+        else:
+            go_on = reward_trial.ANYWAY if report.verdict == "error" else "continue"
+            keys = ("close", "back") if shows else (go_on, "back")
+            if not await self.app.push_screen_wait(ResultDialog(heading, account, *keys)):
+                self._focus_rewards()
+                return None
+        self._tried = reward_trial.get_subject(plan) if report.verdict != "error" else None
+        return reward_trial.with_verdict(draft, report)
+
+    def _focus_rewards(self) -> None:
+        if row := self._find_row(setting_values.REWARDS):
+            self.set_focus(row.field)
 
     def _find_problem(self, draft: Draft) -> SettingProblem | None:
         problem = super()._find_problem(draft)
@@ -227,7 +303,7 @@ class RecipePage(SettingsPage):
         """Fill in advised values where the person has chosen none."""
         rows = {row.setting.key: row for row in self.query(SettingRow)}
         method: schema.Method = rows["method"].value
-        draft = self._draft.with_plan(model=schema.Model(name=self.query_one(FileInput).value))
+        draft = self._read_rows()[0]
         if not rows["method"].edited:
             method = cast(schema.Method, setting_values.get_advice(draft, method)["method"].value)
         self._advised = setting_values.get_advice(draft, method)

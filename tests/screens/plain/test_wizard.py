@@ -20,6 +20,7 @@ from ftwizard.screens.plain import after_training, data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import (
     BACK,
+    CONTINUE,
     FORGET,
     OTHER,
     GoBack,
@@ -28,6 +29,7 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.plain.wizard import WizardQuestion
 from tests.helpers.machines import make_machine
+from tests.helpers.objective_rows import write_rows
 from tests.screens.draft.test_time_limit import make_draft as make_limited_draft
 from tests.screens.plain.scripted import Scripted
 
@@ -171,7 +173,7 @@ def test_recipe_questions_suggest_the_advised_values(tmp_path: Path) -> None:
     assert draft.plan.model.name == "owner/mine"
     assert recipes.ask_model(Scripted(""), draft) == draft, "Enter keeps it"
     ask = Scripted(
-        "", "2", "", "1e-3", "many", "8", "", "", "rank", "0", "32", "", "finish", "merge", ""
+        "", "", "2", "", "1e-3", "many", "8", "", "", "rank", "0", "32", "", "finish", "merge", ""
     )
     for question in (*recipes.list_questions(), after_training.ask):
         draft = question(ask, draft)
@@ -442,3 +444,63 @@ def test_quick_look_is_asked_for_and_undone(capsys: pytest.CaptureFixture[str]) 
     assert "1 of 3 epochs" in shown and "Expect a worse model" in shown
     assert wizard.switch_limit(Scripted(), limited).plan == draft.plan
     assert wizard.switch_limit(Scripted("60", "keep"), draft) == draft
+
+
+def ask_recipe(draft: Draft, *answers: str) -> tuple[Draft, Scripted]:
+    """Ask the questions about the recipe up to the advanced settings."""
+    ask = Scripted(*answers)
+    for question in recipes.list_questions():
+        draft = question(ask, draft)
+    return draft, ask
+
+
+def read_rows(tmp_path: Path, kind: str, *answers: str) -> Draft:
+    """Read a file of rows of a kind, as ``ftwizard FILE --plain`` does."""
+    draft = Draft(FACTS).with_plan(model=schema.Model(name="owner/m"))
+    named = draft.with_data(files=schema.Files(train=str(write_rows(tmp_path, kind))))
+    return data.ask_file(Scripted(*answers), named)
+
+
+def test_rows_choose_the_objective_and_its_questions(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = read_rows(tmp_path, "pairs")
+    assert draft.plan.recipe.objective == "dpo" and draft.checked_for == "trl-dpo"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "objective DPO: the rows are pairs of a chosen and a rejected answer" in shown
+    draft, ask = ask_recipe(draft, *[""] * 7, "0.3", "sigmoid, sftt", "sigmoid, sft", "", "")
+    assert ask.questions[:1] == ["Objective"] and ask.questions[-3:-1] == ["Beta", "Loss"]
+    assert "Weight of good answers" not in ask.questions
+    assert ask.refused == ["Loss: “sftt” is not one of its values. Did you mean sft?"]
+    plan = draft.final_plan
+    assert plan.recipe.dpo == schema.DPO(beta=0.3, loss_type=("sigmoid", "sft"))
+    assert (plan.recipe.epochs, plan.recipe.learning_rate) == (1.0, 5e-6)
+    assert {"dpo.beta", "dpo.loss_type"} <= draft.touched
+    assert plan_file.parse(plan_file.dump(plan, defaults=False)) == plan
+
+
+def test_objective_of_other_rows_is_refused_with_the_one_that_fits(
+    tmp_path: Path, home: Path
+) -> None:
+    draft = read_rows(tmp_path, "pairs")
+    draft, ask = ask_recipe(draft, "kto", CONTINUE, *[""] * 9)
+    assert ask.questions[:2] == ["Objective", "What now?"]
+    assert draft.plan.recipe.objective == "dpo" and "objective" not in draft.touched
+
+
+@pytest.mark.slow
+def test_rewards_are_tried_and_named_again(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rewards.py").write_text("def mine(completions, **_):\n    raise OSError('gone')\n")
+    draft = read_rows(tmp_path, "bare")
+    assert draft.plan.recipe.objective == "grpo"
+    answers = ["", "", "length_limt", f"{tmp_path}/rewards.py:mine", *[""] * 10, "", OTHER]
+    draft, ask = ask_recipe(draft, *answers, "length_limit=50", "")
+    assert ask.refused[0].startswith("Rewards: name what scores an answer")
+    assert "Did you mean length_limit?" in ask.refused[1]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "raised OSError: gone" in shown and "It runs the code of your file" in shown
+    assert "length_limit 1" in shown
+    assert [reward.name for reward in draft.final_plan.recipe.grpo.rewards] == ["length_limit"]
+    check_plan(draft.final_plan)

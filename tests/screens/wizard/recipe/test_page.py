@@ -111,7 +111,7 @@ def test_settings_without_effect_are_hidden_and_not_counted() -> None:
         assert problem is not None and problem.row is not None
         assert problem.row.setting.key == "rank"
 
-    on_page(play, start=START.with_recipe(objective="dpo"))
+    on_page(play, start=START.with_recipe(objective="dpo").with_touched("objective"))
 
 
 def test_invalid_value_hides_the_previous_estimate() -> None:
