@@ -33,8 +33,9 @@ def make_model(folder: Path, size: str, device: Device) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = tiny_tokenizer()
+    shape: dict[str, Any] = {**SHAPES[device, size]}
     config = LlamaConfig(
-        **SHAPES[device, size], max_position_embeddings=8192, tie_word_embeddings=True,
+        **shape, max_position_embeddings=8192, tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     torch.manual_seed(0)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import speed_options
 from ftwizard.estimate.probe_cache import ProbeReport
 from ftwizard.estimate.report import EstimateReport
+from ftwizard.estimate.speed_options import SpeedComparison
 from ftwizard.screens import crash_log, layout, palette
 from ftwizard.screens.costs import hour_price
 from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog, NoticeDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import live_estimate, setting_values, texts, time_limit
 from ftwizard.screens.draft.drafts import Draft, temporary_plan
@@ -32,6 +35,7 @@ ELSEWHERE = FtwizardError(
     "Save the plan. Then ftwizard probe PLAN prints the command that measures on a node.",
 )
 PROBE_TITLE = "Probing: training steps on the longest rows"
+COMPARISON_TITLE = "Comparing: the same steps with each faster setting"
 
 
 def describe_smaller_batch(draft: Draft, probe: ProbeReport) -> str:
@@ -42,6 +46,21 @@ def describe_smaller_batch(draft: Draft, probe: ProbeReport) -> str:
         f"{probe.gradient_accumulation} gradient accumulation steps fits. The effective batch "
         "size stays the same."
     )
+
+
+def describe_comparison(comparison: SpeedComparison) -> str:
+    """Describe what each option gained, a line each; those that are not possible come last."""
+    lines, absent = [], []
+    for option in comparison.options[1:]:
+        if option.gain is None:
+            absent.append(option.name)
+            continue
+        is_same = speed_options.trains_the_same(option, comparison.options[0])
+        steps = "" if is_same else f", in {option.steps_per_epoch:,} steps per epoch"
+        lines.append(f"{option.name}: {option.gain:+.0%}{steps}")
+    if absent:
+        lines.append(f"Not possible here: {'; '.join(absent)}. Why: ftwizard probe --compare")
+    return "\n".join(lines)
 
 
 class EstimatePage(WizardPage):
@@ -59,6 +78,7 @@ class EstimatePage(WizardPage):
         Binding(
             "p", "probe", "probe (measure)", tooltip="measure memory and speed: a few real steps"
         ),
+        Binding("f", "compare", "faster", tooltip="measure kernels and layouts; offer the fastest"),
         Binding(
             "ctrl+t,t",
             "limit",
@@ -130,6 +150,32 @@ class EstimatePage(WizardPage):
                 self._draft = self._draft.with_touched(name)
             self._draft = self._draft.with_recipe(**batch)
         await self._count()
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def action_compare(self) -> None:
+        """Measure settings that change the speed; offer the fastest that trains the same."""
+        if self._draft.plan.where.scheduler == "slurm":
+            await self.app.push_screen_wait(ErrorDialog(ELSEWHERE))
+            return
+        with temporary_plan(self._draft) as file:
+            document = await command_progress.run_command(
+                self.app, COMPARISON_TITLE, "probe", file, "--compare"
+            )
+        if document is None:
+            return
+        comparison = msgspec.convert(document, SpeedComparison)
+        details = describe_comparison(comparison)
+        if not comparison.fastest:
+            question = "No other setting is faster by more than chance"
+            await self.app.push_screen_wait(NoticeDialog(Text(question, "bold"), details))
+            return
+        settings = speed_options.format_settings(comparison.fastest)
+        question = f"Train {comparison.gain:.0%} faster with {settings}?"
+        if await self.app.push_screen_wait(ConfirmDialog(question, details, "use it", "keep mine")):
+            for name in comparison.fastest:
+                self._draft = self._draft.with_touched(name)
+            self._draft = self._draft.with_recipe(**comparison.fastest)
+            await self._count()
 
     def go_next(self) -> None:
         if self._draft.estimate is not None:

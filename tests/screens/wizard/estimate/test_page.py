@@ -12,6 +12,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.estimate.speed_options import (
+    OptionResult,
+    OptionState,
+    SettingValue,
+    SpeedComparison,
+)
 from ftwizard.hardware.machine import read_machine_info
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file, schema
@@ -334,3 +340,60 @@ def test_quick_look_counts_again_and_is_undone(monkeypatch: pytest.MonkeyPatch) 
     drive(FtwizardApp(), (80, 24), play)
     assert counted[0] == (None, None) and counted[-1] == (None, None)
     assert (10, 64) in counted
+
+
+@pytest.mark.parametrize("answer", ["enter", "escape"])
+def test_faster_settings_are_offered_and_never_changed_unasked(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison itself comes from the command, which other tests run."""
+    commands: list[list[str]] = []
+
+    async def run(app: Any, title: str, *argv: str) -> Any:
+        commands.append([argv[0], *argv[2:]])
+        if argv[0] == "probe":
+            return msgspec.to_builtins(COMPARISON)
+        counted.append(plan_file.parse(Path(argv[1]).read_text()).recipe.padding_free)
+        return msgspec.to_builtins(make_report(steps=10, steps_per_epoch=10))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        page = EstimatePage(replace(make_draft(), stamp=None))
+        show(pilot, page)
+        await wait_for_text(pilot, "per epoch")
+        assert "f faster" in frame(pilot.app)
+        await pilot.press("f")
+        await wait_for_text(pilot, "Train 50% faster with padding_free: true?")
+        shown.append(frame(pilot.app))
+        await pilot.press(answer)
+        await until(pilot, lambda: pilot.app.screen is page)
+        if answer == "enter":
+            await until(pilot, lambda: counted[-1])
+        drafts.append(page.get_draft())
+
+    counted: list[bool] = []
+    shown: list[str] = []
+    drafts: list[Draft] = []
+    monkeypatch.setattr(command_progress, "run_command", run)
+    drive(FtwizardApp(), (80, 24), play)
+    text = " ".join(shown[0].split())
+    assert "attention: eager: -12%" in text and "packing: true: +300%, in 3 steps" in text
+    assert "Not possible here: kernels: true" in text
+    assert ["probe", "--compare"] in commands
+    assert drafts[0].plan.recipe.padding_free == (answer == "enter")
+    assert ("padding_free" in drafts[0].touched) == (answer == "enter")
+
+
+def make_option(
+    gain: float | None, steps: int | None = 40, **settings: SettingValue
+) -> OptionResult:
+    state: OptionState = "impossible" if gain is None else "measured"
+    return OptionResult(settings=settings, state=state, gain=gain, steps_per_epoch=steps)
+
+
+COMPARISON = SpeedComparison(
+    device="CPU", precision="bf16", attention="sdpa", noise=0.02, fastest={"padding_free": True},
+    gain=0.5, options=[
+        make_option(0.0), make_option(-0.12, attention="eager"), make_option(0.5, padding_free=True),
+        make_option(3.0, 3, packing=True), make_option(None, None, kernels=True),
+    ],
+)  # fmt: skip
