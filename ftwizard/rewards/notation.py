@@ -114,7 +114,12 @@ def _format_value(value: Any) -> str:
         return f"[{', '.join(map(_format_value, value))}]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and load_value(value, "") == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return "".join(map(_escape, json.dumps(value, ensure_ascii=False)))
+
+
+def _escape(char: str) -> str:
+    """Return a character as a YAML text has it, which must be printable."""
+    return char if char.isprintable() else f"\\U{ord(char):08x}"
 
 
 def _split(text: str) -> Iterator[str]:

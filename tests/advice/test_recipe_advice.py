@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import recipe_advice, recipe_rules
+from ftwizard.advice.evidence import GradableAnswers, Kind
 from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.data.format_names import Format
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Method, Recipe
+from ftwizard.rewards.packaged import PACKAGED
 from tests.advice.test_provider_advice import machine
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -176,3 +179,50 @@ def test_precision_reason_matches_the_choice_in_training(method: Method, says: s
         if item.name == "precision"
     )
     assert item.value == "auto" and item.reason.endswith(says)
+
+
+@pytest.mark.parametrize("generations", [2, 3, 5, 8, 12, 16, 32])
+@pytest.mark.parametrize("memory_gb", [None, 6, 24])
+def test_groups_of_answers_fill_whole_steps(generations: int, memory_gb: int | None) -> None:
+    facts = machine() if memory_gb is None else machine(memory_gb)
+    advised = recipe_advice.advise(
+        "lora", 600_000_000, 500, facts, objective="grpo", generations=generations
+    )
+    values = {item.name: item.value for item in advised}
+    answers: Any = values["batch_size"] * values["gradient_accumulation"]  # type: ignore[operator]
+    assert answers % generations == 0 and answers >= generations
+    assert "packing" not in values and values["epochs"] == 1
+
+
+def test_labeled_answers_are_compared_within_a_batch() -> None:
+    small = machine(1)
+    alone, compared = (
+        {item.name: item for item in recipe_advice.advise("lora", 7 * 10**9, 500, small, objective=o)}
+        for o in ("dpo", "kto")
+    )  # fmt: skip
+    assert alone["batch_size"].value == 1
+    assert compared["batch_size"].value == 2 and "two or more" in compared["batch_size"].reason
+
+
+@pytest.mark.parametrize(
+    ("format", "objective"),
+    [
+        ("openai-chat", "sft"), ("alpaca", "sft"), ("text", "sft"), (None, "sft"),
+        ("preference", "dpo"), ("openai-preference", "dpo"), ("kto", "kto"), ("prompt", "grpo"),
+    ],
+)  # fmt: skip
+def test_rows_are_for_one_objective(format: Format | None, objective: str) -> None:
+    gradable = GradableAnswers(kind="number", share=0.9, looked_at=10)
+    for answers in (None, gradable):
+        advised = recipe_advice.advise_objective(format, answers)
+        assert advised.value == objective and advised.source and len(advised.reason) <= 170
+    # Answers that can be verified are named, and chosen by nobody.
+    assert ("90% of these end in a number" in advised.reason) == (objective == "sft")
+
+
+def test_reward_follows_the_kind_of_answers() -> None:
+    for kind in get_args(Kind):
+        advised = recipe_advice.advise_rewards(GradableAnswers(kind=kind, share=1, looked_at=9))
+        assert (advised is None) == (kind == "code")
+        assert advised is None or advised.value in PACKAGED
+    assert recipe_advice.advise_rewards(None) is None
