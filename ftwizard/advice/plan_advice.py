@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Collection
 
-from ftwizard.advice import recipe_advice
+from ftwizard.advice import rank_advice, recipe_advice
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.data.documents import DataReport
 from ftwizard.estimate import batching, plan_estimate
@@ -46,7 +46,9 @@ def advise(
     )
     here = plan_estimate.only_plan_gpu(plan, machine)
     method_advice = recipe_advice.advise_method(size, here, shape=shape)
-    return {advice.name: advice for advice in (method_advice, *settings_advice)}
+    return rank_advice.share_step(
+        plan, {advice.name: advice for advice in (method_advice, *settings_advice)}
+    )
 
 
 def choose(

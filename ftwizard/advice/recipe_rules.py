@@ -146,6 +146,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Whether a share is typed and shown as points of 100."""
     typed: bool = False
     """Whether a value is typed, although some are named: several are allowed at once."""
+    in_lines: bool = False
+    """Whether the value is a text of several lines."""
     needs: dict[str, tuple[str | bool | int, ...]] = msgspec.field(default_factory=dict)
     """Values of other settings, by their name in a plan, without which it has no effect."""
 

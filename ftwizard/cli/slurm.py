@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,10 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import check_id
 from ftwizard.runs import describe, store
 from ftwizard.slurm import cluster
+from ftwizard.slurm.client import TestedScript
 from ftwizard.slurm.cluster import ClusterReport
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import make_visible
 from ftwizard.train import slurm_submission
-from ftwizard.train.slurm_submission import TestedScript
-
-NEAR_S = 5.0
-"""Time until a start that counts as at once."""
 
 
 def slurm(arguments: argparse.Namespace) -> int:
@@ -47,19 +43,7 @@ def slurm(arguments: argparse.Namespace) -> int:
 def _list_lines(tested: TestedScript) -> Iterator[str]:
     yield from (make_visible(line, 500) for line in tested.script.splitlines())
     yield ""
-    placement = tested.placement
-    if placement is None:
-        yield "Slurm accepts it, and does not say when it would start."
-        return
-    wait_s = placement.expected_start - time.time()
-    when = "at once" if wait_s < NEAR_S else describe.format_clock(wait_s)
-    partition = (
-        f", partition {make_visible(placement.partition, 60)}" if placement.partition else ""
-    )
-    yield (
-        f"Slurm would start it {when}, on {make_visible(placement.nodes, 100)} "
-        f"({format_count(placement.processors, 'processor')}{partition})."
-    )
+    yield describe.describe_placement(tested.placement)
 
 
 def _list_cluster(report: ClusterReport) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,8 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Why ``gpus`` is empty."""
     flash_attn: bool = False
     """Whether the package flash-attn is installed."""
+    slurm: bool = False
+    """Whether jobs of a Slurm cluster can be submitted from here."""
 
     @property
     def gpu_memory(self) -> int | None:
@@ -114,6 +117,7 @@ def read_machine_info(*, timeout_s: float = nvml.TIMEOUT_S) -> MachineInfo:
         credentials=credentials.find_credentials(),
         extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
         flash_attn=is_installed("flash_attn"),
+        slurm=shutil.which("sbatch") is not None,
     )
 
 

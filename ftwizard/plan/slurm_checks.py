@@ -67,10 +67,11 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
         yield SettingsError(
             "is set, but slurm.gpus is 0.", "Remove one of them.", setting="slurm.gpu_type"
         )
-    yield from _find_prelude_problems(settings.prelude)
+    yield from find_prelude_problems(settings.prelude)
 
 
-def _find_prelude_problems(prelude: str) -> Iterator[SettingsError]:
+def find_prelude_problems(prelude: str) -> Iterator[SettingsError]:
+    """Yield each problem of the shell lines that run before the training."""
     lines = prelude.splitlines()
     if any(not (char.isprintable() or char in "\n\t") for char in prelude):
         yield SettingsError("has a control character.", "Remove it.", setting="slurm.prelude")

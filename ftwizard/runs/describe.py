@@ -26,6 +26,7 @@ from ftwizard.runs.result import (
 )
 from ftwizard.runs.store import RunStatus
 from ftwizard.slurm import job_states
+from ftwizard.slurm.client import Placement
 from ftwizard.text import (
     format_age,
     format_bytes,
@@ -44,6 +45,8 @@ PHASE_NAMES = {"tokenising": "tokenizing"}
 """Phases whose text differs from their name in events."""
 SLOW_STEP_S = 5.0
 """Time without news from which a step says how long it takes."""
+NEAR_S = 5.0
+"""Time until a start that counts as at once."""
 RESUMABLE = frozenset(
     ("stopped", "killed", "out_of_memory", "disk_full", "disk_error", "crashed", "lost")
 )
@@ -423,6 +426,21 @@ def list_queue_facts(job: Allocation) -> list[str]:
             f"expected to start {format_clock(max(0.0, job.expected_start - time.time()))}"
         )
     return facts
+
+
+def describe_placement(placement: Placement | None) -> str:
+    """Describe when and where Slurm would start a job; None: its answer was not understood."""
+    if placement is None:
+        return "Slurm accepts it, and does not say when it would start."
+    wait_s = placement.expected_start - time.time()
+    when = "at once" if wait_s < NEAR_S else format_clock(wait_s)
+    partition = (
+        f", partition {make_visible(placement.partition, 60)}" if placement.partition else ""
+    )
+    return (
+        f"Slurm would start it {when}, on {make_visible(placement.nodes, 100)} "
+        f"({format_count(placement.processors, 'processor')}{partition})."
+    )
 
 
 def describe_halt(status: RunStatus) -> str:

@@ -45,6 +45,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     partition: str | None
 
 
+class TestedScript(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``ftwizard slurm --json`` for a plan."""
+
+    script: str
+    placement: Placement | None
+    """When and where Slurm would start it now; None if its answer was not understood."""
+
+
 class _Queue:
     """The user's jobs, as Slurm answered last."""
 

@@ -10,29 +10,45 @@ from ftwizard.text import make_visible
 
 _PREFIX = re.compile(r"^(?:sbatch: )?(?:error: )?(?:allocation failure: )?", re.MULTILINE)
 _NODES = "See what its nodes have: sinfo --Node --long"
-_HINTS: tuple[tuple[str, str], ...] = (
-    ("account", "Change slurm.account. Yours: sacctmgr show associations user=$USER"),
-    ("qos", "Change slurm.qos. Yours: sacctmgr show associations user=$USER format=account,qos"),
-    ("time limit", "Lower slurm.time. The limits: sinfo --format='%P %l'"),
-    ("--time", "Write slurm.time as Slurm does: 90 (minutes), 12:00:00, or 1-00:00:00."),
-    ("memory", f"Lower slurm.memory. {_NODES}"),
+_HINTS: tuple[tuple[str, str, str], ...] = (
+    (
+        "account",
+        "slurm.account",
+        "Change slurm.account. Yours: sacctmgr show associations user=$USER",
+    ),
+    (
+        "qos",
+        "slurm.qos",
+        "Change slurm.qos. Yours: sacctmgr show associations user=$USER format=account,qos",
+    ),
+    ("time limit", "slurm.time", "Lower slurm.time. The limits: sinfo --format='%P %l'"),
+    (
+        "--time",
+        "slurm.time",
+        "Write slurm.time as Slurm does: 90 (minutes), 12:00:00, or 1-00:00:00.",
+    ),
+    ("memory", "slurm.memory", f"Lower slurm.memory. {_NODES}"),
     (
         "generic resource",
+        "slurm.gpus",
         "Change slurm.gpus or slurm.gpu_type. The cluster's GPUs: sinfo --format='%P %G'",
     ),
-    ("feature", "Change slurm.constraint. Theirs: sinfo --format='%P %f'"),
+    ("feature", "slurm.constraint", "Change slurm.constraint. Theirs: sinfo --format='%P %f'"),
     (
         "node configuration",
+        "",
         f"No node has that much. Lower slurm.memory, slurm.cpus or slurm.gpus. {_NODES}",
     ),
-    ("unable to contact", "See whether its controller is up: scontrol ping"),
-    ("requeue", "The site does not allow this. Set slurm.requeue to false."),
+    ("unable to contact", "", "See whether its controller is up: scontrol ping"),
+    ("requeue", "slurm.requeue", "The site does not allow this. Set slurm.requeue to false."),
 )
-"""Parts of Slurm's words, and what to do; the first that fits."""
+"""Parts of Slurm's words, the setting that they are about (if it is one), and what to do; the first that
+fits."""
 
 
 def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> FtwizardError:
-    """Return the error for a submission that Slurm refused with ``text``."""
+    """Return the error for a submission that Slurm refused with ``text``; its ``code`` is the setting
+    that it is about, if it is one."""
     lines = [_PREFIX.sub("", line).strip() for line in text.splitlines()]
     lines = list(dict.fromkeys(line for line in lines if line))
     reason = make_visible("; ".join(lines[:3]), 300).rstrip(".") or "it gave no reason"
@@ -40,8 +56,11 @@ def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> Ftwizard
     lower = text.lower()
     if "partition" in lower and "account" not in lower:
         names = ", ".join(make_visible(name, 40) for name in list_partitions()[:20])
-        return FtwizardError(message, f"Change slurm.partition to one of: {names or 'see sinfo'}.")
-    hint = next((hint for part, hint in _HINTS if part in lower), "")
-    return FtwizardError(
-        message, hint or "Change slurm in the plan, or ask your cluster's support."
-    )
+        return FtwizardError(
+            message,
+            f"Change slurm.partition to one of: {names or 'see sinfo'}.",
+            code="slurm.partition",
+        )
+    default = "", "Change slurm in the plan, or ask your cluster's support."
+    setting, hint = next(((name, hint) for part, name, hint in _HINTS if part in lower), default)
+    return FtwizardError(message, hint, code=setting)

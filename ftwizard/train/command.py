@@ -11,6 +11,7 @@ from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs import launch
+from ftwizard.plan import machine_checks
 from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count
 
@@ -78,18 +79,10 @@ def build_environment(
 
 def check_processes(plan: Plan) -> None:
     """Raise FtwizardError for more processes than this machine has GPUs, or without one, CPU cores."""
-    processes = plan.where.processes
-    if processes == 1 or plan.where.scheduler == "slurm":  # it trains on another machine
-        return
-    facts = machine.read_machine_info()
-    count, unit = (len(facts.gpus), "GPU") if facts.gpus else (facts.cores, "CPU core")
-    if processes > count:
-        more = "" if facts.gpus else " and no GPU"
-        raise FtwizardError(
-            f"where.processes is {processes}, but this machine has {format_count(count, unit)}"
-            f"{more}. Each process takes one.",
-            f"Set where.processes to {count}.",
-        )
+    if plan.where.processes == 1 or plan.where.scheduler == "slurm":
+        return  # the machine need not be looked at
+    if problem := machine_checks.find_problem(plan, machine.read_machine_info()):
+        raise problem
 
 
 def _several_gpus(count: int, visible: str | None) -> str:

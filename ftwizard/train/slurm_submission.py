@@ -21,21 +21,13 @@ from ftwizard.jobs.folder import Attempt, JobFolder, write_json, write_whole
 from ftwizard.plan.changes import Changes
 from ftwizard.plan.schema import Plan
 from ftwizard.slurm import client
-from ftwizard.slurm.client import Placement
+from ftwizard.slurm.client import TestedScript
 from ftwizard.text import make_visible
 from ftwizard.train import command, slurm_script
 from ftwizard.train.slurm_script import ScriptContext
 
 EXPORTED = ("FTWIZARD_HOME", "FTWIZARD_CACHE", "FTWIZARD_CONFIG", "HF_HOME", "HF_HUB_CACHE")
 """Variables that the script repeats, so that it works the same when it is submitted by hand."""
-
-
-class TestedScript(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of ``ftwizard slurm --json``."""
-
-    script: str
-    placement: Placement | None
-    """When and where Slurm would start it now; None if its answer was not understood."""
 
 
 def submit(

@@ -13,13 +13,15 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.advice import evidence, plan_advice, recipe_advice
+from ftwizard.advice import evidence, plan_advice, rank_advice, recipe_advice
 from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.hub import is_folder
-from ftwizard.plan import changes, export_forms
+from ftwizard.plan import changes, export_forms, machine_checks
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.plan.schema import Method, Plan, Recipe
+from ftwizard.plan.slurm_checks import find_prelude_problems
 from ftwizard.rewards import notation
 from ftwizard.rewards.packaged import PACKAGED
 from ftwizard.rewards.reward import Reward
@@ -89,6 +91,33 @@ def _advise_by_rows(draft: Draft) -> Iterator[AdvisedValue]:
         yield from [rewards] if rewards else []
 
 
+def get_place_advice(draft: Draft) -> dict[str, AdvisedValue]:
+    """Return the advice on where and in how many processes to train, by the settings' keys."""
+    advised = rank_advice.advise_processes(draft.plan, draft.machine)
+    return {advised.name: advised} if advised else {}
+
+
+def follow_place_advice(draft: Draft) -> Draft:
+    """Return a draft with the advised number of processes, unless the person chose one."""
+    for key, advised in get_place_advice(draft).items():
+        if key not in draft.touched:
+            draft = with_value(draft, setting(key), advised.value)
+    return draft
+
+
+def applies(setting: Setting, plan: Plan, machine: MachineInfo) -> bool:
+    """Return whether a setting counts with a plan's others, on a machine that can use it."""
+    if not setting.applies(plan):
+        return False
+    is_on_cluster = plan.where.scheduler == "slurm"
+    can_use = {
+        "where.scheduler": machine.slurm or is_on_cluster,
+        "where.processes": is_on_cluster or len(machine.gpus) > 1 or plan.where.processes > 1,
+        "where.parallel": plan.ranks > 1,
+    }
+    return can_use.get(setting.path, True)
+
+
 def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
     """Return a draft with the advised settings, except those that the person has chosen, and a
     list of the changes. The advice depends on the model's size, known only after counting.
@@ -119,6 +148,8 @@ def format_value(name: str, value: Any, *, details: bool = True) -> str:
 
 def describe_value(setting: Setting, value: Any, *, details: bool = True) -> str:
     """Format a value; ``details``: with the description of a choice."""
+    if setting.in_lines:
+        return summarize_lines(value) or setting.empty
     if not setting.options:
         return format_field(setting, value) or setting.empty
     choice = setting.option(value)
@@ -190,13 +221,16 @@ def describe_sources(setting: Setting, advised: AdvisedValue | None, origin: str
     return f"{text}; setting: {setting.source}, {setting.as_of}"
 
 
-def find_problem(plan: Plan) -> str:
-    """Describe a contradiction in a plan; empty if there is none. Allowable risks do not count."""
+def find_problem(plan: Plan, machine: MachineInfo | None = None) -> str:
+    """Describe a contradiction in a plan, or with the machine; empty if there is none. Allowable risks
+    do not count."""
     try:
         check_plan(plan)
     except FtwizardError as error:
-        return error.text if error.exit_code != DECLINED else ""
-    return ""
+        if error.exit_code != DECLINED:
+            return error.text
+    problem = machine_checks.find_problem(plan, machine) if machine else None
+    return problem.text if problem else ""
 
 
 def find_new_problem(before: Plan, after: Plan) -> str:
@@ -281,6 +315,20 @@ def resolve_prompt_file(draft: Draft) -> Draft:
     )
 
 
+def summarize_lines(text: str) -> str:
+    """Return the first line of a text, and how many there are; empty without one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return make_visible(lines[0], 60) if lines else ""
+    return f"{len(lines)} lines: {make_visible(lines[0], 40)} …"
+
+
+def find_lines_problem(text: str) -> str:
+    """Return why the shell lines of a job cannot be used; empty if they can."""
+    problems = find_prelude_problems(text)
+    return next((f"It {each.problem} {each.hint}" for each in problems), "")
+
+
 def list_options(setting: Setting) -> list[tuple[str, str]]:
     """List text and label of each option of a setting."""
     return [(str(option.value), option.label) for option in setting.options]
@@ -292,6 +340,8 @@ def format_field(setting: Setting, value: Any) -> str:
         return f"{value * 100:g}"
     if setting.path == REWARDS and isinstance(value, tuple):
         return make_visible(format_rewards(value))
+    if setting.in_lines:
+        return str(value)
     return make_visible(value) if isinstance(value, str) else format_input(value)
 
 
@@ -321,6 +371,8 @@ def parse_value(setting: Setting, typed: str) -> Any:
     """Parse typed text, or a chosen option, into the plan's type; raise ValueError with a message."""
     if setting.options:
         return next(option.value for option in setting.options if str(option.value) == typed)
+    if setting.in_lines:
+        return typed.rstrip("\n") + "\n" if typed.strip() else ""
     kind, text = TYPES[setting.part][setting.name], typed.strip()
     if setting.path == REWARDS:
         return _parse_rewards(setting, text)

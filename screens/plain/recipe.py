@@ -7,6 +7,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ftwizard.advice import model_choice_text, recipe_rules
 from ftwizard.advice.model_choice import ModelOption
 from ftwizard.advice.recipe_rules import Setting, settings
@@ -15,20 +17,27 @@ from ftwizard.models import hub_models
 from ftwizard.models.hub_models import HUB_NOTES
 from ftwizard.models.model_facts import ModelFacts
 from ftwizard.plan import schema
+from ftwizard.plan import machine_checks
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.screens.draft import (
     drafts,
     model_list,
     objectives,
+    place_texts,
     reward_trial,
     setting_values,
     suggestions,
     texts,
 )
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.setting_values import find_lines_problem
 from ftwizard.screens.plain import data
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
+from ftwizard.slurm.cluster import ClusterReport
 
+PLACE_PARTS = ("where", "slurm")
+CLUSTER_KEYS = ("slurm.partition", "slurm.account")
+"""Settings that Slurm's own names are listed for."""
 MAX_MODELS = 6
 LABEL_MARGIN = 9
 """Cells that a prompt needs around a label."""
@@ -39,8 +48,12 @@ SEARCH_QUESTION = "Name, size or license (llama 8b, qwen3, apache)"
 def list_questions() -> list[AskFunction]:
     """List the questions after the model."""
     questions: list[AskFunction] = []
-    for setting in settings():
-        if not setting.advanced:
+    basic = [setting for setting in settings() if not setting.advanced]
+    place = [setting for setting in basic if setting.part in PLACE_PARTS]
+    for setting in basic:
+        if setting.key == "batch_size":  # its advice depends on the number of processes
+            questions += [functools.partial(_ask_setting, each) for each in place]
+        if setting not in place:
             questions.append(functools.partial(_ask_setting, setting))
         if setting.key == "objective":
             questions.append(follow_objective)
@@ -172,17 +185,23 @@ def _parse_model(name: str) -> str:
 
 def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     """Ask for one setting, if it counts with the others; Enter takes the advised value."""
-    if not setting.applies(draft.plan):
+    if not setting_values.applies(setting, draft.plan, draft.machine):
         return draft
-    advised = setting_values.get_advice(draft, draft.plan.recipe.method).get(setting.key)
+    draft = setting_values.follow_place_advice(draft)
+    advice = setting_values.get_advice(draft, draft.plan.recipe.method)
+    advised = {**setting_values.get_place_advice(draft), **advice}.get(setting.key)
     now = setting_values.get_value(draft.plan, setting)
     is_followed = advised is not None and setting.key not in draft.touched
     usual = setting_values.to_value(advised) if advised and is_followed else now
     prompter.explain(setting_values.describe_reason(setting, advised))
     origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(setting, advised, origin))
+    if about := place_texts.describe_row(setting, draft, _read_cluster(setting, prompter)):
+        prompter.note(about)
     if setting.options:
         value = _choose_option(prompter, setting, usual)
+    elif setting.in_lines:
+        value = _ask_lines(prompter, setting, str(usual or ""))
     else:
         value = _ask_value(setting, prompter, draft, usual)
     changed = setting_values.resolve_prompt_file(setting_values.with_value(draft, setting, value))
@@ -194,7 +213,9 @@ def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -
 
     def parse(typed: str) -> Any:
         value = setting_values.parse_value(setting, typed)
-        changed = setting_values.with_value(draft, setting, value)
+        changed = setting_values.follow_place_advice(
+            setting_values.with_value(draft, setting, value)
+        )
         problem = _find_problem(setting, changed)
         if not problem and names_file:
             problem = setting_values.find_prompts_problem(changed)
@@ -216,7 +237,34 @@ def _find_problem(setting: Setting, draft: Draft) -> str:
     for problem in find_problems(draft.final_plan):
         if not (is_batch and problem.setting == "recipe.grpo.num_generations"):
             return problem.text
-    return ""
+    mismatch = machine_checks.find_problem(draft.final_plan, draft.machine)
+    return mismatch.text if mismatch else ""
+
+
+def _read_cluster(setting: Setting, prompter: Prompter) -> ClusterReport | None:
+    """Ask Slurm what it has, for the settings that name it; None if it does not answer."""
+    if setting.key not in CLUSTER_KEYS:
+        return None
+    try:
+        return msgspec.convert(prompter.run(place_texts.ASKING, "slurm"), ClusterReport)
+    except FtwizardError as error:
+        prompter.note(error.text)
+        return None
+
+
+def _ask_lines(prompter: Prompter, setting: Setting, text: str) -> str:
+    """Ask for a text line by line; an empty line ends it. Enter at once keeps ``text``."""
+    if text:
+        prompter.print(text.rstrip("\n"))
+        options = [("keep", "keep these lines"), ("new", "write others"), ("none", "none")]
+        if (chosen := prompter.choose(setting.label, options)) != "new":
+            return text if chosen == "keep" else ""
+    lines: list[str] = []
+    while line := prompter.ask_line(
+        f"{setting.label}, line {len(lines) + 1} (Enter: no more)", check=find_lines_problem
+    ):
+        lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
@@ -248,7 +296,7 @@ def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:
         by_name = {
             setting.key: setting
             for setting in settings()
-            if setting.advanced and setting.applies(draft.plan)
+            if setting.advanced and setting_values.applies(setting, draft.plan, draft.machine)
         }
         options = [(CONTINUE, "no, continue")]
         for name, setting in by_name.items():

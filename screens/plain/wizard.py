@@ -28,12 +28,13 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware import machine
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import store
+from ftwizard.runs import describe, store
 from ftwizard.screens.draft import (
     STEPS,
     draft_document,
     drafts,
     first_draft,
+    place_texts,
     saved_drafts,
     setting_values,
     texts,
@@ -54,6 +55,7 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.terminal import glyphs
 from ftwizard.screens.wizard import open_points
+from ftwizard.slurm.client import TestedScript
 
 NOTHING = "Nothing was started or written."
 MAX_EXIT_S = 0.9
@@ -338,6 +340,10 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     prompter.print(plan_file.dump(draft.final_plan, defaults=False).rstrip())
     prompter.print()
     prompter.print(format_summary(draft), hang=NAMES_WIDTH)
+    if place := place_texts.describe_place(draft):
+        prompter.print(f"Trains on: {place}", hang=2)
+    if draft.final_plan.where.scheduler == "slurm":
+        _show_job(prompter, draft)
     if points := open_points.format_open_points(draft):
         prompter.print()
         prompter.print(points, hang=open_points.NAMES_WIDTH)
@@ -351,6 +357,22 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     if prompter.choose("Save the plan and start the run?", options) == "leave":
         raise UserQuit
     return draft
+
+
+def _show_job(prompter: Prompter, draft: Draft) -> None:
+    """Print the batch script, and when and where Slurm would start it."""
+    try:
+        with drafts.temporary_plan(draft) as plan:
+            document = prompter.run("Asking Slurm", "slurm", plan, "--name", draft.name)
+    except FtwizardError as error:
+        prompter.print_problem(place_texts.describe_refusal(error))
+        return
+    tested = msgspec.convert(document, TestedScript)
+    prompter.print()
+    for line in tested.script.splitlines():
+        prompter.print_line(line)
+    prompter.print()
+    prompter.print(describe.describe_placement(tested.placement))
 
 
 def _start(prompter: Prompter, draft: Draft, plan: str) -> str:

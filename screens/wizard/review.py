@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import ClassVar
 
+import msgspec
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
+from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file
-from ftwizard.screens import layout, palette
-from ftwizard.screens.draft import after_training, texts
+from ftwizard.runs import describe
+from ftwizard.screens import layout, palette, subprocesses
+from ftwizard.screens.draft import after_training, place_texts, texts
 from ftwizard.screens.draft.drafts import (
     Draft,
     find_name_problem,
     format_command,
     settle_run_name,
     suggest_run_name,
+    temporary_plan,
 )
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.page import WizardPage
-from ftwizard.text import make_lines_visible
+from ftwizard.slurm.client import TestedScript
+from ftwizard.text import make_lines_visible, make_visible
 
+ASKING = "Asking Slurm when and where it would start…"
+SCRIPT_HEADING = "The batch script, as ftwizard submits it:"
+REST_S = 0.7
+"""Time without a key in the name after which Slurm is asked again."""
 MIN_READ_S = 0.6
 """Enter is ignored this soon: nobody can have read the plan yet."""
 
@@ -83,16 +94,53 @@ class ReviewPage(WizardPage):
             yield TextInput(self._suggested, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
+        yield Static(id="place", classes="note", markup=False)
+        yield Static(id="slurm", classes="note", markup=False)
         with ScrollPane(id="plan", can_focus=False):
             yield Static(id="points", markup=False)
             yield Static(id="after-training", markup=False)
-            yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
+            yield Static(id="script", markup=False)
+            yield Static(make_lines_visible(plan_file.dump(draft.final_plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#summary").display = bool(self._draft.estimate)
+        place = place_texts.describe_place(self._draft)
+        self.query_one("#place", Static).update(Text.assemble(("→ ", palette.ACCENT), place))
+        self.query_one("#place").display = bool(place)
+        for name in ("#slurm", "#script"):
+            self.query_one(name).display = self._is_queued
         self.query_one(Input).focus()
         self._say()
+
+    @property
+    def _is_queued(self) -> bool:
+        """Whether it trains in a Slurm job."""
+        return self._draft.plan.where.scheduler == "slurm"
+
+    @work(group="slurm", exclusive=True, exit_on_error=False)
+    async def _ask_slurm(self, name: str, wait_s: float) -> None:
+        """Show the batch script, and when and where Slurm would start it; a command asks it."""
+        note, script = self.query_one("#slurm", Static), self.query_one("#script", Static)
+        note.update(Text(f"· {ASKING}", "dim"))
+        await asyncio.sleep(wait_s)  # until no key follows
+        try:
+            with temporary_plan(self._draft) as plan:
+                document = await subprocesses.run_command("slurm", plan, "--name", name)
+            tested = msgspec.convert(document, TestedScript)
+        except FtwizardError as error:
+            refusal = place_texts.describe_refusal(error)
+            note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(refusal, 800)))
+            script.update("")
+            return
+        except OSError as error:
+            note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), f"{error.strerror or error}"))
+            return
+        words = describe.describe_placement(tested.placement)
+        note.update(Text.assemble(("→ ", palette.ACCENT), words))
+        heading = Text(f"{SCRIPT_HEADING}\n", "dim")
+        script.update(heading.append(make_lines_visible(tested.script.rstrip("\n")), ""))
+        self.call_after_refresh(self.refresh_bindings)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_points)
@@ -111,6 +159,9 @@ class ReviewPage(WizardPage):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()
+        name = self.get_draft().name
+        if self._is_queued and not find_name_problem(name, self._draft.saved):
+            self._ask_slurm(name, REST_S if name != self._suggested else 0.0)
 
     def get_draft(self) -> Draft:
         return self._draft.named(self.query_one(Input).value.strip())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
 from ftwizard.advice.recipe_rules import Setting
@@ -15,6 +17,7 @@ from ftwizard.screens.draft import setting_values
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.screens.wizard.text_block import TextBlock
 
 
 def get_row_id(setting: Setting) -> str:
@@ -53,6 +56,11 @@ class SettingRow(Horizontal):
         yield Static(setting.label, classes="name", markup=False)
         if setting.options:
             yield Choice(setting_values.list_options(setting), self._shown_value)
+        elif setting.in_lines:
+            yield TextBlock(
+                self._shown_value, title=setting.label, note="one command a line; ^s takes them over",
+                summarize=self._summarize, find_problem=setting_values.find_lines_problem,
+            )  # fmt: skip
         else:
             is_shown = setting_values.can_be_automatic(setting)
             is_shown = is_shown or setting.empty == setting_values.NEEDED
@@ -60,10 +68,20 @@ class SettingRow(Horizontal):
             yield TextInput(self._shown_value, max_length=400, placeholder=empty)
             yield Static(self._describe_origin(), classes="origin", markup=False)
 
+    def _summarize(self, text: str) -> str:
+        return setting_values.describe_value(self.setting, text)
+
     @property
-    def field(self) -> Choice | Input:
+    def field(self) -> Choice | Input | TextBlock:
         """Return the widget that edits the value."""
+        if self.setting.in_lines:
+            return self.query_one(TextBlock)
         return self.query_one(Choice) if self.setting.options else self.query_one(Input)
+
+    def suggest(self, names: Sequence[str]) -> None:
+        """Complete what is typed with one of these names."""
+        if isinstance(field := self.field, Input):
+            field.suggester = SuggestFromList(names, case_sensitive=False) if names else None
 
     @property
     def is_changed(self) -> bool:
@@ -102,7 +120,7 @@ class SettingRow(Horizontal):
     def put(self, value: Any, origin: str) -> None:
         """Show a value that the person has not chosen."""
         self._shown_value = self._format(value)
-        with self.prevent(Choice.Changed, Input.Changed):
+        with self.prevent(Choice.Changed, Input.Changed, TextBlock.Changed):
             self.field.value = self._shown_value
         self._set_origin(origin)
 
@@ -117,6 +135,10 @@ class SettingRow(Horizontal):
         return "" if lacks and self.origin == "default" else self.origin
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._changed()
+
+    def on_text_block_changed(self, event: TextBlock.Changed) -> None:
         event.stop()
         self._changed()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, cast
 
 from rich.text import Text
@@ -11,12 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from ftwizard.advice.recipe_rules import AdvisedValue, settings
+from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models import hub, hub_models
-from ftwizard.plan import schema
+from ftwizard.plan import machine_checks, schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs import command_progress
@@ -26,6 +27,7 @@ from ftwizard.screens.draft import (
     live_estimate,
     model_list,
     objectives,
+    place_texts,
     reward_trial,
     setting_values,
     texts,
@@ -36,9 +38,13 @@ from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.setting_row import SettingFields, SettingProblem, SettingRow
 from ftwizard.screens.wizard.settings_page import SettingsPage
 from ftwizard.screens.wizard.time_limit import switch
+from ftwizard.slurm import cluster
+from ftwizard.slurm.cluster import ClusterReport
 from ftwizard.strict_yaml import SettingsError
 
 NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
+_PLACE_KEYS = ("where.scheduler", "where.processes", "slurm.nodes", "slurm.gpus")
+"""Settings that decide how many processes train together."""
 MARGINS = 4
 """Cells left and right of the preview."""
 
@@ -82,6 +88,10 @@ class RecipePage(SettingsPage):
         self._advised: dict[str, AdvisedValue] = {}
         self._tried: object = None
         """What the rewards were tried with, once nothing keeps the page from being left."""
+        self._cluster: ClusterReport | None = None
+        """What Slurm has, once it answered."""
+        self._cluster_note = ""
+        """Why that is unknown."""
         self._earlier_run: EarlierLoss | None = None
         """An earlier run on the same data that informs the number of epochs."""
 
@@ -103,6 +113,8 @@ class RecipePage(SettingsPage):
         self._put_values()
         self.refresh_bindings()
         self._find_earlier_run()
+        if self._draft.machine.slurm:
+            self._read_cluster()
         self.query_one(FileInput).focus_input()
         if not self._draft.plan.model.name and not hub.is_offline():
             self._check_hub()
@@ -113,6 +125,31 @@ class RecipePage(SettingsPage):
         if not await run_in_thread(hub_models.is_reachable) and self.is_attached:
             suggest = model_list.build_suggester(self._draft, is_hub_away=True)
             self.query_one(FileInput).suggest_from(suggest)
+
+    @work(group="cluster", exclusive=True, exit_on_error=False)
+    async def _read_cluster(self) -> None:
+        """Ask Slurm what it has; its partitions and accounts are suggestions."""
+        self._cluster_note = place_texts.ASKING
+        try:
+            self._cluster = await run_in_thread(cluster.read_cluster)
+            self._cluster_note = ""
+        except FtwizardError as error:
+            self._cluster_note = error.text
+        if not self.is_attached:
+            return
+        if report := self._cluster:
+            names = {
+                "slurm.partition": [each.name for each in report.partitions],
+                "slurm.account": report.accounts,
+                "slurm.gpu_type": sorted({t for each in report.partitions for t in each.gpu_types}),
+            }
+            for path, suggested in names.items():
+                if row := self._find_row(path):
+                    row.suggest(suggested)
+        self._update_texts()
+
+    def _applies(self, setting: Setting, plan: schema.Plan) -> bool:
+        return setting_values.applies(setting, plan, self._draft.machine)
 
     def _put_values(self) -> None:
         """Show the draft's values in all rows, then those that are advised."""
@@ -177,7 +214,7 @@ class RecipePage(SettingsPage):
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         if event.row.setting.key == "learning_rate":
             self._draft, _ = self._read_rows()  # remembers for which model it was chosen
-        if event.row.setting.key in ("objective", "method", "grpo.num_generations"):
+        if event.row.setting.key in ("objective", "method", "grpo.num_generations", *_PLACE_KEYS):
             self._apply_advice()
             self.refresh_bindings()
         if event.row.setting.key == "epochs":
@@ -204,6 +241,8 @@ class RecipePage(SettingsPage):
         while not problem:
             try:
                 check_plan(draft.final_plan, await _find_supported_risks(draft))
+                if mismatch := machine_checks.find_problem(draft.final_plan, draft.machine):
+                    raise mismatch
             except SettingsError as error:
                 problem = self._explain(error)
             except FtwizardError as error:
@@ -284,6 +323,9 @@ class RecipePage(SettingsPage):
 
     def _find_problem(self, draft: Draft) -> SettingProblem | None:
         problem = super()._find_problem(draft)
+        mismatch = machine_checks.find_problem(draft.final_plan, draft.machine)
+        if problem is None and mismatch is not None:
+            problem = self._explain(mismatch)
         return problem if problem and problem.row else None  # the model may still be missing
 
     def _read_rows(self) -> tuple[Draft, SettingProblem | None]:
@@ -303,11 +345,18 @@ class RecipePage(SettingsPage):
         """Fill in advised values where the person has chosen none."""
         rows = {row.setting.key: row for row in self.query(SettingRow)}
         method: schema.Method = rows["method"].value
-        draft = self._read_rows()[0]
+        place = setting_values.get_place_advice(self._read_rows()[0])
+        self._put_advised(rows, place)
+        draft = self._read_rows()[0]  # the rows of a step are shared by the processes
         if not rows["method"].edited:
             method = cast(schema.Method, setting_values.get_advice(draft, method)["method"].value)
-        self._advised = setting_values.get_advice(draft, method)
-        for name, advice in self._advised.items():
+        self._advised = {**place, **setting_values.get_advice(draft, method)}
+        self._put_advised(rows, self._advised)
+
+    def _put_advised(
+        self, rows: Mapping[str, SettingRow], advised: Mapping[str, AdvisedValue]
+    ) -> None:
+        for name, advice in advised.items():
             if name in rows and not rows[name].edited:
                 rows[name].put(advice.value, "advised")
 
@@ -335,10 +384,15 @@ class RecipePage(SettingsPage):
         text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
         cautions = setting_values.find_cautions(draft, falling=falling)
+        cautions |= place_texts.find_cautions(draft.plan, self._cluster)
         if not (problem and problem.row is row) and (caution := cautions.get(setting.key)):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
         if setting.key == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
             text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))
+        if about := place_texts.describe_row(setting, draft, self._cluster):
+            text.append(f"{about}\n")
+        if setting.part == "slurm" and self._cluster_note:
+            text.append(f"{self._cluster_note}\n", "dim")
         return text.append_text(
             texts.format_reason(setting, self._advised.get(setting.key), row.origin)
         )

@@ -221,6 +221,7 @@ def test_settings_without_effect_are_kept_but_not_in_the_plan(here: MachineInfo)
     # A change of mind brings them back.
     assert draft.with_recipe(objective="dpo").final_plan.recipe.dpo.beta == 0.3
     assert draft.with_recipe(objective="sft").final_plan.recipe.packing
-    submitted = draft.with_plan(where=schema.Where(scheduler="slurm", processes=2, parallel="ddp"))
+    where = schema.Where(scheduler="slurm", processes=2, parallel="ddp")
+    submitted = draft.with_recipe(objective="sft").with_plan(where=where)
     assert submitted.final_plan.slurm.partition == "gpu"
     assert submitted.final_plan.where.parallel == "ddp"
