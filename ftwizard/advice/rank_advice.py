@@ -33,7 +33,7 @@ def share_step(plan: Plan, advice: dict[str, AdvisedValue]) -> dict[str, Advised
     each = max(1, int(batch.value or 1) * int(passes.value or 1) // ranks)
     rows = min(int(batch.value or 1), each)
     accumulation = max(1, each // rows)
-    words = {"ranks": ranks, "batch": rows, "rows": rows * accumulation * ranks}
+    words = {"ranks": ranks, "rows": format_count(rows * accumulation * ranks, "row")}
     shared = advise_value("gradient_accumulation", "rank-batch", accumulation, **words)
     smaller = advise_value("batch_size", "rank-batch", rows, **words)
     changed = {"gradient_accumulation": shared}

@@ -11,7 +11,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import check_id
 from ftwizard.runs import describe, store
 from ftwizard.slurm import cluster
-from ftwizard.slurm.client import TestedScript
+from ftwizard.slurm.client import JobPreview
 from ftwizard.slurm.cluster import ClusterReport
 from ftwizard.text import make_visible
 from ftwizard.train import slurm_submission
@@ -40,7 +40,7 @@ def slurm(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list_lines(tested: TestedScript) -> Iterator[str]:
+def _list_lines(tested: JobPreview) -> Iterator[str]:
     yield from (make_visible(line, 500) for line in tested.script.splitlines())
     yield ""
     yield describe.describe_placement(tested.placement)

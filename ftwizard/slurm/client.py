@@ -45,7 +45,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     partition: str | None
 
 
-class TestedScript(msgspec.Struct, frozen=True, kw_only=True):
+class JobPreview(msgspec.Struct, frozen=True, kw_only=True):
     """The document of ``ftwizard slurm --json`` for a plan."""
 
     script: str

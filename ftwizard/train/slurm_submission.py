@@ -21,7 +21,7 @@ from ftwizard.jobs.folder import Attempt, JobFolder, write_json, write_whole
 from ftwizard.plan.changes import Changes
 from ftwizard.plan.schema import Plan
 from ftwizard.slurm import client
-from ftwizard.slurm.client import TestedScript
+from ftwizard.slurm.client import JobPreview
 from ftwizard.text import make_visible
 from ftwizard.train import command, slurm_script
 from ftwizard.train.slurm_script import ScriptContext
@@ -77,7 +77,7 @@ def submit(
     )
 
 
-def test(plan: Plan, run_id: str) -> TestedScript:
+def test(plan: Plan, run_id: str) -> JobPreview:
     """Return the script of a plan, and when Slurm would start it; nothing is submitted or kept.
 
     Raises FtwizardError with Slurm's reason if it would refuse the job.
@@ -88,7 +88,7 @@ def test(plan: Plan, run_id: str) -> TestedScript:
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as name:
         path = Path(name) / "job.sbatch"
         path.write_text(script)
-        return TestedScript(
+        return JobPreview(
             script=script, placement=client.test_submission(path, build_environment())
         )
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from ftwizard.advice import rank_advice, recipe_rules
 from ftwizard.advice.recipe_rules import Setting
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.parallelism import MODE_NAMES, ParallelChoice, choose_parallel
+from ftwizard.estimate.parallelism import MODE_NAMES
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.slurm import cluster
 from ftwizard.slurm.cluster import ClusterReport
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_byte_range, format_count, make_visible
 
 MAX_PARTITIONS = 4
 """Partitions that a row's explanation lists."""
@@ -23,36 +22,26 @@ _STEP_SETTINGS = ("batch_size", "gradient_accumulation", "where.processes", "slu
 """Settings that decide how many rows a step of several processes sees."""
 
 
-def choose_mode(draft: Draft) -> ParallelChoice | None:
-    """Return how the draft's processes would train together on this machine; None for one process,
-    and where another machine decides it."""
-    plan = draft.final_plan
-    if plan.ranks == 1 or plan.where.scheduler == "slurm":
-        return None
-    shape, lengths = live_estimate.load_shape(plan.model.name), live_estimate.get_lengths(draft)
-    free = [gpu.free for gpu in draft.machine.gpus[: plan.where.processes]]
-    try:
-        return choose_parallel(
-            plan.where.parallel,
-            shape=shape,
-            setup=plan_estimate.setup(plan, lengths, draft.machine, shape),
-            processes=plan.ranks,
-            free_bytes=min((size for size in free if size), default=None),
-        )
-    except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
-        return None  # an invalid setting; its field shows the error
-
-
 def describe_mode(draft: Draft) -> str:
-    """Describe how several processes train together, with the reason; empty for one."""
+    """Describe how several processes train together, with the reason; empty for one, or if unknown."""
     plan = draft.final_plan
     if plan.ranks == 1:
         return ""
     if plan.where.parallel != "auto":
         return f"{MODE_NAMES[plan.where.parallel]}, as you chose."
-    if choice := choose_mode(draft):
-        return f"auto uses {MODE_NAMES[choice.mode]}. {choice.reason}"
-    return "auto decides on the node, by the free memory of its GPUs."
+    estimate = live_estimate.estimate_recipe(draft)
+    if estimate is None or estimate.parallel is None:
+        return "auto decides at the start, by the free memory of the GPUs."
+    return f"auto uses {MODE_NAMES[estimate.parallel.mode]}. {estimate.parallel.reason}"
+
+
+def _describe_each(draft: Draft) -> str:
+    """Describe the memory of each of several processes; empty for one, or if unknown."""
+    estimate = live_estimate.estimate_recipe(draft)
+    if estimate is None or estimate.parallel is None or estimate.memory is None:
+        return ""
+    peak, unit = estimate.memory.peak, "GPU" if estimate.parallel.on_gpu else "process"
+    return f"{format_byte_range(peak.lowest, peak.highest)} on each {unit}."
 
 
 def describe_row(setting: Setting, draft: Draft, report: ClusterReport | None) -> str:
@@ -129,7 +118,7 @@ def describe_place(draft: Draft) -> str:
     elif plan.ranks > 1:
         unit = ("GPU", "GPUs") if draft.machine.gpus else ("CPU process", "CPU processes")
         parts.append(f"{format_count(plan.ranks, *unit)} of this machine.")
-    parts += [describe_mode(draft), rank_advice.describe_step(plan)]
+    parts += [describe_mode(draft), _describe_each(draft), rank_advice.describe_step(plan)]
     return make_visible(" ".join(filter(None, parts)), 600)
 
 

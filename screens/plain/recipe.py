@@ -16,8 +16,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.models import hub_models
 from ftwizard.models.hub_models import HUB_NOTES
 from ftwizard.models.model_facts import ModelFacts
-from ftwizard.plan import schema
-from ftwizard.plan import machine_checks
+from ftwizard.plan import machine_checks, schema
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.screens.draft import (
     drafts,
@@ -213,9 +212,9 @@ def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -
 
     def parse(typed: str) -> Any:
         value = setting_values.parse_value(setting, typed)
-        changed = setting_values.follow_place_advice(
-            setting_values.with_value(draft, setting, value)
-        )
+        changed = setting_values.with_value(draft, setting, value)
+        if setting.part == "slurm":  # the number of processes follows, unless it was chosen
+            changed = setting_values.follow_place_advice(changed)
         problem = _find_problem(setting, changed)
         if not problem and names_file:
             problem = setting_values.find_prompts_problem(changed)

@@ -55,7 +55,7 @@ from ftwizard.screens.plain.prompts import (
 )
 from ftwizard.screens.terminal import glyphs
 from ftwizard.screens.wizard import open_points
-from ftwizard.slurm.client import TestedScript
+from ftwizard.slurm.client import JobPreview
 
 NOTHING = "Nothing was started or written."
 MAX_EXIT_S = 0.9
@@ -367,7 +367,7 @@ def _show_job(prompter: Prompter, draft: Draft) -> None:
     except FtwizardError as error:
         prompter.print_problem(place_texts.describe_refusal(error))
         return
-    tested = msgspec.convert(document, TestedScript)
+    tested = msgspec.convert(document, JobPreview)
     prompter.print()
     for line in tested.script.splitlines():
         prompter.print_line(line)

@@ -31,7 +31,7 @@ from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.page import WizardPage
-from ftwizard.slurm.client import TestedScript
+from ftwizard.slurm.client import JobPreview
 from ftwizard.text import make_lines_visible, make_visible
 
 ASKING = "Asking Slurm when and where it would start…"
@@ -127,7 +127,7 @@ class ReviewPage(WizardPage):
         try:
             with temporary_plan(self._draft) as plan:
                 document = await subprocesses.run_command("slurm", plan, "--name", name)
-            tested = msgspec.convert(document, TestedScript)
+            tested = msgspec.convert(document, JobPreview)
         except FtwizardError as error:
             refusal = place_texts.describe_refusal(error)
             note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(refusal, 800)))

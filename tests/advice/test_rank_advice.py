@@ -50,7 +50,7 @@ def test_step_of_several_processes_has_the_rows_of_one_where_it_can(
     advised = rank_advice.share_step(make_plan(ranks), advise(batch, accumulation))
     assert (advised["batch_size"].value, advised["gradient_accumulation"].value) == shared
     total = ranks * shared[0] * shared[1]
-    assert f"{total} rows in each step together" in advised["gradient_accumulation"].reason
+    assert f"{total} rows in it together" in advised["gradient_accumulation"].reason
 
 
 def test_one_process_keeps_its_advice() -> None:
