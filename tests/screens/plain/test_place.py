@@ -12,6 +12,7 @@ from ftwizard.hardware.machine import Gpu
 from ftwizard.plan import schema
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import recipe, wizard
+from ftwizard.screens.plain.prompts import CONTINUE
 from ftwizard.slurm import cluster
 from ftwizard.slurm.client import JobPreview, Placement
 from ftwizard.slurm.cluster import ClusterReport
@@ -119,11 +120,11 @@ def test_shell_lines_are_asked_line_by_line() -> None:
     prompter = OnCluster(
         "slurm.prelude", "#SBATCH -x", "module load cuda", "export A=1", "", "\0done"
     )
-    prompter.answers[-1] = recipe.CONTINUE
+    prompter.answers[-1] = CONTINUE
     draft = recipe.ask_advanced(prompter, start)
     assert draft.plan.slurm.prelude == "module load cuda\nexport A=1\n"
     assert prompter.refused[0].startswith("It has a line #SBATCH")
-    again = OnCluster("slurm.prelude", "keep", "slurm.prelude", "none", recipe.CONTINUE)
+    again = OnCluster("slurm.prelude", "keep", "slurm.prelude", "none", CONTINUE)
     assert recipe.ask_advanced(again, draft).plan.slurm.prelude == ""
 
 
