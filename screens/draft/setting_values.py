@@ -18,7 +18,7 @@ from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingCh
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.hub import is_folder
-from ftwizard.plan import changes, export_forms, machine_checks
+from ftwizard.plan import changes, export_forms
 from ftwizard.plan.checks import check_plan, find_problems
 from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.plan.slurm_checks import find_prelude_problems
@@ -221,16 +221,13 @@ def describe_sources(setting: Setting, advised: AdvisedValue | None, origin: str
     return f"{text}; setting: {setting.source}, {setting.as_of}"
 
 
-def find_problem(plan: Plan, machine: MachineInfo | None = None) -> str:
-    """Describe a contradiction in a plan, or with the machine; empty if there is none. Allowable risks
-    do not count."""
+def find_problem(plan: Plan) -> str:
+    """Describe a contradiction in a plan; empty if there is none. Allowable risks do not count."""
     try:
         check_plan(plan)
     except FtwizardError as error:
-        if error.exit_code != DECLINED:
-            return error.text
-    problem = machine_checks.find_problem(plan, machine) if machine else None
-    return problem.text if problem else ""
+        return error.text if error.exit_code != DECLINED else ""
+    return ""
 
 
 def find_new_problem(before: Plan, after: Plan) -> str:
