@@ -20,6 +20,7 @@ from tests.screens.monitor.timed_runs import (
     NOW,
     OVERFIT,
     SILENT,
+    TOTAL,
     TimedRun,
     assert_monitor_frame,
     card,
@@ -44,6 +45,22 @@ def test_gpu_without_readings_is_shown_as_unavailable(
     timed_run.write_reading(gpus=[item, other])
     with living(timed_run.folder):
         assert_monitor_frame("two-gpus", size, watch(size))
+
+
+@every_size
+def test_first_screen_says_whether_all_gpus_are_used(
+    timed_run: TimedRun, size: tuple[int, int]
+) -> None:
+    timed_run.train(250)
+    timed_run.write_event(
+        "phase", phase="training", step=250, total=TOTAL, ranks=2, parallel="ddp", on_gpu=True,
+        speed=1.84,
+    )  # fmt: skip
+    timed_run.write_reading(gpus=[card(0), card(1, ours=17.9e9)])
+    with living(timed_run.folder):
+        shown = watch(size)
+        assert "2 GPUs, DDP · 1.8× one GPU" in shown
+        assert_monitor_frame("ranks", size, shown)
 
 
 @every_size
