@@ -44,6 +44,10 @@ def check_loss(trainer: Any, rows: list[EncodedRow], recipe: Recipe) -> LossChec
         batches = [trainer.data_collator([dataset[index] for index in first])]
         count = None
     loss = 0.0
+    if checkpoints_activations(trainer.args):
+        # The trainer does so only when it begins to train; all activations may not fit into memory.
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)()
     model.train()
     model.zero_grad(set_to_none=True)
     with _without_dropout(model):
@@ -62,6 +66,12 @@ def check_loss(trainer: Any, rows: list[EncodedRow], recipe: Recipe) -> LossChec
     model.zero_grad(set_to_none=True)
     tokens = sum(row.tokens for row in rows)
     return LossCheck(loss=loss, gradient_norm=math.sqrt(sum(squares)), tokens=tokens)
+
+
+def checkpoints_activations(args: Any) -> bool:
+    """Return whether TRL's settings recompute activations; the name changed in transformers 5.2x."""
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    return any(bool(getattr(args, name, False)) for name in names)
 
 
 def _lay_out(rows: list[EncodedRow], recipe: Recipe) -> Iterator[list[dict[str, Any]]]:

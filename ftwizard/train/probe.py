@@ -317,7 +317,7 @@ def _gather_facts(engine: Any, plan: Plan, sample: ProbeSample) -> SpeedFacts:
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     return SpeedFacts(
         attention=engine.model.config.get_text_config()._attn_implementation,
-        checkpointing=bool(engine.model.is_gradient_checkpointing),
+        checkpointing=loss_check.checkpoints_activations(args),
         impossible=runtime.list_impossible(precision, Path(sample.base)),
         check=loss_check.check_loss(engine, sample.checked, plan.recipe),
         steps_per_epoch=0,  # of the whole training, which the caller knows

@@ -53,8 +53,11 @@ def check(folder: JobFolder, **settings: Any) -> LossCheck:
                 plan, recipe=msgspec.structs.replace(plan.recipe, **settings)
             )
             engine = trainer.build(worker, changed, ready, [], {"report_to": "none"})
+            recomputes = bool(changed.recipe.gradient_checkpointing)
+            assert loss_check.checkpoints_activations(engine.args) == recomputes
             weights = {n: p.detach().clone() for n, p in engine.model.named_parameters()}
             result = loss_check.check_loss(engine, rows, changed.recipe)
+            assert engine.model.is_gradient_checkpointing == recomputes
             assert all((weights[n] == p).all() for n, p in engine.model.named_parameters())
             assert all(p.grad is None for p in engine.model.parameters())
             dropouts = [m.p for m in engine.model.modules() if type(m).__name__ == "Dropout"]
