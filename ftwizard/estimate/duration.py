@@ -28,9 +28,21 @@ PROBED = 1.2
 """Range factor for a probe, which measures a few batches of one length."""
 CPU = 3.0
 """Range factor for CPUs: caches, memory and libraries matter more than the number of cores."""
-CORE_GFLOPS = {"bf16": 55.0, "fp32": 36.0}
-"""10⁹ FLOP per second and core. Measured: LoRA of SmolLM2-135M with 4 rows of 62 tokens, on two
-AVX-512 cores, 102 tokens/s per core in bf16, 67 in fp32, at 0.54 × 10⁹ FLOP each."""
+CORE_GFLOPS = {"bf16": 75.0, "fp32": 43.0}
+"""10⁹ FLOP per second and core, besides what follows. Measured: LoRA of SmolLM2-135M with 4 rows of 62
+tokens, on two AVX-512 cores, 102 tokens/s per core in bf16, 67 in fp32, at 0.54 × 10⁹ FLOP each."""
+CPU_LOGIT_S = (30e-9, 8e-9)
+"""Seconds of a core for a logit, with and without its gradient. Measured: steps of 0.4 s with 150 to 250
+tokens, on a model of two narrow layers with 49,152 words, on one core."""
+CPU_LAYER_S = 0.5e-3
+"""Seconds of Python and of small kernels in a layer's forward pass on a CPU. Measured: SmolLM2-135M, of
+30 layers, generates 20 tokens/s in bf16, of which reading the weights takes about half."""
+CPU_STEP_S = 0.1
+"""Seconds of the trainer in each step on a CPU: batches, clipping, optimizer, records."""
+EVALUATION_S = 0.2
+"""Seconds of an evaluation besides its forward passes: batches, ranking of rows, records."""
+CHECKPOINT_S = 0.25
+"""Seconds of a checkpoint besides its weights: a dozen files, flushed."""
 READ_S = 1e-9
 """Seconds per byte to read weights from disk to GPU: 1 GB/s, typical for an NVMe disk or the page
 cache."""
@@ -143,7 +155,11 @@ def from_cpu_cores(
     kind = "bf16" if bf16 and setup.precision != "fp32" else "fp32"
     flops = _flops(shape, setup, 1.0, work.attended, forward=False)
     flops += setup.reference_passes * _flops(shape, setup, 1.0, work.attended, forward=True)
-    seconds = (work.tokens + work.padding) * flops / (cores * CORE_GFLOPS[kind] * 1e9)
+    logits = CPU_LOGIT_S[0] + setup.reference_passes * CPU_LOGIT_S[1]
+    each = flops / (CORE_GFLOPS[kind] * 1e9) + shape.vocabulary * logits
+    seconds = (work.tokens + work.padding) * each / cores
+    runs = 3 + setup.checkpointing + setup.reference_passes  # backward counts twice
+    seconds += work.passes * shape.layers * CPU_LAYER_S * runs + work.steps * CPU_STEP_S
     short = (
         f"very rough: {format_count(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}"
     )
@@ -154,12 +170,14 @@ def from_cpu_cores(
 def estimate_phases(
     training: Figure, shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None,
     work: TrainingPasses, *, evaluations: int, evaluated: float = 0.0, merges: bool = True,
+    evaluation: Figure | None = None, samples: Figure | None = None,
 ) -> dict[str, Figure]:  # fmt: skip
     """Return the seconds by part: ``starting``, ``loading``, ``training``, ``evaluations``,
-    ``checkpoints``, ``merging``; parts that do not happen are left out.
+    ``samples``, ``checkpoints``, ``merging``; parts that do not happen are left out.
 
     ``evaluated``: tokens per evaluation, padding included. Its time per token is training's, times
     the share of the forward pass, so a measured training speed also applies to evaluations.
+    ``evaluation``: seconds of one, where it is known otherwise; ``samples``: of all sample answers.
     """
     weights = 2 * shape.parameters
     by_part = {
@@ -167,23 +185,38 @@ def estimate_phases(
         "loading": _with_range(weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
         "training": training,
     }
-    if evaluations and evaluated:
+    if evaluations and evaluation:
+        source = f"{format_count(evaluations, 'evaluation')}, {evaluation.source}"
+        by_part["evaluations"] = evaluation.scaled(evaluations, source)
+    elif evaluations and evaluated:
         share = _forward_share(shape, setup, card, work)
-        by_part["evaluations"] = training.scaled(
+        forward = training.scaled(
             share * evaluations * evaluated / (work.tokens + work.padding),
             f"{format_count(evaluations, 'evaluation')} of "
             f"{format_count(round(evaluated), 'token')}, forward pass only",
         )
+        by_part["evaluations"] = _add(forward, evaluations * EVALUATION_S)
+    if samples:
+        by_part["samples"] = samples
     saves = max(1, evaluations)
-    if written := saves * setup.trained(shape) * STATE_BYTES:
+    if weights_written := saves * setup.trained(shape) * STATE_BYTES:
         source = f"{format_count(saves, 'checkpoint')}, about 0.5 GB/s"
-        by_part["checkpoints"] = _with_range(written * WRITE_S, DISKS, DISKS, source)
+        seconds = weights_written * WRITE_S + saves * CHECKPOINT_S
+        by_part["checkpoints"] = _with_range(seconds, DISKS, DISKS, source)
     if merges or setup.method == "full":
         seconds = weights * (READ_S + WRITE_S)
         by_part["merging"] = _with_range(
             seconds, DISKS, DISKS, "reading the base, writing the merge"
         )
     return by_part
+
+
+def _add(figure: Figure, seconds: float) -> Figure:
+    """Add seconds of unknown exactness, by the range factor of disks, to a figure."""
+    return msgspec.structs.replace(
+        figure, value=figure.value + seconds, low=figure.lowest + seconds / DISKS,
+        high=figure.highest + seconds * DISKS,
+    )  # fmt: skip
 
 
 def _forward_share(

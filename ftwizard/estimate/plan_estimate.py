@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -15,9 +16,17 @@ from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import duration, gpu_fit, parallelism, precision, training_setup
+from ftwizard.estimate import (
+    duration,
+    generation,
+    gpu_fit,
+    parallelism,
+    precision,
+    training_setup,
+)
 from ftwizard.estimate.batching import LengthDistribution, Lengths, TrainingPasses, compute_passes
 from ftwizard.estimate.duration import RunSpeed
+from ftwizard.estimate.generation import Processor, ReinforcementTime
 from ftwizard.estimate.gpu_fit import Fit
 from ftwizard.estimate.memory import Group, MemoryEstimate, estimate_cpu_memory, estimate_each
 from ftwizard.estimate.parallelism import ParallelChoice, ParallelEstimate
@@ -110,14 +119,27 @@ def estimate_on(
     choice = parallelism.choose_for_plan(
         plan, shape=shape, setup=setup, free_bytes=machine.free, on_gpu=machine.gpu
     )
-    time, speedup = _time(plan, machine, shape, setup, train, work, choice)
+    written = None
+    if recipe.objective == "grpo":
+        written = _time_answers(plan, machine, shape, setup, train, validation, work.steps)
+        time, speedup = (written.training if written else None), None
+    else:
+        time, speedup = _time(plan, machine, shape, setup, train, work, choice)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
-        parts = duration.estimate_phases(
-            time, shape, setup, machine.card, work, evaluations=evaluations,
-            merges=plan.finish.merge,
+        estimate_parts = functools.partial(
+            duration.estimate_phases, time, shape, setup, machine.card, work,
+            evaluations=evaluations, merges=plan.finish.merge,
             evaluated=_count_evaluated_tokens(recipe, validation),
+            evaluation=written.evaluation if written else None,
         )  # fmt: skip
+        parts = estimate_parts()
+        looks = parts.get("evaluations")
+        token = generation.estimate_token(
+            shape, setup, _describe_processor(machine), max(1, plan.samples.count)
+        )
+        each = looks.value / evaluations if looks else 0.0
+        parts = estimate_parts(samples=generation.estimate_samples(plan, token, evaluations, each))
     whole = duration.sum_phases(parts) if parts else None
     memory = _estimate_memory(shape, setup, machine, plan.ranks, choice)
     return RecipeEstimate(
@@ -245,9 +267,6 @@ def _time(
     """Return the seconds of training, and how many times as fast as one process several are; None
     for what is unknown, and for one process."""
     ranks = plan.ranks
-    # How long the answers of reinforcement become is unknown, and with them the time.
-    if plan.recipe.objective == "grpo":
-        return None, None
     together = [speed for speed in machine.speeds if speed.processes == ranks]
     single = tuple(filter(None, (speed.alone for speed in machine.speeds)))
     measured = msgspec.structs.replace(machine, speeds=single)
@@ -277,6 +296,22 @@ def _time(
         measured_time = duration.from_earlier_runs(work.tokens, together)
         return measured_time, _measured_speedup(together) or speedup
     return scaled, speedup
+
+
+def _time_answers(
+    plan: Plan, machine: TrainingMachine, shape: ModelShape | None, setup: TrainingSetup,
+    train: LengthDistribution, validation: LengthDistribution | None, steps: int,
+) -> ReinforcementTime | None:  # fmt: skip
+    """Return the seconds of reinforcement; None if the model or the hardware is unknown."""
+    if shape is None:
+        return None
+    return generation.estimate_reinforcement(
+        plan, shape, setup, _describe_processor(machine), train, validation, steps
+    )
+
+
+def _describe_processor(machine: TrainingMachine) -> Processor:
+    return Processor(machine.card, machine.gpu, machine.cores, machine.bfloat16_cpu)
 
 
 def _measured_speedup(speeds: Iterable[RunSpeed]) -> Figure | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from ftwizard.estimate.generation import MIN_SAMPLES_S, SAMPLES_RATIO
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.text import format_bytes
@@ -20,7 +21,6 @@ from ftwizard.train.measure import folder_bytes
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.rank_group import ALONE, RankGroup
-from ftwizard.train.sample_callback import MIN_LIMIT_S, TIME_RATIO
 from ftwizard.train.validation_rows import ValidationRows
 
 PROGRESS_INTERVAL_S = 1.0
@@ -231,7 +231,7 @@ class RunControl(TrainerCallback):
             together = moment.args.per_device_eval_batch_size * self._ranks
             batches = -(-len(dataset) // together) if dataset else 0
             each = batches * self._newest_step_s / moment.args.gradient_accumulation_steps / 2
-        return each + max(MIN_LIMIT_S, each * TIME_RATIO)
+        return each + max(MIN_SAMPLES_S, each * SAMPLES_RATIO)
 
     def _plan_ending(self, moment: Moment, limit: Limit) -> float:
         """Return the seconds of one more step and of the last evaluation, to be kept free.

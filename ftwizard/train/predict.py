@@ -91,7 +91,8 @@ def predict(
         # A probe has one process, whose memory is another one than that of each of several.
         peak_memory=probe.memory if probe and plan.ranks == 1 else peak,
         seconds=seconds,
-        tokens_per_s=_tokens_per_s(tokens, seconds),
+        # Of reinforcement, most tokens are those of answers, whose number is unknown.
+        tokens_per_s=None if plan.recipe.objective == "grpo" else _tokens_per_s(tokens, seconds),
         disk=disk.sum_parts(estimate_disk(plan, base, trained)),
         cost=_cost(estimate, plan) if estimate else None,
     )
@@ -115,7 +116,7 @@ def _time(estimate: RecipeEstimate, *, is_from_runs: bool) -> Figure | None:
     """
     if estimate.time is None or is_from_runs:
         return estimate.time
-    measured = ("training", "evaluations", "checkpoints")
+    measured = ("training", "evaluations", "samples", "checkpoints")
     parts = {name: part for name, part in estimate.parts.items() if name in measured}
     total = duration.sum_phases(parts or {"training": estimate.time})
     return msgspec.structs.replace(total, source=estimate.time.source, as_of=estimate.time.as_of)

@@ -13,17 +13,12 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ftwizard.data.reader import ParsedRow
+from ftwizard.estimate.generation import FIRST_SAMPLES_S, MIN_SAMPLES_S, SAMPLES_RATIO
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import generate
 from ftwizard.train.encoder import Encoder
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.sample_prompts import SamplePrompt
-
-FIRST_LIMIT_S = 10.0
-"""Time limit before the first step, when the duration of an evaluation is unknown."""
-MIN_LIMIT_S = 1.0
-TIME_RATIO = 0.5
-"""Time limit, as a share of the preceding evaluation's duration."""
 
 
 class SampleCallback(TrainerCallback):
@@ -59,12 +54,12 @@ class SampleCallback(TrainerCallback):
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
         if moment.step == 0:
-            self._answer(0, FIRST_LIMIT_S)
+            self._answer(0, FIRST_SAMPLES_S)
 
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
         eval_s = float(moment.metrics.get("eval_runtime", 0.0))
-        self._answer(moment.step, max(MIN_LIMIT_S, TIME_RATIO * eval_s))
+        self._answer(moment.step, max(MIN_SAMPLES_S, SAMPLES_RATIO * eval_s))
 
     def _answer(self, step: int, limit_s: float) -> None:
         if not self._prompts:

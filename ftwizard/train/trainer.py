@@ -174,8 +174,7 @@ def fit_here(
             callback.attach(trainer)
     if group.size > 1:
         RepeatedRows(trainer, group)
-    # How long the answers of reinforcement become is unknown, and so is their time.
-    if group.is_first and plan.recipe.objective != "grpo":
+    if group.is_first:
         predict.save_prediction(worker, plan, ready, trainer.model)
     _run_steps(worker, trainer, checkpoint, group)
     if control.end_reason == "nan":

@@ -71,7 +71,7 @@ def test_evaluations_are_given_up_first_then_epochs_rows_steps_and_length() -> N
     assert few.fits and time_cap.MIN_STEPS < changed(few)["recipe.max_steps"] < 16
     assert changed(few)["data.max_rows"] == time_cap.MIN_ROWS
     assert few.capped.evaluations == 1 and few.capped.max_length == 1024
-    assert "ends after 12 steps" in time_cap.describe_losses(few)
+    assert "ends after 11 steps" in time_cap.describe_losses(few)
 
     tail = batching.from_counts([120] * 400 + [1000] * 100)
     assert tail

@@ -153,7 +153,7 @@ def test_processes_on_a_cpu_share_its_cores() -> None:
     together = estimate(make_plan(Recipe(), 4), facts)
     assert alone.time and together.time and together.parallel and together.parallel.speedup
     assert together.time.value >= alone.time.value
-    assert together.parallel.speedup.highest == pytest.approx(1)
+    assert together.parallel.speedup.highest == pytest.approx(1, rel=0.01)
     assert not together.parallel.on_gpu
     plan = make_plan(Recipe(), 4)
     assert plan_estimate.available_bytes(plan, facts) == facts.memory // 4

@@ -180,3 +180,29 @@ def test_caution_depends_on_rank_and_target_modules() -> None:
     assert live_estimate.describe_caution(MODEL, msgspec.structs.replace(odd, method="full")) == ""
     cautions = setting_values.find_cautions(draft().with_recipe(target_modules=("w_q",)))
     assert "w_q" in cautions["target_modules"]
+
+
+def test_several_gpus_are_judged_one_by_one() -> None:
+    cards = (card(25.8), card(25.8, 17.2))
+    several = draft(*cards).with_plan(where=schema.Where(processes=2, parallel="ddp"))
+    text = live_estimate.format_prospect(several).plain
+    assert "per GPU of 8.6 GB free ✗ does not fit" in text, "the one with the least free memory"
+    assert "2 GPUs, DDP" in text
+    alone = live_estimate.estimate_recipe(draft(*cards))
+    estimate = live_estimate.estimate_recipe(several)
+    assert alone and estimate and estimate.steps.value < alone.steps.value
+    assert (
+        "per process"
+        in live_estimate.format_prospect(draft().with_plan(where=schema.Where(processes=2))).plain
+    )
+
+
+def test_slurm_job_is_not_judged_by_the_hardware_of_this_machine() -> None:
+    where = schema.Where(scheduler="slurm")
+    unknown = draft(card(25.8)).with_plan(where=where)
+    text = live_estimate.format_prospect(unknown).plain
+    assert "fits" not in text and " GB" in text, "only what it needs"
+    known = unknown.with_plan(slurm=schema.Slurm(gpu_type="a100_80gb"))
+    assert "of 85.9 GB ✓ fits" in live_estimate.format_prospect(known).plain
+    estimate = live_estimate.estimate_recipe(known)
+    assert estimate and estimate.time and estimate.time.source.startswith("A100 SXM 80 GB")
