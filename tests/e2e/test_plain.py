@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def recipe(model: str) -> tuple[Answer, ...]:
         Answer("Method"),
         Answer("Epochs", ("C-u", "1"), "1"),
         Answer("Learning rate"),
+        *([Answer("Trains on")] if shutil.which("sbatch") else []),
         Answer("Batch size"),
         Answer("Gradient accumulation"),
         Answer("Max length", ("C-u", "256"), "256"),
