@@ -142,6 +142,8 @@ def estimate_on(
         parts = estimate_parts(samples=generation.estimate_samples(plan, token, evaluations, each))
     whole = duration.sum_phases(parts) if parts else None
     memory = _estimate_memory(shape, setup, machine, plan.ranks, choice)
+    if memory and recipe.objective == "grpo":
+        memory = _allow_short_answers(memory, shape, setup, machine, recipe, train)
     return RecipeEstimate(
         steps=_counted(
             work.steps, "steps", f"{format_count(round(work.passes), 'pass', 'passes')}"
@@ -258,6 +260,21 @@ def _estimate_memory(
         return estimate(shape, setup, group)
     except FtwizardError:
         return None
+
+
+def _allow_short_answers(
+    memory: MemoryEstimate, shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine,
+    recipe: Recipe, prompts: LengthDistribution,
+) -> MemoryEstimate:  # fmt: skip
+    """Return the memory of reinforcement with the lower end of short answers to usual prompts."""
+    prompt = min(prompts.mean, recipe.max_length)
+    answer = generation.SHORT_ANSWERS * recipe.grpo.max_completion_length
+    short = msgspec.structs.replace(setup, length=math.ceil(prompt + answer))
+    least = _estimate_memory(shape, short, machine)
+    if least is None:
+        return memory
+    low = min(memory.peak.lowest, least.peak.lowest)
+    return msgspec.structs.replace(memory, peak=msgspec.structs.replace(memory.peak, low=low))
 
 
 def _time(

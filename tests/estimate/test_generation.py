@@ -91,6 +91,18 @@ def test_reinforcement_has_a_range_that_names_the_assumed_answers(
     assert alone and "evaluations" not in alone.parts
 
 
+def test_memory_of_reinforcement_ranges_from_short_to_the_longest_answers() -> None:
+    def peak(length: int) -> Any:
+        grpo = GRPO(max_completion_length=length)
+        memory = estimate(A100, objective="grpo", batch_size=32, grpo=grpo).memory
+        assert memory
+        return memory.peak
+
+    long, short = peak(2048), peak(256)
+    assert short.low < long.low < short.value, "an eighth of 2,048 is 256"
+    assert long.value > short.value and long.high > 1.5 * long.low
+
+
 def test_reinforcement_on_a_gpu_of_unknown_speed_is_unknown() -> None:
     result = estimate(TrainingMachine(gpu=True), objective="grpo")
     assert result.time is None and result.whole is None and result.memory is not None
