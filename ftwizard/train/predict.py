@@ -81,8 +81,10 @@ def predict(
     estimate = plan_estimate.estimate_plan(
         plan, lengths, plan_estimate.read_shape(base), facts, speeds=earlier, probe=probe, hour=hour
     )
-    is_from_runs = probe is None and any(
-        speed.processes == plan.ranks or speed.alone for speed in earlier
+    is_from_runs = (
+        probe is None
+        and plan.recipe.objective != "grpo"  # whose time is always computed
+        and any(speed.processes == plan.ranks or speed.alone for speed in earlier)
     )
     seconds = _time(estimate, is_from_runs=is_from_runs) if estimate else None
     memory = estimate.memory if estimate else None

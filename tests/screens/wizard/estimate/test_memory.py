@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import article, plan_estimate, probe_cache
+from ftwizard.estimate.batching import from_counts
 from ftwizard.estimate.longest_rows import find_longest_rows
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.report_text import BAR_WIDTH
@@ -20,6 +21,7 @@ from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.runs.prediction import RunFigures
+from ftwizard.screens import layout
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
@@ -180,5 +182,36 @@ def test_estimate_page_shows_the_caution_about_the_model() -> None:
         draft = estimated().with_plan(model=schema.Model(name="Qwen/Qwen3-30B-A3B"))
         pilot.app.push_screen(EstimatePage(draft.with_estimate(make_report(**ESTIMATE))))
         await wait_for_text(pilot, "! Safer for a first run")
+
+    drive(FtwizardApp(), (160, 50), play)
+
+
+def test_each_of_several_gpus_and_all_of_them_are_on_the_page() -> None:
+    plan = msgspec.structs.replace(
+        chosen(method="qlora"), where=schema.Where(processes=2, parallel="fsdp")
+    )
+    lengths = {"train": from_counts([300] * 200)}
+    run = plan_estimate.estimate_plan(plan, lengths, llama(), machine(CARD, CARD))
+    assert run
+    result = document(
+        CARD, memory=msgspec.to_builtins(run.memory), follows=msgspec.to_builtins(run)
+    )
+    draft = estimated().with_estimate(make_report(**result))
+    text = layout.wrap_hanging(
+        texts.format_estimate(draft, ""), texts.ESTIMATE_NAMES_WIDTH, 78
+    ).plain
+    assert max(map(len, text.splitlines())) <= 78
+    words = " ".join(text.split())
+    assert "processes 2 GPUs, FSDP · " in words and "of 25.0 GB, on each NVIDIA" in words
+    assert " ▓ gathered " in words and " on all 2: divided among them: " in words
+
+
+def test_probe_of_a_slurm_plan_is_refused_before_anything_runs() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = estimated().with_plan(where=schema.Where(scheduler="slurm"))
+        pilot.app.push_screen(EstimatePage(draft.with_estimate(make_report(**ESTIMATE))))
+        await wait_for_text(pilot, "probe (measure)")
+        await pilot.press("p")
+        await wait_for_text(pilot, "login node")
 
     drive(FtwizardApp(), (160, 50), play)
