@@ -44,7 +44,7 @@ from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import NoticeDialog
-from ftwizard.screens.monitor import evaluated, finishing
+from ftwizard.screens.monitor import evaluated, finishing, further
 from ftwizard.screens.monitor.evaluated import KEY
 from ftwizard.screens.monitor.page import RUN_PREFIX
 from ftwizard.screens.page import Page
@@ -55,7 +55,7 @@ from ftwizard.text import format_count, format_duration, make_lines_visible, mak
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
 POLL_EVERY_S = 1.0
-STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve")
+STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve", "further")
 """Actions that run a command, one at a time."""
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
@@ -95,6 +95,13 @@ class ResultsPage(Page[str]):
             "v", "run('verify')", "verify", show=False, tooltip="verify all forms of the model"
         ),
         Binding("w", "run('card')", "card", show=False, tooltip="write the model card"),
+        Binding(
+            "t",
+            "further",
+            "train further",
+            show=False,
+            tooltip="train it further, on preferences or with rewards",
+        ),
         Binding("u", "push", "upload", show=False, tooltip="upload it to the Hub, privately"),
         Binding("y", "copy_command", "copy serve", show=False, tooltip="copy the serve command"),
         *(
@@ -190,6 +197,7 @@ class ResultsPage(Page[str]):
         needs: dict[str, object] = {
             "turn": self._answers, "toggle_full": self._has_long_answers,
             "chat": self._has_model or self._is_elsewhere,
+            "further": self._folder.adapter.is_dir() and self._hosted is None,
             "copy_command": self._serve, "export": has_merged, "push": self._has_model,
             "serve": has_merged or any(self._folder.exports.glob("*/*.gguf")),
             "run": self._can_run(str(parameters[0])) if parameters else False,
@@ -276,6 +284,11 @@ class ResultsPage(Page[str]):
     @work(group="step", exit_on_error=False)
     async def action_push(self) -> None:
         if step := await finishing.ask_for_push(self.app, self._folder):
+            await self._take(step)
+
+    @work(group="step", exit_on_error=False)
+    async def action_further(self) -> None:
+        if step := await further.ask(self.app, self._folder):
             await self._take(step)
 
     @work(group="step", exit_on_error=False)
