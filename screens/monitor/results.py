@@ -100,7 +100,7 @@ class ResultsPage(Page[str]):
             "further",
             "train further",
             show=False,
-            tooltip="train it further, on preferences or with rewards",
+            tooltip="train it further, on pairs or with rewards",
         ),
         Binding("u", "push", "upload", show=False, tooltip="upload it to the Hub, privately"),
         Binding("y", "copy_command", "copy serve", show=False, tooltip="copy the serve command"),

@@ -106,7 +106,7 @@ class DataPage(WizardPage):
             "change objective",
             key_display="enter",
             priority=True,
-            tooltip="train these rows with the objective that takes them",
+            tooltip="take the objective that fits these rows",
         ),
         Binding("f", "repair", "fix", tooltip="fix rows into a new file"),
         Binding("s", "split", "split", tooltip="split off a validation file"),

@@ -78,7 +78,7 @@ class EstimatePage(WizardPage):
         Binding(
             "p", "probe", "probe (measure)", tooltip="measure memory and speed: a few real steps"
         ),
-        Binding("f", "compare", "faster", tooltip="measure kernels and layouts; offer the fastest"),
+        Binding("f", "compare", "faster", tooltip="measure kernels and layouts, offer the best"),
         Binding(
             "ctrl+t,t",
             "limit",
