@@ -6,11 +6,12 @@ transformers takes only a narrow range of its versions, and ignores others witho
 from __future__ import annotations
 
 from importlib import metadata
+from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion
 
-FLASH_ATTENTION = "kernels-community/flash-attn2"
+FLASH_ATTENTION: Final = "kernels-community/flash-attn2"
 """FlashAttention 2 on the Hub, under transformers' name for an attention implementation."""
 
 

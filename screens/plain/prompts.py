@@ -228,6 +228,8 @@ class NumberedPrompter(Prompter):
         values = [value for value, _ in options if value != BACK]
         for number, (_, label) in enumerate(options[: len(values)], 1):
             self.print(f"  {number}. {label}")
+        if len(values) + 2 > shutil.get_terminal_size().lines:
+            self.print(Text(question, "bold"))  # it scrolled off
         numbers = {str(number): value for number, value in enumerate(values, 1)}
         standard = str(values.index(default) + 1)
         while True:
