@@ -117,8 +117,13 @@ def read_machine_info(*, timeout_s: float = nvml.TIMEOUT_S) -> MachineInfo:
         credentials=credentials.find_credentials(),
         extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
         flash_attn=is_installed("flash_attn"),
-        slurm=shutil.which("sbatch") is not None,
+        slurm=has_slurm(),
     )
+
+
+def has_slurm() -> bool:
+    """Return whether jobs can be submitted to Slurm from here."""
+    return shutil.which("sbatch") is not None
 
 
 def list_gpus(timeout_s: float = nvml.TIMEOUT_S) -> tuple[Gpu, ...]:

@@ -153,10 +153,10 @@ def test_minutes_reduce_the_run_and_are_shown(
     assert "does not fit into 0.001 min; nothing was started.\n  Even 8 steps on" in error
     assert not (home / "runs").exists() and not (home / "plans").exists()
 
-    assert run(*argv, "--minutes", "1.7m", "--name", "one", "--json") == 0
+    assert run(*argv, "--minutes", "3.7m", "--name", "one", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     plan = plan_file.load(home / "plans" / "one.yaml")
-    assert plan.budget.minutes == document["cap"]["settings"]["budget.minutes"] == 1.7
+    assert plan.budget.minutes == document["cap"]["settings"]["budget.minutes"] == 3.7
     assert plan_file.load(home / "runs" / "one" / "plan.yaml") == changes.pin_defaults(plan)
     assert document["cap"]["fits"] and document["cap"]["gives_up"], document["cap"]
     settings = {**msgspec.to_builtins(plan.recipe), "max_rows": plan.data.max_rows}
@@ -166,9 +166,9 @@ def test_minutes_reduce_the_run_and_are_shown(
     for advice in document["advised"]:
         assert settings[advice["name"]] == advice["value"], "no advice that the limit replaced"
 
-    assert run(*argv, "--minutes", "3", "--name", "two") == 0
+    assert run(*argv, "--minutes", "4", "--name", "two") == 0
     lines = capsys.readouterr().err.splitlines()
-    assert any(line.startswith("3 min") and "✓ fits" in line for line in lines)
+    assert any(line.startswith("4 min") and "✓ fits" in line for line in lines)
 
 
 def test_start_next_to_a_running_run_warns(

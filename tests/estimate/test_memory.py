@@ -55,7 +55,7 @@ def _peak(setup: TrainingSetup) -> float:
 @given(setup=SETUPS)
 def test_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
     memory = estimate_memory(LLAMA_8B, setup)
-    assert tuple(memory.parts) == PARTS
+    assert tuple(memory.parts) == tuple(name for name in PARTS if name != "gathered")
     assert sum(part.value for part in memory.parts.values()) == pytest.approx(memory.peak.value)
     assert all(part.value >= 0 and part.source for part in memory.parts.values())
     low, high = memory.peak.low, memory.peak.high

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.hardware import machine
 from ftwizard.screens import subprocesses
 from tests.screens.monitor.timed_runs import NOW, TimedRun
 
@@ -16,6 +17,12 @@ from tests.screens.monitor.timed_runs import NOW, TimedRun
 @pytest.fixture(autouse=True)
 def forget_typed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocesses, "_session_keys", {})
+
+
+@pytest.fixture(autouse=True)
+def without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the same questions on a machine that has Slurm."""
+    monkeypatch.setattr(machine, "has_slurm", lambda: False)
 
 
 @pytest.fixture
