@@ -1,4 +1,4 @@
-"""One process of a small sharded training: ``python sharded_process.py FOLDER SETTINGS``, as JSON.
+"""One process of small sharded trainings: ``python sharded_process.py SETTINGS``, a JSON list.
 
 Started by torchrun for ``test_sharding.py``; alone, it trains the same without sharding.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 
-def train(folder: Path, settings: dict[str, Any]) -> None:
+def train(settings: dict[str, Any]) -> None:
     """Train four steps; leave the losses of the first process in ``losses.json``."""
+    from accelerate.state import AcceleratorState
     from peft import LoraConfig
     from transformers import AutoTokenizer, set_seed
     from trl.trainer.sft_config import SFTConfig
@@ -22,6 +23,8 @@ def train(folder: Path, settings: dict[str, Any]) -> None:
     from ftwizard.train import adapter, loss_head, model_loading, packing, sharding
     from ftwizard.train.encoder import EncodedRow
 
+    AcceleratorState._reset_state()  # the training before had another precision
+    folder = Path(settings["folder"])
     base, method, precision = Path(settings["base"]), settings["method"], settings["precision"]
     processes, shards = int(os.environ.get("WORLD_SIZE", "1")), settings["shards"]
     rows = [
@@ -67,7 +70,8 @@ def train(folder: Path, settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    for each in json.loads(sys.argv[1]):
+        train(each)
     import torch.distributed
 
     if torch.distributed.is_initialized():

@@ -78,32 +78,63 @@ def test_a_plan_is_sharded_if_it_says_so(
     assert (choice and choice.mode) == mode
 
 
-class Runs:
-    """Trainings of a tiny model in folders of their own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.base = tiny_model(root)
-
-    def train(self, name: str, *, shards: bool, **settings: Any) -> Path:
-        """Train in one process, or in two that share the model; return the folder."""
-        folder = self.root / name
-        folder.mkdir(exist_ok=True)
-        usual = {"method": "lora", "precision": "fp32", "dropout": 0.0, "checkpointing": False}
-        text = json.dumps({"base": str(self.base), "shards": shards, **usual, **settings})
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        argv = [sys.executable, *(launcher if shards else []), str(SCRIPT), str(folder), text]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
-        done = subprocess.run(
-            argv, check=False, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, done.stderr[-6000:]
-        return folder
+Settings = dict[str, Any]
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path)
+def train(root: Path, runs: dict[str, Settings], *, shards: bool) -> None:
+    """Train a tiny model, by name of a folder in ``root``, in one process or in two that share it.
+
+    One after the other in the same processes, whose start takes longer than the training.
+    """
+    base = str(root / "tiny")
+    usual = {"method": "lora", "precision": "fp32", "dropout": 0.0, "checkpointing": False}
+    text = json.dumps(
+        [
+            {"folder": str(root / name), "base": base, "shards": shards, **usual, **settings}
+            for name, settings in runs.items()
+        ]
+    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    argv = [sys.executable, *(launcher if shards else []), str(SCRIPT), text]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        argv, check=False, env=environment, capture_output=True, text=True, timeout=800
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+METHODS: dict[str, Settings] = {
+    "lora": {},
+    "full": {"method": "full", "precision": "bf16"},
+    "qlora": {"method": "qlora", "precision": "bf16"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of trainings: those of ``METHODS`` alone and sharded, resumed ones, and two
+    with dropout."""
+    root = tmp_path_factory.mktemp("runs")
+    tiny_model(root)
+    train(root, {f"alone-{name}": settings for name, settings in METHODS.items()}, shards=False)
+    resumed = {"resume": "checkpoint-2"}
+    keep_half(root / "alone-lora", root / "resumed-lora")
+    sharded = {f"sharded-{name}": settings for name, settings in METHODS.items()}
+    others: dict[str, Settings] = {
+        "resumed-lora": resumed,
+        "sharded-full-fp32": {"method": "full"},
+        "dropout": {"dropout": 0.5},
+        "dropout-checkpointing": {"dropout": 0.5, "checkpointing": True},
+    }
+    train(root, {**sharded, **others}, shards=True)
+    keep_half(root / "sharded-full-fp32", root / "resumed-full")
+    train(root, {"resumed-full": {"method": "full", **resumed}}, shards=False)
+    return root
+
+
+def keep_half(folder: Path, copy: Path) -> None:
+    """Copy a training without its second checkpoint."""
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoint-4"))
 
 
 def read_losses(folder: Path) -> list[float]:
@@ -138,52 +169,36 @@ def require_same_files(one: Path, two: Path, tolerance: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "precision", "tolerance"),
-    [
-        ("lora", "fp32", 1e-6),
-        ("full", "bf16", 1e-2),
-        ("qlora", "bf16", 1e-3),
-    ],
+    ("method", "tolerance"), [("lora", 1e-6), ("full", 1e-2), ("qlora", 1e-3)]
 )
-def test_two_processes_train_and_save_as_one(
-    runs: Runs, method: str, precision: str, tolerance: float
-) -> None:
-    settings = {"method": method, "precision": precision}
-    one = runs.train("one", shards=False, **settings)
-    two = runs.train("two", shards=True, **settings)
+def test_two_processes_train_and_save_as_one(runs: Path, method: str, tolerance: float) -> None:
+    one, two = runs / f"alone-{method}", runs / f"sharded-{method}"
     expected = read_losses(one)
     assert len(expected) == 10  # four steps with two values each, two evaluations
     assert read_losses(two) == pytest.approx(expected, rel=max(tolerance, 1e-5))
     # In 16 bit, rounding turns gradients near 0, and Adam moves each weight by the learning rate.
-    moved = tolerance if precision == "fp32" else 4 * LEARNING_RATE
+    moved = 4 * LEARNING_RATE if METHODS[method] else tolerance
     for name in ("checkpoint-2", "checkpoint-4"):
         require_same_files(one / name, two / name, moved)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "before", "after"), [("lora", False, True), ("full", True, False)]
+    ("before", "after"),
+    [("alone-lora", "resumed-lora"), ("sharded-full-fp32", "resumed-full")],
 )
-def test_a_run_continues_with_any_number_of_processes(
-    runs: Runs, method: str, before: bool, after: bool
-) -> None:
-    whole = runs.train("run", shards=before, method=method)
-    expected = read_losses(whole)
-    last = read_weights(whole / "checkpoint-4")
-    shutil.rmtree(whole / "checkpoint-4")
-    resumed = runs.train("run", shards=after, method=method, resume="checkpoint-2")
-    assert read_losses(resumed) == pytest.approx(expected, rel=1e-5)
+def test_a_run_continues_with_any_number_of_processes(runs: Path, before: str, after: str) -> None:
     import torch
 
-    for name, weight in read_weights(resumed / "checkpoint-4").items():
+    assert read_losses(runs / after) == pytest.approx(read_losses(runs / before), rel=1e-5)
+    last = read_weights(runs / before / "checkpoint-4")
+    for name, weight in read_weights(runs / after / "checkpoint-4").items():
         assert torch.allclose(weight, last[name], rtol=0, atol=1e-5), name
 
 
 @pytest.mark.slow
-def test_checkpointing_repeats_the_same_dropout(runs: Runs) -> None:
-    plain = runs.train("plain", shards=True, dropout=0.5)
-    again = runs.train("again", shards=True, dropout=0.5, checkpointing=True)
+def test_checkpointing_repeats_the_same_dropout(runs: Path) -> None:
+    plain, again = runs / "dropout", runs / "dropout-checkpointing"
     assert read_losses(again) == pytest.approx(read_losses(plain), rel=1e-5)
-    assert (
-        read_weights(again / "checkpoint-4").keys() == read_weights(plain / "checkpoint-4").keys()
-    )
+    names = read_weights(plain / "checkpoint-4").keys()
+    assert read_weights(again / "checkpoint-4").keys() == names
