@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quick test slow check format pictures
+.PHONY: install quick test slow endurance check format pictures
 
 install:  # everything, with the test tools
 	$(PYTHON) -m venv .venv
@@ -16,7 +16,10 @@ test:  # all but the slow tests
 	$(BIN)/pytest -n 4 --dist worksteal -m 'not slow'
 
 slow:  # train real models, kill them, fill disks
-	$(BIN)/pytest -n 5 --dist worksteal -m slow
+	$(BIN)/pytest -n 5 --dist worksteal -m 'slow and not endurance'
+
+endurance:  # the longest tests, whose parts others test too
+	$(BIN)/pytest -n 5 --dist worksteal -m endurance
 
 check:  # lint, format, types, import contracts
 	$(BIN)/ruff check .

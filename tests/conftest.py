@@ -49,11 +49,35 @@ SLOW_IMPORTS = (
 LONGEST = ("tests/e2e/test_demo.py", "tests/e2e/test_wizard.py")
 """Files whose tests begin first: the last to end would leave the other workers idle for minutes."""
 
+ENDURANCE = (
+    "tests/e2e/test_clocks.py::test_training_under_a_jumping_date",
+    "tests/e2e/test_evaluation.py::test_kills_lose_no_answer",
+    "tests/e2e/test_full_disk.py::test_run_on_a_full_disk_ends_and_resumes_without_loss[40000]",
+    "tests/e2e/test_methods.py::test_resume_skips_a_damaged_full_checkpoint",
+    "tests/e2e/test_moved_folder.py::test_run_moved_during_training",
+    "tests/e2e/test_preferences.py::test_killed_run_resumes_with_the_same_steps",
+    "tests/e2e/test_probe.py::test_out_of_memory",
+    "tests/e2e/test_ranks.py::test_nothing_is_left",
+    "tests/e2e/test_ranks.py::test_two_processes_have_the_losses_of_one[True]",
+    "tests/e2e/test_sharded_run.py",
+    "tests/e2e/test_stops.py::test_every_step_is_recorded_after_ten_kills",
+    "tests/e2e/test_stops.py::test_run_killed_while_finishing",
+    "tests/e2e/test_watched_scripts.py::test_callback_in_one_rank_only",
+    "tests/e2e/test_watched_scripts.py::test_commands_that_need_a_run_of_our_own",
+    "tests/evaluate/test_lm_eval_tasks.py::test_the_real_lm_eval",
+    "tests/export/test_rehearsal.py::test_a_run_rehearses_once",
+    "tests/slurm/test_runs_on_cluster.py::test_job_that_an_administrator_queues_again",
+    "tests/slurm/test_wizard_on_cluster.py",
+)
+"""Slow tests whose parts others test too, of a minute or more each: by hand, before a release."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark ``quick``: tests of plain functions on a few examples. Put the longest tests first."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
+        if item.nodeid.startswith(ENDURANCE):
+            item.add_marker("endurance")
         folder, *rest = item.path.relative_to(TESTS).parts
         is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         if (folder in QUICK_FOLDERS or not rest) and not (is_property or _imports_slow(item.path)):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SAMPLE = TICKETS
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_demo_trains_a_model_that_answers_valid_json(home: Path, tmp_path: Path) -> None:
     """With empty caches, the demo downloads, trains, merges and compares."""
     environment = {**os.environ, "FTWIZARD_CACHE": str(tmp_path / "cache")}

@@ -61,8 +61,7 @@ def through_the_wizard(terminal: Tmux, file: Path, model: Path) -> None:
     terminal.wait("✓ fits  ·")
     terminal.keys("Tab")
     terminal.wait(rf"/{model.name}/\s*\n")
-    terminal.keys("Tab")
-    terminal.keys("Right")
+    terminal.keys("Tab", "Tab", "Right")  # past the objective
     terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
     terminal.wait(r"safety \d+ · \d+ items, \d+ answers")

@@ -76,7 +76,7 @@ def test_max_steps_only_ever_shorten_a_training(
 
 @pytest.mark.slow
 def test_minutes_end_the_training_early_with_results_in_time(tmp_path: Path) -> None:
-    minutes = 20 / 60
+    minutes = 40 / 60
     began = time.monotonic()
     folder = training.train(
         tmp_path, "capped", training=600, validation=6, epochs=3, evaluation_steps=40,

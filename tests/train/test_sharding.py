@@ -168,9 +168,7 @@ def require_same_files(one: Path, two: Path, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "tolerance"), [("lora", 1e-6), ("full", 1e-2), ("qlora", 1e-3)]
-)
+@pytest.mark.parametrize(("method", "tolerance"), [("lora", 1e-6), ("full", 1e-2), ("qlora", 1e-3)])
 def test_two_processes_train_and_save_as_one(runs: Path, method: str, tolerance: float) -> None:
     one, two = runs / f"alone-{method}", runs / f"sharded-{method}"
     expected = read_losses(one)
