@@ -85,7 +85,7 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
     }  # fmt: skip
     with Tmux(str(FTWIZARD), environment=environment) as terminal:
         through_the_wizard(terminal, alpaca(tmp_path), small)
-        terminal.wait("training  step", timeout=540)
+        terminal.wait("training  step|✓ finished", timeout=540)
         terminal.wait("validation", timeout=540)
         terminal.wait("enter shows the results", timeout=1200)
         terminal.keys("Enter")

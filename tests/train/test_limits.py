@@ -79,7 +79,7 @@ def test_minutes_end_the_training_early_with_results_in_time(tmp_path: Path) -> 
     minutes = 40 / 60
     began = time.monotonic()
     folder = training.train(
-        tmp_path, "capped", training=600, validation=6, epochs=3, evaluation_steps=40,
+        tmp_path, "capped", training=600, validation=6, epochs=12, evaluation_steps=40, patience=99,
         more={"budget": {"minutes": minutes}, "finish": {"merge": True, "compare": True},
               "data": {"split": {"test": 0.1}}},
     )  # fmt: skip
