@@ -127,13 +127,13 @@ def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
 
 def format_parallel(parallel: ParallelEstimate) -> Iterator[ReportLine]:
     """Yield how several processes train together, how fast, and why so."""
-    one = "one GPU" if parallel.on_gpu else "one process"
+    unit = "one GPU" if parallel.on_gpu else "one process"
     words = describe_processes(parallel)
     if speedup := parallel.speedup:
-        words += f" · {_format_times(speedup)} as fast as {one}"
+        words += f" · {_format_times(speedup)} as fast as {unit}"
         yield _line("processes", words, Span(f"  ({make_visible(speedup.source, 200)})", "dim"))
     else:
-        yield _line("processes", f"{words} · speed against {one} unknown")
+        yield _line("processes", f"{words} · speed against {unit} unknown")
     yield _dim(make_visible(parallel.reason, 600))
 
 

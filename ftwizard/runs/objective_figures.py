@@ -136,10 +136,10 @@ def format_figures(
     objective: str | msgspec.UnsetType, figures: Mapping[str, float] | msgspec.UnsetType
 ) -> list[tuple[str, str]]:
     """Return name and text of each figure of a status; empty in SFT."""
-    known = to_objective(objective) if isinstance(objective, str) else None
+    name = to_objective(objective) if isinstance(objective, str) else None
     values = figures if isinstance(figures, Mapping) else {}
     return [
         (figure.name, figure.write(values[figure.metric]))
-        for figure in _FIGURES[known or "sft"]
+        for figure in _FIGURES[name or "sft"]
         if figure.metric in values
     ]
