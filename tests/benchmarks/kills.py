@@ -184,8 +184,10 @@ def _kill_once(
         if not ranks:  # only while it trains
             return None
         victims = [dice.choice(ranks)]
-    # Without a keeper, nobody sees whether the trainer was killed or the machine went down.
-    has_witness = target not in ("keeper", "both") and bool(identity.is_alive(state.keeper))
+    # Without a keeper, nobody sees whether the trainer was killed or the machine went down. The
+    # death of a rank is seen by the trainer that started the ranks.
+    witness = state.command if target in ("rank", "agent") else state.keeper
+    has_witness = target not in ("keeper", "both") and bool(identity.is_alive(witness))
     kept = checkpoints.all_complete(folder.checkpoints)
     for victim in victims:
         if victim:
