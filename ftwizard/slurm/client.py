@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -157,10 +158,52 @@ def list_hosts(nodes: str) -> list[str]:
     return done.stdout.split()
 
 
+class StepOutput(NamedTuple):
+    """What a step on several nodes printed."""
+
+    text: str
+    errors: str
+
+
+def ask_nodes(nodes: int, argv: Sequence[str], timeout_s: float) -> StepOutput:
+    """Run a command once on each node of this process's allocation; return what they printed.
+
+    Where not all end within ``timeout_s``, it is what the others printed. Raises FtwizardError if
+    the step cannot be started here.
+    """
+    try:
+        step = subprocess.Popen(
+            [*_list_step_words(nodes), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=build_step_environment(os.environ),
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise _no_answer(f"srun: {error.strerror}") from None
+    for limit_s, end in ((timeout_s, step.terminate), (ASK_S, step.kill)):
+        try:
+            return StepOutput(*step.communicate(timeout=limit_s))
+        except subprocess.TimeoutExpired:
+            end()  # at the first signal, srun ends the tasks on the nodes
+    return StepOutput(*step.communicate())
+
+
 def build_step_argv(nodes: int) -> list[str]:
     """Return the command that starts another one once on each node of this process's allocation."""
-    return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
-            "--kill-on-bad-exit=1", "--wait=60"]  # fmt: skip
+    return [*_list_step_words(nodes), "--kill-on-bad-exit=1", "--wait=60"]
+
+
+def _list_step_words(nodes: int) -> list[str]:
+    return [
+        "srun",
+        "--overlap",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+    ]
 
 
 def build_step_environment(environment: Mapping[str, str]) -> dict[str, str]:

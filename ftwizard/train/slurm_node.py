@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,13 +28,15 @@ from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
 from ftwizard.plan.schema import Plan
 from ftwizard.slurm import client
-from ftwizard.train import checkpoint_rotation, command, rank_agent
+from ftwizard.train import checkpoint_rotation, command, node_check, rank_agent
 
 POLL_S = 0.5
 LOCK_S = 30.0
 """Time for the submission to write its record, and for the last start to leave the lock."""
-FIRST_PORT, PORTS = 20_000, 20_000
-"""Ports for the processes of several nodes, one by the id of each job."""
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Ports for the processes of several nodes: below those that Linux gives to connections."""
+PORT_TRIES, PORT_STRIDE = 50, 101
+"""Ports that are tried, and their distance: the next ones are those of the next jobs."""
 TIME_LIMIT = "time-limit"
 """File under ``requests/`` by which the script passes on Slurm's warning."""
 _RESULTS = ("trained.json", "result.json")
@@ -62,7 +65,8 @@ def run(folder: JobFolder) -> int:
     except FtwizardError as error:
         print(error.text, file=sys.stderr)
         _record_refusal(folder, job_id, error)
-        node_secrets.remove(folder)
+        if error.code != node_check.SILENT:
+            node_secrets.remove(folder)
         return 1
 
 
@@ -127,7 +131,7 @@ def _record_refusal(folder: JobFolder, job_id: int, error: FtwizardError) -> Non
     }
     ended = State(
         state="ended", attempt=number, slurm_job=job_id, end_reason="refused", done=done,
-        ended=time.time(), stop_cause="user",
+        ended=time.time(), stop_cause=None if error.code == node_check.SILENT else "user",
     )  # fmt: skip
     write_json(folder.state, ended)
 
@@ -208,9 +212,12 @@ class _Node:
         """Return the variables by which the processes of several nodes find each other."""
         if self.plan.nodes == 1:
             return {}
-        head = client.list_hosts(os.environ["SLURM_JOB_NODELIST"])[0]
-        port = FIRST_PORT + self.job_id % PORTS  # jobs of other users may share the node
-        return {rank_agent.NODES: str(self.plan.nodes), rank_agent.HEAD: f"{head}:{port}"}
+        hosts = client.list_hosts(os.environ["SLURM_JOB_NODELIST"])
+        node_check.require_equal_nodes(self.folder, sys.executable, self.submission.token, hosts)
+        return {
+            rank_agent.NODES: str(self.plan.nodes),
+            rank_agent.HEAD: f"{hosts[0]}:{find_port(self.job_id)}",
+        }
 
     def _pass_on_warning(self, attempt: int) -> None:
         """Ask the run to save and stop, because the job's time is nearly over."""
@@ -246,6 +253,22 @@ class _Node:
         if self._keeper is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._keeper.terminate()
+
+
+def find_port(job_id: int) -> int:
+    """Return a port of this node that nothing listens on; each job begins at one of its own.
+
+    Jobs of other users may share the node. Raises FtwizardError if none is free.
+    """
+    for step in range(PORT_TRIES):
+        port = FIRST_PORT + (job_id + step * PORT_STRIDE) % PORTS
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.bind(("", port))
+            return port
+    raise FtwizardError(
+        f"No port of {os.uname().nodename} is free among those that were tried from {FIRST_PORT} on.",
+        "See what listens there: ss -tlnp",
+    )
 
 
 def read_end(folder: JobFolder, attempt: int) -> tuple[str, StopCause | None]:

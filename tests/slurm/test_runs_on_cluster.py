@@ -16,11 +16,13 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.slurm import client
 from ftwizard.slurm.cluster import MB, read_cluster
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import as_json, ok, ok_here, run
+from tests.e2e.workspace import losses
 from tests.helpers import slurm_cluster
 from tests.helpers.jobs import events, until, until_ended, until_step
 from tests.helpers.slurm_cluster import Cluster, run_cluster
 from tests.helpers.training import rows, tiny_model
+from tests.helpers.work_here import work_here
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,7 +70,8 @@ class Lab:
             "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"}},
             "model": {"name": str(tiny_model(self.root))},
             "recipe": {"batch_size": 2, "epochs": epochs, "rank": 4, "evaluation_steps": 50,
-                       "save_steps": save_steps, "max_length": 200, "patience": 1000},
+                       "save_steps": save_steps, "max_length": 200, "patience": 1000,
+                       "dropout": 0.0},
             "where": {"scheduler": "slurm"},
             "slurm": {"gpus": 0, **settings},
             "finish": {"merge": False, "compare": False},
@@ -194,13 +197,14 @@ def test_time_limit_saves_queues_the_job_again_and_the_next_attempt_continues(
     assert folder.newest_attempt() == 2, "what the user stops is not queued again"
 
 
-def test_two_nodes_train_together_and_continue_after_the_time_limit(
+def test_two_nodes_train_as_one_process_does_and_continue_after_the_time_limit(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = Lab(tmp_path, home)
     with run_cluster(2) as cluster:
         use(cluster, monkeypatch)
-        folder = lab.train(lab.plan(LONG, nodes=2, save_steps=5))
+        plan = lab.plan(LONG, nodes=2, save_steps=5)
+        folder = lab.train(plan)
         until_running(folder, 1, step=2)
         job = job_of(folder)
         assert as_json("status", folder.id)["ranks"]["processes"] == 2
@@ -213,6 +217,20 @@ def test_two_nodes_train_together_and_continue_after_the_time_limit(
         assert "stopped" in ok("stop", folder.id)
     training = [event for event in events(folder, "phase") if event["phase"] == "training"]
     assert training[-1]["ranks"] == 2
+    expected = train_alone(lab, plan, steps=3)
+    measured = losses(folder)
+    assert [measured[step] for step in expected] == pytest.approx([*expected.values()], rel=1e-4)
+
+
+def train_alone(lab: Lab, plan: Path, steps: int) -> dict[int, float]:
+    """Return the first losses of a plan for two nodes, in one process with as many rows a step."""
+    body = json.loads(plan.read_text())
+    body["recipe"]["gradient_accumulation"] = 2
+    del body["where"], body["slurm"]
+    plan.write_text(json.dumps(body))
+    with work_here(stop_after=steps):
+        ok_here("train", plan, "--name", "alone")
+    return losses(JobFolder(lab.home / "runs" / "alone"))
 
 
 def read_hosts(cluster: Cluster, job: int) -> str:
