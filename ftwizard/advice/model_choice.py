@@ -18,7 +18,7 @@ from ftwizard.catalog.model_cards import Training
 from ftwizard.catalog.providers import Size
 from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, duration, gpu_fit, plan_estimate
+from ftwizard.estimate import batching, duration, gpu_fit, training_machine
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
 from ftwizard.estimate.memory import estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
@@ -169,7 +169,7 @@ class _Judge:
 
     def __init__(self, basis: ChoiceBasis) -> None:
         self._basis = basis
-        self._available = plan_estimate.available_bytes(basis.plan, basis.machine)
+        self._available = training_machine.available_bytes(basis.plan, basis.machine)
         self._needs: dict[tuple[ModelShape, int | None], _Need] = {}
 
     def judge(self, model: ModelFacts) -> ModelOption:
@@ -230,7 +230,7 @@ def _estimate_need(basis: ChoiceBasis, shape: ModelShape, context: int | None) -
     recipe = _advise_recipe(basis, shape, context)
     plan = msgspec.structs.replace(basis.plan, recipe=recipe)
     lengths = batching.from_check_tokens(basis.report.tokens) if basis.report else None
-    setup = plan_estimate.setup(plan, {"train": lengths}, basis.machine, shape)
+    setup = training_machine.setup(plan, {"train": lengths}, basis.machine, shape)
     estimate = estimate_memory if basis.machine.gpus else estimate_cpu_memory
     try:
         memory = estimate(shape, setup).peak

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from ftwizard.advice import rank_advice, recipe_advice
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.data.documents import DataReport
-from ftwizard.estimate import batching, plan_estimate
+from ftwizard.estimate import batching, training_machine
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Method, Plan, Recipe
@@ -44,7 +44,7 @@ def advise(
         objective=plan.recipe.objective,
         generations=plan.recipe.grpo.num_generations,
     )
-    here = plan_estimate.only_plan_gpu(plan, machine)
+    here = training_machine.only_plan_gpu(plan, machine)
     method_advice = recipe_advice.advise_method(size, here, shape=shape)
     return rank_advice.share_step(
         plan, {advice.name: advice for advice in (method_advice, *settings_advice)}

@@ -12,7 +12,7 @@ from ftwizard.advice import target_modules
 from ftwizard.catalog import gpu_specs
 from ftwizard.cli import output
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import training_machine
 from ftwizard.estimate.longest_rows import LongestRows, find_longest_rows
 from ftwizard.estimate.training_setup import METHOD_NAMES, TrainingSetup
 from ftwizard.hardware.machine import Gpu, MachineInfo
@@ -83,7 +83,7 @@ def _list_devices(
         target_modules=target_modules.last_name_parts(plan.recipe.target_modules),
     )
     plan = msgspec.structs.replace(plan, recipe=recipe)
-    own = plan_estimate.plan_gpu(plan, machine)
+    own = training_machine.plan_gpu(plan, machine)
     machines = [machine]
     anywhere = msgspec.structs.replace(plan, where=type(plan.where)())
     for name in COMMON:
@@ -94,15 +94,15 @@ def _list_devices(
     for number, facts in enumerate(machines):
         chosen = anywhere if number else plan
         gpu, free = (
-            plan_estimate.plan_gpu(chosen, facts),
-            plan_estimate.available_bytes(chosen, facts),
+            training_machine.plan_gpu(chosen, facts),
+            training_machine.available_bytes(chosen, facts),
         )
         if not free:
             continue
         yield LongestOnGpu(
             device=(gpu.name or "the GPU") if gpu else "this machine, CPU",
             memory=free, here=not number,
-            setup=plan_estimate.setup(chosen, {}, facts, shape),
+            setup=training_machine.setup(chosen, {}, facts, shape),
             rows=find_longest_rows(chosen, {}, shape, facts, context=context),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import training_machine
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate, estimate_memory
 from ftwizard.hardware.machine import MachineInfo
@@ -65,7 +65,7 @@ def compare_with_article(
     statement = next(near, None)
     if shape is None or statement is None:
         return None
-    setup = plan_estimate.setup(plan, lengths, facts, shape)
+    setup = training_machine.setup(plan, lengths, facts, shape)
     otherwise = _METHODS[setup.method] if facts.gpus else "on the CPU"
     if otherwise:
         setup = msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")

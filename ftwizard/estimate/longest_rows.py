@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import gpu_fit, plan_estimate
+from ftwizard.estimate import gpu_fit, plan_estimate, training_machine
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate, estimate_cpu_memory
 from ftwizard.estimate.memory_savings import Estimate
@@ -88,10 +88,10 @@ def find_longest_rows(
     Empty if the model or the device's memory is unknown, or the model lacks the target modules.
     ``counted``: from the ledger, if it ran; ``context``: tokens that the model was made for.
     """
-    free = plan_estimate.available_bytes(plan, facts)
+    free = training_machine.available_bytes(plan, facts)
     if shape is None or not free:
         return ()
-    trained = plan_estimate.setup(plan, lengths, facts, shape)
+    trained = training_machine.setup(plan, lengths, facts, shape)
     alone = msgspec.structs.replace(trained, batch_size=1)
     try:
         group = plan_estimate.find_group(plan, trained, shape, facts)

@@ -14,14 +14,14 @@ import msgspec
 
 from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
-from ftwizard.catalog.prices import PriceRate, Prices
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import (
     duration,
     generation,
     gpu_fit,
     parallelism,
-    precision,
+    training_machine,
     training_setup,
 )
 from ftwizard.estimate.batching import LengthDistribution, Lengths, TrainingPasses, compute_passes
@@ -30,9 +30,10 @@ from ftwizard.estimate.generation import Processor, ReinforcementTime
 from ftwizard.estimate.gpu_fit import Fit
 from ftwizard.estimate.memory import Group, MemoryEstimate, estimate_cpu_memory, estimate_each
 from ftwizard.estimate.parallelism import ParallelChoice, ParallelEstimate
-from ftwizard.estimate.probe_cache import CachedProbe, installed_version
-from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
-from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.training_machine import TrainingMachine
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan, Recipe, Where
@@ -40,28 +41,6 @@ from ftwizard.pricing import machine_rate
 from ftwizard.pricing.offer import LocalOffer
 from ftwizard.quantity import Figure, today
 from ftwizard.text import format_count
-
-
-class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """The machine, as far as it affects time and cost."""
-
-    card: GpuSpec | None = None
-    """None without a GPU, and for a GPU that is not in the catalog."""
-    gpu: bool = False
-    free: int | None = None
-    """Bytes free on the smallest of the plan's GPUs; None without one, or if unknown."""
-    cores: int = 0
-    bfloat16_cpu: bool = False
-    hour: PriceRate | None = None
-    """Price per hour; None if not set."""
-    head: LossHead = "tiled"
-    """How the installed TRL computes the loss."""
-    speeds: tuple[RunSpeed, ...] = ()
-    """Of similar earlier runs; they take precedence over computed speed."""
-    probed: float | None = None
-    """Tokens per second measured by a probe, padding included; takes precedence over all else."""
-    probed_on: str | None = None
-    """Date of that probe."""
 
 
 class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +92,7 @@ def estimate_on(
     train, validation = lengths.get("train"), lengths.get("validation")
     if train is None:
         return None
-    setup = resolve_setup(recipe, machine, train, shape)
+    setup = training_machine.resolve_setup(recipe, machine, train, shape)
     work = compute_passes(train, recipe, plan.ranks)
     evaluations = _count_evaluations(recipe, validation, work.steps)
     choice = parallelism.choose_for_plan(
@@ -199,35 +178,6 @@ def sample_lengths(plan: Plan, lengths: Lengths) -> Lengths:
         else rows
         for part, rows in lengths.items()
     }
-
-
-def resolve_setup(
-    recipe: Recipe, machine: TrainingMachine, lengths: LengthDistribution | None = None,
-    shape: ModelShape | None = None,
-) -> TrainingSetup:  # fmt: skip
-    """Resolve a recipe for a machine, choosing the open settings as the run does.
-
-    ``lengths``: of the training set, whose rows may all be shorter than the recipe allows;
-    ``shape``: None if the model is unknown.
-    """
-    again, length = recipe.gradient_checkpointing, recipe.max_length
-    if lengths is not None and lengths.buckets and not recipe.packing:
-        length = min(length, math.ceil(lengths.buckets[-1].upto))
-    if recipe.objective == "grpo":  # the model is trained on a prompt and its answer
-        length += recipe.grpo.max_completion_length
-    computed = precision.resolve_precision(
-        recipe, machine.card, gpu=machine.gpu, bf16_cpu=machine.bfloat16_cpu, shape=shape
-    )
-    return TrainingSetup(
-        method=recipe.method, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.target_modules,
-        batch_size=recipe.batch_size * recipe.sequences_per_row, accumulation=recipe.gradient_accumulation, length=length,
-        checkpointing=machine.gpu if again is None else again, head=machine.head,
-        precision=computed, dropout=recipe.dropout > 0 and recipe.objective == "sft",
-        reference_passes=recipe.reference_passes,
-        reference_copy=recipe.method == "full" and recipe.objective != "sft"
-        and not recipe.asks_reference_first,
-        attention=precision.resolve_attention(recipe, machine.card, computed, gpu=machine.gpu),
-    )  # fmt: skip
 
 
 def _count_evaluations(recipe: Recipe, validation: LengthDistribution | None, total: int) -> int:
@@ -380,7 +330,9 @@ def estimate_plan(
     price of the machine, None if not set; ``counted``: memory of one process from the ledger, with
     which that of several is scaled.
     """
-    machine = msgspec.structs.replace(_training_machine(plan, facts), hour=hour, speeds=speeds)
+    machine = msgspec.structs.replace(
+        training_machine.from_facts(plan, facts), hour=hour, speeds=speeds
+    )
     if probe and not probe.halved:
         rates = probe.measured.rates or [probe.measured.tokens_per_s]
         machine = msgspec.structs.replace(
@@ -388,42 +340,12 @@ def estimate_plan(
         )
     estimate = estimate_on(machine, plan, lengths, shape)
     if estimate and estimate.parallel and estimate.memory and counted and shape:
-        trained = setup(plan, lengths, facts, shape)
+        trained = training_machine.setup(plan, lengths, facts, shape)
         group = find_group(plan, trained, shape, facts)
         memory = gpu_fit.estimate_like(shape, trained, counted, group)(trained)
         parallel = _add_memory(estimate.parallel, memory)
         estimate = msgspec.structs.replace(estimate, memory=memory, parallel=parallel)
     return estimate
-
-
-def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
-    """Return the machine that a plan trains on, with the plan's GPU."""
-    device = plan_gpu(plan, facts)
-    return TrainingMachine(
-        card=_find_gpu_spec(device), gpu=bool(facts.gpus), cores=facts.cores,
-        free=device.free if device else None,
-        bfloat16_cpu=facts.bfloat16_cpu, head=head_for(installed_version("trl")),
-    )  # fmt: skip
-
-
-def setup(
-    plan: Plan, lengths: Lengths, facts: MachineInfo, shape: ModelShape | None = None
-) -> TrainingSetup:
-    """Return how the plan trains on this machine; ``shape``: None if the model is unknown."""
-    return resolve_setup(plan.recipe, _training_machine(plan, facts), lengths.get("train"), shape)
-
-
-def check_settings(
-    plan: Plan, facts: MachineInfo, shape: ModelShape | None = None
-) -> FtwizardError | None:
-    """Return why training refuses a setting of the plan on this machine; None if it runs."""
-    machine = _training_machine(plan, facts)
-    return precision.check_settings(plan.recipe, machine.card, gpu=machine.gpu, shape=shape)
-
-
-def list_cautions(plan: Plan, facts: MachineInfo) -> list[str]:
-    """Return cautions about settings that the plan's GPU runs slowly."""
-    return list(precision.describe_emulation(plan.recipe, _training_machine(plan, facts).card))
 
 
 def check_plan_fit(
@@ -439,7 +361,7 @@ def check_plan_fit(
     None without a GPU, if the driver does not report its memory, or if nothing is known about the
     model's memory. ``counted``: from the ledger, if it ran; it suffices for a verdict without shape.
     """
-    device = plan_gpu(plan, facts)
+    device = training_machine.plan_gpu(plan, facts)
     if device is None or not device.memory:
         return None
     gpu = gpu_fit.AvailableGpu(
@@ -448,7 +370,7 @@ def check_plan_fit(
     cards = gpu_specs.cards()
     if shape is None:
         return gpu_fit.check_fit_by_count(counted, gpu, cards=cards) if counted else None
-    trained = setup(plan, lengths, facts, shape)
+    trained = training_machine.setup(plan, lengths, facts, shape)
     try:
         return gpu_fit.check_fit(
             shape, trained, gpu, smaller=list_smaller_models(shape), counted=counted,
@@ -465,7 +387,7 @@ def find_group(
 
     ``trained``: its setup on this machine.
     """
-    device = plan_gpu(plan, facts)
+    device = training_machine.plan_gpu(plan, facts)
     choice = parallelism.choose_for_plan(
         plan, shape=shape, setup=trained, free_bytes=device.free if device else None,
         on_gpu=device is not None,
@@ -487,11 +409,6 @@ def list_smaller_models(shape: ModelShape) -> list[tuple[str, ModelShape]]:
 def _family(shape: ModelShape) -> str:
     """Return the model family: ``qwen`` for ``qwen3_moe``."""
     return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
-
-
-def train_alone(plan: Plan) -> Plan:
-    """Return the plan with one process on this machine, as a probe trains."""
-    return msgspec.structs.replace(plan, where=Where(gpu=plan.where.gpu))
 
 
 class GpuEstimates(NamedTuple):
@@ -543,31 +460,6 @@ def _exceeds(estimate: RecipeEstimate | None, card: GpuSpec) -> bool:
     return memory is not None and memory.peak.lowest > card.memory * 1e9
 
 
-def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:
-    """Return the plan's GPU, else the first one; of several that train together, the one with the
-    least free memory. None without a GPU."""
-    if plan.where.processes > 1:
-        return min(facts.gpus[: plan.where.processes], key=lambda gpu: gpu.free or 0, default=None)
-    number = plan.where.gpu or 0
-    return facts.gpus[number] if number < len(facts.gpus) else None
-
-
-def available_bytes(plan: Plan, facts: MachineInfo) -> int | None:
-    """Return the bytes available to each process of the plan: its GPU's free memory, else its part
-    of the machine's memory.
-
-    None if the driver does not report it.
-    """
-    device = plan_gpu(plan, facts)
-    return device.free if device else facts.memory // plan.where.processes or None
-
-
-def only_plan_gpu(plan: Plan, facts: MachineInfo) -> MachineInfo:
-    """Return the machine facts with only the plan's GPU."""
-    device = plan_gpu(plan, facts)
-    return msgspec.structs.replace(facts, gpus=(device,)) if device else facts
-
-
 def measured_peak(probe: CachedProbe, memory: MemoryEstimate | None = None) -> Figure:
     """Return the peak memory measured by a probe, including the CUDA context on a GPU.
 
@@ -583,10 +475,6 @@ def measured_peak(probe: CachedProbe, memory: MemoryEstimate | None = None) -> F
     return msgspec.structs.replace(probe.memory, value=value)
 
 
-def _find_gpu_spec(device: Gpu | None) -> GpuSpec | None:
-    return gpu_specs.find_gpu(device.name, device.memory) if device else None
-
-
 def local_offer(
     plan: Plan,
     facts: MachineInfo,
@@ -597,7 +485,10 @@ def local_offer(
 
     ``counted``: memory from the ledger or a probe, if either ran.
     """
-    device, can = plan_gpu(plan, facts), available_bytes(plan, facts)
+    device, can = (
+        training_machine.plan_gpu(plan, facts),
+        training_machine.available_bytes(plan, facts),
+    )
     memory = counted or (estimate.memory if estimate else None)
     least = memory.peak.lowest if memory else 0  # as for rented GPUs
     hours, parallel = run_hours(estimate), estimate.parallel if estimate else None
@@ -617,22 +508,6 @@ def run_hours(estimate: RecipeEstimate | None) -> Figure | None:
         return None
     source = estimate.time.source if estimate and estimate.time else seconds.source
     return seconds.scaled(1 / 3600, source, unit="h")
-
-
-def rental_price(device: Gpu | None, prices: Prices) -> Figure | None:
-    """Return the on-demand rental price per hour of the same GPU, as a comparison.
-
-    None if the GPU or its price is unknown.
-    """
-    spec = _find_gpu_spec(device)
-    names = (name for name, market in prices.cards() if market == "on demand")
-    name = next((name for name in names if spec and gpu_specs.find_gpu(name) == spec), None)
-    rate = prices.gpu(name, "on demand")[0] if name else None
-    if rate is None or spec is None:
-        return None
-    figure = rate.figure()
-    short = f"{spec.name} on demand"
-    return msgspec.structs.replace(figure, source=f"{short}: {figure.source}", short_source=short)
 
 
 def read_shape(base: Path) -> ModelShape | None:

@@ -20,6 +20,7 @@ from ftwizard.estimate import (
     plan_estimate,
     plan_machine,
     probe_cache,
+    training_machine,
 )
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate
@@ -146,7 +147,7 @@ def build_report(
     longest = batching.longest_row_tokens(facts.lengths.get("train"), plan.recipe.max_length)
     own_costs = {name: getattr(costs, name) for name in CostReport.__struct_fields__}
     price = prices.machine()
-    rental = plan_estimate.rental_price(plan_estimate.plan_gpu(plan, machine), prices)
+    rental = training_machine.rental_price(training_machine.plan_gpu(plan, machine), prices)
     fields: dict[str, Any] = own_costs | {
         "recipe": plan.recipe,
         "minutes": plan.budget.minutes,
@@ -156,7 +157,7 @@ def build_report(
         "uncounted": facts.counted.why,
         "one_gpu": _describe_gpu_choice(plan, machine),
         "here": _find_device(plan, machine),
-        "room": plan_estimate.available_bytes(plan, machine),
+        "room": training_machine.available_bytes(plan, machine),
         "fit": plan_estimate.check_plan_fit(*shape_inputs, counted=facts.counted.memory),
         "longest_rows": longest_rows.find_longest_rows(
             *shape_inputs, counted=facts.counted.memory, context=read_context(facts.config)
@@ -188,14 +189,14 @@ def read_context(config: Mapping[str, Any] | None) -> int | None:
 
 def _describe_refusal(plan: Plan, machine: MachineInfo, shape: ModelShape | None) -> str | None:
     """Return why training refuses a setting on this machine; None if it runs."""
-    error = plan_estimate.check_settings(plan, machine, shape)
+    error = training_machine.check_settings(plan, machine, shape)
     if error is None:
         return None
     return f"Training refuses this plan here: {error.message} {error.hint}"
 
 
 def _warn_emulated(plan: Plan, machine: MachineInfo) -> list[RecipeWarning]:
-    cautions = plan_estimate.list_cautions(plan, machine)
+    cautions = training_machine.list_cautions(plan, machine)
     return [RecipeWarning(code="emulated-bf16", message=caution) for caution in cautions]
 
 
@@ -281,7 +282,7 @@ def _with_short_module_names(plan: Plan) -> Plan:
 
 
 def _find_device(plan: Plan, machine: MachineInfo) -> Device:
-    gpu = plan_estimate.plan_gpu(plan, machine)
+    gpu = training_machine.plan_gpu(plan, machine)
     if gpu is None:
         name = "the node" if plan.where.scheduler == "slurm" else "this machine"
         return Device(name=name, memory=machine.memory or None, gpu=False)

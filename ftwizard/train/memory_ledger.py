@@ -26,7 +26,7 @@ import msgspec
 
 from ftwizard import locations
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import training_machine
 from ftwizard.estimate.activations import is_padded
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import MemoryEstimate, from_parts
@@ -68,7 +68,7 @@ def count_plan(
     That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
     the model's class. ``config``: the model's config.json; ``shape``: None if its layers are unknown.
     """
-    setup = plan_estimate.setup(plan, lengths, facts, shape)
+    setup = training_machine.setup(plan, lengths, facts, shape)
     if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
         return MemoryCount()
     if not config:

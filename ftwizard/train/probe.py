@@ -19,7 +19,7 @@ import msgspec
 import psutil
 from transformers import TrainerCallback
 
-from ftwizard.estimate import batching, plan_estimate, probe_cache, training_setup
+from ftwizard.estimate import batching, probe_cache, training_machine, training_setup
 from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.estimate.speed_options import SpeedFacts
 from ftwizard.jobs.folder import write_json
@@ -146,7 +146,7 @@ def run(worker: Worker) -> WorkResult:
         evaluations=predict.count_evaluations(recipe, counts.total) if sample.validation else 0,
         epochs=counts.epochs,
         predicted=predict.predict(
-            plan_estimate.train_alone(plan),
+            training_machine.train_alone(plan),
             Path(sample.base),
             tokens=sum(sample.rows) * counts.epochs,
             lengths={

@@ -30,7 +30,7 @@ from typing import Any
 from packaging.version import Version
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, plan_estimate
+from ftwizard.estimate import batching, plan_estimate, training_machine
 from ftwizard.estimate.parallelism import ParallelChoice, choose_for_plan
 from ftwizard.hardware import machine
 from ftwizard.plan.schema import Plan
@@ -51,11 +51,11 @@ def choose(
         return None
     facts, shape = machine.read_machine_info(), plan_estimate.read_shape(base)
     lengths = {"train": batching.from_counts([len(row.input_ids) for row in encoded["train"]])}
-    device = plan_estimate.plan_gpu(plan, facts)
+    device = training_machine.plan_gpu(plan, facts)
     return choose_for_plan(
         plan,
         shape=shape,
-        setup=plan_estimate.setup(plan, lengths, facts, shape),
+        setup=training_machine.setup(plan, lengths, facts, shape),
         free_bytes=device.free if device else None,
         on_gpu=device is not None,
     )

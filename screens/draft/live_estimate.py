@@ -15,7 +15,14 @@ from ftwizard.advice import run_history, target_modules, time_cap
 from ftwizard.advice.target_modules import Adapted
 from ftwizard.advice.time_cap import TimeCap
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, gpu_fit, plan_estimate, probe_cache, report_text
+from ftwizard.estimate import (
+    batching,
+    gpu_fit,
+    plan_estimate,
+    probe_cache,
+    report_text,
+    training_machine,
+)
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate
@@ -229,7 +236,7 @@ def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
     """Format the memory need and the memory of the GPU. A probe's measurement replaces the
     estimate."""
     plan, machine, peak = draft.plan, draft.hardware, memory.peak
-    available = plan_estimate.available_bytes(plan, machine)
+    available = training_machine.available_bytes(plan, machine)
     low, middle, high = peak.low or peak.value, peak.value, peak.high or peak.value
     if plan.ranks == 1 and (probe := _find_probe(draft)):
         low = middle = high = plan_estimate.measured_peak(probe, memory).value
@@ -239,6 +246,6 @@ def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
     if not available:
         return Text(need)
     mark = report_text.FIT_MARKS[gpu_fit.judge_bytes(middle, high, available)]
-    gpu = plan_estimate.plan_gpu(plan, machine)
+    gpu = training_machine.plan_gpu(plan, machine)
     free = " free" if gpu and gpu.used_by_others else ""
     return palette.to_text([Span(f"{need} of {format_bytes(available)}{free} "), mark])

@@ -15,7 +15,8 @@ from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
-from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
+from ftwizard.estimate.plan_estimate import RecipeEstimate
+from ftwizard.estimate.training_machine import TrainingMachine
 from ftwizard.models import model_config
 from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Budget, Data, Files, Finish, Mix, Model, Plan, Recipe

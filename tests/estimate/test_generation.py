@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
-from ftwizard.estimate import duration, generation, plan_estimate
+from ftwizard.estimate import duration, generation, plan_estimate, training_machine
 from ftwizard.estimate.batching import Lengths, from_counts
-from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
+from ftwizard.estimate.plan_estimate import RecipeEstimate
+from ftwizard.estimate.training_machine import TrainingMachine
 from ftwizard.plan.schema import DPO, GRPO, Data, Files, Model, Plan, Recipe, Samples
 from tests.helpers.shapes import PUBLISHED
 
@@ -109,7 +110,7 @@ def test_reinforcement_on_a_gpu_of_unknown_speed_is_unknown() -> None:
 
 
 def test_a_token_takes_at_least_one_read_of_the_weights() -> None:
-    setup = plan_estimate.resolve_setup(Recipe(), A100)
+    setup = training_machine.resolve_setup(Recipe(), A100)
     processor = generation.Processor(A100.card, gpu=True, cores=0, bf16=False)
     token = generation.estimate_token(LLAMA, setup, processor, 1)
     assert token and A100.card and A100.card.bandwidth

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import memory, plan_estimate, training_setup
+from ftwizard.estimate import memory, plan_estimate, training_machine, training_setup
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
-from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
+from ftwizard.estimate.plan_estimate import RecipeEstimate
+from ftwizard.estimate.training_machine import TrainingMachine
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Data, Files, Finish, Model, Plan, Recipe
 from tests.advice.test_data_settings import draw_lengths
@@ -117,15 +118,15 @@ def test_cpu_estimate_is_slower_and_cites_cpu_cores() -> None:
 
 def test_memory_uses_the_setup_of_the_actual_run() -> None:
     old = TrainingMachine(card=find_gpu("Tesla T4"), gpu=True)
-    first = plan_estimate.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
+    first = training_machine.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
     assert (first.precision, first.checkpointing) == ("fp16", True)
     assert first.length == RAGGED.buckets[-1].upto, "the longest row is below max_length"
-    second = plan_estimate.resolve_setup(
+    second = training_machine.resolve_setup(
         Recipe(max_length=512, packing=True, method="qlora"), A100, RAGGED
     )
     assert (second.precision, second.length) == ("bf16", 512)
-    assert plan_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
-    assert plan_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
+    assert training_machine.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
+    assert training_machine.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
     result = estimate_recipe(Recipe(max_length=512, packing=True, method="qlora"))
     assert result.memory == memory.estimate_memory(LLAMA, second)
     rough = estimate_recipe(Recipe(), TrainingMachine(cores=2)).memory

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import plan_estimate, training_machine
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.plan_machine import describe_node, find_node_gpu, resolve_machine
 from ftwizard.hardware.machine import Gpu
@@ -73,7 +73,7 @@ def test_an_unknown_gpu_has_a_memory_need_but_no_fit_and_no_time(gpu_type: str |
     assert result and result.memory and result.memory.peak.value > LLAMA.parameters * 2
     assert result.time is None and result.whole is None and result.cost is None
     assert plan_estimate.check_plan_fit(plan, ROWS, LLAMA, node) is None
-    assert plan_estimate.available_bytes(plan, node) is None
+    assert training_machine.available_bytes(plan, node) is None
     note = describe_node(plan, node)
     assert note and "fit and time are unknown" in note
     named = make_machine(Gpu(name="L40S", memory=48 * 2**30))
@@ -99,7 +99,7 @@ def test_a_node_without_gpus_is_as_large_as_the_plan_asks_for() -> None:
 
     plan = make_plan(gpus=0)
     node = resolve_machine(plan, LOGIN)
-    assert plan_estimate.available_bytes(plan, node) is None
+    assert training_machine.available_bytes(plan, node) is None
     result = plan_estimate.estimate_plan(plan, ROWS, LLAMA, node)
     assert result and result.memory and result.time is None
     note = describe_node(plan, node)

@@ -9,7 +9,7 @@ import pytest
 from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
 from ftwizard.estimate import duration, plan_estimate, precision
 from ftwizard.estimate.batching import Bucket, LengthDistribution
-from ftwizard.estimate.plan_estimate import TrainingMachine, resolve_setup
+from ftwizard.estimate.training_machine import TrainingMachine, resolve_setup
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.models.architectures import build_shape
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe

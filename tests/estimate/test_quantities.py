@@ -20,7 +20,7 @@ from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import advise_data, cost_inputs
 from ftwizard.data.tokens.stats import TokenEstimate
-from ftwizard.estimate import article, disk, plan_estimate
+from ftwizard.estimate import article, disk, plan_estimate, training_machine
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.batching import from_counts as lengths_of
 from ftwizard.estimate.duration import RunSpeed
@@ -109,7 +109,7 @@ def test_every_plan_figure_has_a_source_and_a_date(
             plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
             article.compare_with_article(plan, LENGTHS, shape, facts),
             plan_estimate.estimate_gpus(plan, LENGTHS, shape, {item for item, _ in packaged().cards()}).hours,
-            plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
+            training_machine.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
             disk.estimate_parts(
                 trained=estimate.memory.trained if estimate.memory else 1, parameters=shape.parameters,
                 adapter=recipe.method != "full", merges=True, download=10**9,
@@ -122,7 +122,7 @@ def test_every_plan_figure_has_a_source_and_a_date(
 def test_probed_time_has_the_date_of_the_probe() -> None:
     train = lengths_of([300] * 100)
     assert train is not None
-    here = plan_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
+    here = training_machine.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
     on = plan_estimate.estimate_on(here, plan, {"train": train}, shape)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import gpu_fit, parallelism, plan_estimate, report_text
+from ftwizard.estimate import gpu_fit, parallelism, plan_estimate, report_text, training_machine
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.plan_estimate import RecipeEstimate
@@ -156,7 +156,7 @@ def test_processes_on_a_cpu_share_its_cores() -> None:
     assert together.parallel.speedup.highest == pytest.approx(1, rel=0.01)
     assert not together.parallel.on_gpu
     plan = make_plan(Recipe(), 4)
-    assert plan_estimate.available_bytes(plan, facts) == facts.memory // 4
+    assert training_machine.available_bytes(plan, facts) == facts.memory // 4
 
 
 def test_measured_speed_of_as_many_processes_takes_precedence() -> None:
@@ -213,7 +213,7 @@ def test_suggested_changes_are_for_each_of_the_processes() -> None:
 
 
 def parallelism_group(plan: Plan, facts: MachineInfo) -> Any:
-    setup = plan_estimate.setup(plan, ROWS, facts, LLAMA)
+    setup = training_machine.setup(plan, ROWS, facts, LLAMA)
     group = plan_estimate.find_group(plan, setup, LLAMA, facts)
     assert group == (2, True)
     return group
@@ -233,7 +233,7 @@ def test_processes_are_described_with_mode_speed_and_reason() -> None:
 
 
 def test_exchange_of_two_is_the_size_of_what_is_exchanged() -> None:
-    setup = plan_estimate.setup(make_plan(Recipe(), 2), ROWS, make_machine(A100), LLAMA)
+    setup = training_machine.setup(make_plan(Recipe(), 2), ROWS, make_machine(A100), LLAMA)
     gradients = 4 * setup.trained(LLAMA)
     count = parallelism.count_exchanged(LLAMA, setup, "ddp", 2, steps=10, passes=40)
     assert count == pytest.approx(10 * gradients), "2 (N - 1) / N is 1"

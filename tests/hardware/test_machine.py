@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import training_machine
 from ftwizard.hardware import machine, nvml
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import NoGpuError, NvidiaDriver, NvmlGpu
@@ -87,7 +87,7 @@ def test_estimate_uses_the_same_gpu_as_the_run(
     taken = command.build_environment(chosen, {"CUDA_VISIBLE_DEVICES": shown})[
         "CUDA_VISIBLE_DEVICES"
     ]
-    gpu = plan_estimate.plan_gpu(chosen, _facts(*machine.list_gpus()))
+    gpu = training_machine.plan_gpu(chosen, _facts(*machine.list_gpus()))
     assert gpu and gpu.name == CARDS[int(taken)].name
 
 

@@ -17,7 +17,7 @@ from ftwizard.catalog.prices import PriceRate, packaged
 from ftwizard.cli import cost_inputs
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import training_machine
 from ftwizard.hardware.machine import Gpu
 from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
@@ -376,7 +376,7 @@ def test_saved_price_is_ignored_for_another_gpu(file: Path) -> None:
 
 def test_rental_price_of_a_gpu_is_for_comparison_only() -> None:
     gpu = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
-    result = plan_estimate.rental_price(gpu, packaged())
+    result = training_machine.rental_price(gpu, packaged())
     assert result and result.low and result.value
     rental = machine_rate.describe_rental(result)
     assert (
@@ -386,7 +386,7 @@ def test_rental_price_of_a_gpu_is_for_comparison_only() -> None:
         and result.as_of in rental
     )
     assert (
-        plan_estimate.rental_price(None, packaged()) is None
+        training_machine.rental_price(None, packaged()) is None
         and machine_rate.describe_rental(None) == ""
     )
-    assert plan_estimate.rental_price(Gpu(name="Some card", memory=1), packaged()) is None
+    assert training_machine.rental_price(Gpu(name="Some card", memory=1), packaged()) is None

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.catalog.model_configs import find_config
-from ftwizard.estimate import article, plan_estimate, probe_cache
+from ftwizard.estimate import article, plan_estimate, probe_cache, training_machine
 from ftwizard.estimate.batching import from_counts
 from ftwizard.estimate.longest_rows import find_longest_rows
 from ftwizard.estimate.memory import MemoryEstimate
@@ -59,12 +59,12 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
     """Return an estimate for QLoRA on Llama 3.1 8B with the given GPUs."""
     item, facts = chosen(method="qlora"), machine(*gpus)
     fit = plan_estimate.check_plan_fit(item, {}, llama(), facts)
-    gpu = plan_estimate.plan_gpu(item, facts)
+    gpu = training_machine.plan_gpu(item, facts)
     assert gpu and fit
     return ESTIMATE | {
         "memory": msgspec.to_builtins(fit.memory), "fit": msgspec.to_builtins(fit),
         "here": {"name": gpu.name, "memory": gpu.memory, "gpu": True},
-        "room": plan_estimate.available_bytes(item, facts), "probe": None, "measured": None,
+        "room": training_machine.available_bytes(item, facts), "probe": None, "measured": None,
         "article": msgspec.to_builtins(article.compare_with_article(item, {}, llama(), facts)),
         "uncounted": None, "one_gpu": None, **more,
     }  # fmt: skip
