@@ -27,6 +27,8 @@ CACHE_S = 4.0
 """Age up to which an answer is used again: several views must not load the controller."""
 FAILED_CACHE_S = 20.0
 """Time without another question after Slurm did not answer."""
+TIMEOUT = "slurm_timeout"
+"""Code of the error of a command that did not answer in time."""
 _FORMAT = "%A|%T|%S|%D|%N|%r"
 _TESTED = re.compile(
     r"Job \d+ to start at (\d+) using (\d+) processors? on nodes (\S+)(?: in partition (\S+))?"
@@ -92,7 +94,15 @@ def submit(script: Path, environment: Mapping[str, str], folder: Path) -> int:
     It is sent once. ``environment`` is what the job starts with, ``folder`` where. Raises
     FtwizardError with Slurm's reason for a refusal.
     """
-    done = _run(["sbatch", "--parsable", str(script)], SUBMIT_S, environment, folder)
+    try:
+        done = _run(["sbatch", "--parsable", str(script)], SUBMIT_S, environment, folder)
+    except FtwizardError as error:
+        if error.code == TIMEOUT:
+            error.hint = (
+                f"It may have submitted the job all the same: squeue --me --name={folder.name}   "
+                "Cancel that one before you start again: scancel JOB"
+            )
+        raise
     forget()
     match = _JOB_ID.fullmatch(done.stdout.strip())
     if done.returncode or match is None:
@@ -312,14 +322,15 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _no_answer(f"{argv[0]} took longer than {timeout_s:g} s") from None
+        raise _no_answer(f"{argv[0]} took longer than {timeout_s:g} s", TIMEOUT) from None
     except OSError as error:
         raise _no_answer(f"{argv[0]}: {error.strerror}") from None
 
 
-def _no_answer(reason: str) -> FtwizardError:
+def _no_answer(reason: str, code: str = "") -> FtwizardError:
     shown = make_visible(" ".join(reason.split()), 200)
     return FtwizardError(
         f"Slurm does not answer{f': {shown}' if shown else ''}.",
         "See whether its controller is up: scontrol ping",
+        code=code,
     )

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 from ftwizard.errors import FtwizardError
@@ -25,6 +26,8 @@ from ftwizard.train.inputs import TrainingInputs
 from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
 
 POLL_S = 0.2
+MAX_END_S = 20.0
+"""Time for the processes of all nodes to end after one failed; then what is waited for is reported."""
 
 
 def fit(worker: Worker, ready: TrainingInputs, started: Callable[[], None]) -> tuple[str, str]:
@@ -89,15 +92,39 @@ def _start_agent(folder: JobFolder, memory: int) -> subprocess.Popen[bytes]:
 
 def _wait(worker: Worker, agent: subprocess.Popen[bytes]) -> int:
     """Wait for the agent; return its exit status. TERM becomes a request, which it obeys at a step."""
-    is_forwarded = False
+    is_forwarded = is_reported = False
+    failed_at: float | None = None
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return agent.wait(POLL_S)
+        now = time.monotonic()
+        if failed_at is None and rank_records.has_failure(worker.folder):
+            failed_at = now
+        if failed_at is not None and now - failed_at > MAX_END_S and not is_reported:
+            _report_wait(worker)
+            is_reported = True
         if worker.is_terminated and not is_forwarded:
             with contextlib.suppress(OSError):
                 if requests.read_pending(worker.folder, "stop", worker.attempt) is None:
                     requests.send(worker.folder, "stop", worker.attempt, "signal")
                 is_forwarded = True
+
+
+def _report_wait(worker: Worker) -> None:
+    """Report that one node's processes failed, and those of another do not end.
+
+    Slurm waits for a node that is down until it declares it so, which takes minutes.
+    """
+    failures = rank_records.read_failures(worker.folder)
+    cause = f" Rank {failures[0].rank} on {failures[0].host} failed." if failures else ""
+    worker.events.write_finding(
+        "nodes_lost",
+        f"The training has ended, but another node does not answer.{cause}",
+        "warning",
+        action="If the node is down, Slurm queues the job again once it notices. To end it now: "
+        f"ftwizard stop {worker.folder.id} --kill",
+        actions=["stop"],
+    )
 
 
 def _conclude(outcome: RankOutcome) -> tuple[str, str]:

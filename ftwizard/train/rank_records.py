@@ -88,6 +88,12 @@ def remove_inputs(folder: JobFolder) -> None:
         (folder.ranks / _INPUTS).unlink()
 
 
+def has_failure(folder: JobFolder) -> bool:
+    """Return whether a process, or a machine's agent, recorded that it failed."""
+    patterns = ("agent-*.json", "*.error.json")
+    return any(path for pattern in patterns for path in folder.ranks.glob(pattern))
+
+
 def get_log(folder: JobFolder, rank: int) -> Path:
     """Return the file with the output of a process."""
     return folder.ranks / f"{rank}.log"

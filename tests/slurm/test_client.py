@@ -165,6 +165,16 @@ def test_refusal_of_sbatch_is_an_error_with_its_words(commands: Path, tmp_path: 
         client.submit(tmp_path / "job.sbatch", os.environ, tmp_path)
 
 
+def test_submission_without_an_answer_may_have_been_accepted(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(commands, "sbatch", "exec sleep 60")
+    monkeypatch.setattr(client, "SUBMIT_S", 0.3)
+    with pytest.raises(FtwizardError, match=r"sbatch took longer than 0\.3 s") as raised:
+        client.submit(tmp_path / "job.sbatch", os.environ, tmp_path)
+    assert f"squeue --me --name={tmp_path.name}" in raised.value.hint
+
+
 def test_step_of_all_nodes_takes_no_option_of_the_step_around_it() -> None:
     around = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_NNODES": "1",
               "SLURM_CONF": "/c", "HOME": "/h"}  # fmt: skip

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -139,6 +142,26 @@ def test_first_error_is_the_cause(tmp_path: Path) -> None:
     error = rank_launch._explain(folder, 1, is_oom=False)
     assert getattr(error, "end_reason", "") == "out_of_gpu_memory"
     assert str(error) == "Rank 1 on node1: CUDA: 2 GB"
+
+
+def test_node_that_does_not_end_after_another_failed_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, findings = make_folder(tmp_path), list[str]()
+    events = SimpleNamespace(write_finding=lambda code, *_, **__: findings.append(code))
+    worker: Any = SimpleNamespace(folder=folder, events=events, is_terminated=False)
+    monkeypatch.setattr(rank_launch, "POLL_S", 0.01)
+    monkeypatch.setattr(rank_launch, "MAX_END_S", 0.1)
+    assert wait_for(worker, "sleep 0.5; exit 3") == 3
+    assert findings == [], "nothing failed"
+    rank_records.leave_failure(folder, make_failure(0, 1.0, "crashed", "connection reset"))
+    assert wait_for(worker, "sleep 0.5; exit 1") == 1
+    assert findings == ["nodes_lost"]
+
+
+def wait_for(worker: Any, script: str) -> int:
+    with subprocess.Popen(["bash", "-c", script]) as agent:
+        return rank_launch._wait(worker, agent)
 
 
 def test_outcome_that_no_disk_takes_goes_through_memory(
