@@ -166,18 +166,24 @@ class RecipePage(SettingsPage):
     @work(group="limit", exclusive=True, exit_on_error=False)
     async def action_limit(self) -> None:
         """Reduce the run to some minutes, or undo that."""
-        draft, problem = self._read_rows()
-        problem = problem or self._find_problem(draft)
-        if problem is None and not draft.plan.model.name:
-            problem = SettingProblem(NO_MODEL)
-        if problem:
-            self._show_problem(problem)
+        if (draft := self._read_usable_draft()) is None:
             return
         if (changed := await switch(self.app, draft)) is not None:
             self._draft = changed
             self._problem = ""
             self._put_values()
             self._update_texts()
+
+    def _read_usable_draft(self) -> Draft | None:
+        """Return the draft with the current values; None once it is shown what keeps it from use."""
+        draft, problem = self._read_rows()
+        problem = problem or self._find_problem(draft)
+        if problem is None and not draft.plan.model.name:
+            problem = SettingProblem(NO_MODEL)
+        if problem is None:
+            return draft
+        self._show_problem(problem)
+        return None
 
     def on_file_input_edited(self) -> None:
         self._apply_advice()
@@ -274,12 +280,7 @@ class RecipePage(SettingsPage):
     @work(group="rewards", exclusive=True, exit_on_error=False)
     async def action_rewards(self) -> None:
         """Try the rewards on ten rows, and show what each answer gets."""
-        draft, problem = self._read_rows()
-        problem = problem or self._find_problem(draft)
-        if problem is None and not draft.plan.model.name:
-            problem = SettingProblem(NO_MODEL)
-        if problem:
-            self._show_problem(problem)
+        if (draft := self._read_usable_draft()) is None:
             return
         self._tried = None
         await self._try_rewards(draft, shows=True)
