@@ -8,16 +8,14 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.questions import DestructiveConfirm
-from ftwizard.screens.page import Page
+from ftwizard.screens.wizard.text_area_page import TextAreaPage
 
 MAX_CHARS = 20_000
 """Characters of a text: more was pasted by mistake."""
@@ -69,44 +67,32 @@ class TextBlock(Widget, can_focus=True):
             self.value = edited
 
 
-class TextBlockPage(Page[str | None]):
-    """Dismisses with the edited text, or None if it was left as it was."""
+class TextBlockPage(TextAreaPage):
+    """Dismisses with the edited lines, or None if they were left as they were."""
 
     STEP: ClassVar[int | None] = 2
     NAME = "Edit lines"
     NOTES = ("Enter begins a new line; ctrl+s takes the lines over.",)
+    UNCHANGED = "The lines stay as they were."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "take over", key_display="^s", priority=True,
                 tooltip="take the lines over, and go back"),
-        # Both must remain typeable.
-        Binding("f1", "help", "help", key_display="F1", tooltip="this list"),
-        Binding("escape", "leave", "back", key_display="esc", priority=True,
-                tooltip="back; asks before a change is discarded"),
     ]  # fmt: skip
 
     def __init__(
         self, text: str, title: str, note: str, find_problem: Callable[[str], str]
     ) -> None:
-        super().__init__()
-        self._text, self._title, self._note = text, title, note
+        super().__init__(text, title, note)
         self._find_problem = find_problem
-
-    def body(self) -> ComposeResult:
-        heading = Text.assemble((self._title, "bold"), f"  {self._note}")
-        yield Static(heading, id="heading", markup=False)
-        yield TextArea(
-            self._text, id="text", soft_wrap=True, show_line_numbers=True, theme="css",
-            highlight_cursor_line=False,
-        )  # fmt: skip
-        yield Static(id="state", markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
 
     def _get_text(self) -> str:
         """Return the text, with one line end at its end unless it is empty."""
         text = self.query_one(TextArea).text.rstrip()
         return f"{text}\n" if text else ""
+
+    @property
+    def is_changed(self) -> bool:
+        return self._get_text() != self._text
 
     def on_text_area_changed(self) -> None:
         self._show(self._find_text_problem())
@@ -117,19 +103,11 @@ class TextBlockPage(Page[str | None]):
         return too_long if len(text) > MAX_CHARS else self._find_problem(text)
 
     def _show(self, problem: str) -> None:
-        line = Text.assemble(("✗ ", f"bold {palette.BAD}"), problem) if problem else Text()
-        self.query_one("#state", Static).update(line)
+        mark = ("✗ ", f"bold {palette.BAD}")
+        self.show_state(Text.assemble(mark, problem) if problem else Text())
 
     def action_save(self) -> None:
         if problem := self._find_text_problem():
             self._show(problem)
             return
         self.dismiss(self._get_text())
-
-    @work(group="leave", exclusive=True, exit_on_error=False)
-    async def action_leave(self) -> None:
-        question = DestructiveConfirm(
-            "Discard the changes?", "The lines stay as they were.", "discard"
-        )
-        if self._get_text() == self._text or await self.app.push_screen_wait(question):
-            self.dismiss(None)

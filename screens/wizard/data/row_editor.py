@@ -6,11 +6,10 @@ import asyncio
 from typing import Any, ClassVar
 
 import msgspec
-from rich.text import Text
 from textual import work
-from textual.app import App, ComposeResult, SuspendNotSupported
+from textual.app import App, SuspendNotSupported
 from textual.binding import Binding, BindingType
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
 from ftwizard.background import run_in_thread
 from ftwizard.cli import edit
@@ -20,9 +19,9 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
-from ftwizard.screens.dialogs.questions import ConfirmDialog, DestructiveConfirm
-from ftwizard.screens.page import Page
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.wizard.data import new_file_dialogs, new_files
+from ftwizard.screens.wizard.text_area_page import TextAreaPage
 from ftwizard.text import format_bytes
 
 REST_S = 0.3
@@ -103,7 +102,7 @@ def _run_editor(app: App[Any], text: str) -> str:
         return edit.read_text(file)
 
 
-class RowEditorPage(Page[str | None]):
+class RowEditorPage(TextAreaPage):
     """Dismisses with the edited text, or None if nothing was changed or it was discarded."""
 
     STEP: ClassVar[int | None] = 1
@@ -113,6 +112,7 @@ class RowEditorPage(Page[str | None]):
         "Invisible characters are written as \\u codes.",
         "A row that is not valid JSON is shown as it is.",
     )
+    UNCHANGED = "The row stays as it was."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+s",
@@ -122,37 +122,15 @@ class RowEditorPage(Page[str | None]):
             priority=True,
             tooltip="save into a new file",
         ),
-        # Both must remain typeable.
-        Binding("f1", "help", "help", key_display="F1", tooltip="this list"),
-        Binding(
-            "escape",
-            "leave",
-            "back",
-            key_display="esc",
-            priority=True,
-            tooltip="back; asks before a change is discarded",
-        ),
     ]
 
     def __init__(self, row: RowText, text: str) -> None:
-        super().__init__()
-        self._row, self._text = row, text
-
-    def body(self) -> ComposeResult:
-        kind = "JSON" if self._row.is_json else "not valid JSON, shown as it stands"
-        heading = Text.assemble((f"row {self._row.line:,}", "bold"), f"  {kind}")
-        yield Static(heading, id="heading", markup=False)
-        yield TextArea(
-            self._text, id="text", soft_wrap=True, show_line_numbers=True, theme="css",
-            highlight_cursor_line=False,
-        )  # fmt: skip
-        yield Static(id="state", markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
+        kind = "JSON" if row.is_json else "not valid JSON, shown as it stands"
+        super().__init__(text, f"row {row.line:,}", kind)
+        self._row = row
 
     @property
-    def _is_changed(self) -> bool:
+    def is_changed(self) -> bool:
         return self.query_one(TextArea).text != self._row.text
 
     def on_text_area_changed(self) -> None:
@@ -163,23 +141,17 @@ class RowEditorPage(Page[str | None]):
         """Check the text once no key follows."""
         await asyncio.sleep(REST_S)
         problem = await run_in_thread(row_edit.find_text_problem, self.query_one(TextArea).text)
-        self.query_one("#state", Static).update(new_files.describe_problem(problem))
+        self.show_state(new_files.describe_problem(problem))
 
     @work(group="leave", exclusive=True, exit_on_error=False)
     async def action_save(self) -> None:
         area = self.query_one(TextArea)
-        if not self._is_changed:
+        if not self.is_changed:
             self.notify("Nothing was changed.", markup=False)
             return
         if problem := await run_in_thread(row_edit.find_text_problem, area.text):
-            self.query_one("#state", Static).update(new_files.describe_problem(problem))
+            self.show_state(new_files.describe_problem(problem))
             if problem.line and problem.column:
                 area.move_cursor((problem.line - 1, problem.column - 1))
             return
         self.dismiss(area.text)
-
-    @work(group="leave", exclusive=True, exit_on_error=False)
-    async def action_leave(self) -> None:
-        question = DestructiveConfirm("Discard the changes?", "The row stays as it was.", "discard")
-        if not self._is_changed or await self.app.push_screen_wait(question):
-            self.dismiss(None)
