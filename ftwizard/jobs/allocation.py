@@ -192,7 +192,8 @@ def explain_end(folder: JobFolder, job_id: int) -> Ending:
         return Ending(
             end_reason="crashed",
             message=f"The script of Slurm job {job_id} ended with status {status}. {detail}".rstrip(),
-            hint=f"Its output: {folder.path / f'slurm-{job_id}.out'}",
+            hint=f"Its output: {folder.path / f'slurm-{job_id}.out'}   "
+            f"To start it again: ftwizard resume {folder.id}",
         )
     return Ending(
         end_reason="lost",

@@ -122,9 +122,8 @@ def _convert(result: object, count: int) -> "list[float | None]":
         kind = "None" if result is None else f"a value of type {type(result).__name__}"
         raise BadRewards("not_a_list", f"it returned {kind}")
     if len(result) != count:
-        raise BadRewards(
-            "wrong_length", f"it returned {len(result)} rewards for {count} completions"
-        )
+        rewards = "1 reward" if len(result) == 1 else f"{len(result)} rewards"
+        raise BadRewards("wrong_length", f"it returned {rewards} for {count} completions")
     return [_convert_one(value, row) for row, value in enumerate(result)]
 
 

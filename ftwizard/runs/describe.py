@@ -13,7 +13,16 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import exports, hosted, merge_proof, remote, reproduction, verdict, watched
+from ftwizard.runs import (
+    checkpoints,
+    exports,
+    hosted,
+    merge_proof,
+    remote,
+    reproduction,
+    verdict,
+    watched,
+)
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.runs.progress import Progress
@@ -81,6 +90,10 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
         next_step = status.hint or watched.describe_next(folder, reason)
     if next_step:
         lines.append(make_visible(next_step, 600))
+    if reason == "refused" and (kept := checkpoints.all_complete(folder.checkpoints)):
+        lines.append(
+            f"After that, continue from step {kept[-1].step:,}: ftwizard resume {folder.id}"
+        )
     return lines
 
 
@@ -432,11 +445,16 @@ def describe_placement(placement: Placement | None) -> str:
     """Describe when and where Slurm would start a job; None: its answer was not understood."""
     if placement is None:
         return "Slurm accepts it, and does not say when it would start."
+    name = make_visible(placement.partition or "", 60)
+    if placement.exceeded_limit:
+        return (
+            "Slurm accepts the job, but would not start it: it asks for more than "
+            f"{make_visible(placement.exceeded_limit, 40)}, the time limit of partition {name}. "
+            "Lower slurm.time."
+        )
     wait_s = placement.expected_start - time.time()
     when = "at once" if wait_s < NEAR_S else format_clock(wait_s)
-    partition = (
-        f", partition {make_visible(placement.partition, 60)}" if placement.partition else ""
-    )
+    partition = f", partition {name}" if name else ""
     return (
         f"Slurm would start it {when}, on {make_visible(placement.nodes, 100)} "
         f"({format_count(placement.processors, 'processor')}{partition})."

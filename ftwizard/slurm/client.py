@@ -46,6 +46,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     nodes: str
     """In Slurm's notation: ``node[1-2]``."""
     partition: str | None
+    exceeded_limit: str | None = None
+    """Time limit of the partition, as Slurm writes it, where the job asks for more: it never starts."""
 
 
 class JobPreview(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ _GRES_SEPARATOR = re.compile(r",(?![^(]*\))")
 _STATE_MARKS = "*~#!%$@^-+"
 """Marks after a state: not responding, powered down and others."""
 _USABLE = ("idle", "mix", "mixed", "alloc", "allocated", "comp", "plnd", "resv")
+_TIME = re.compile(r"(?:(?P<days>[0-9]+)-)?(?P<clock>[0-9]+(?::[0-9]+){0,2})")
 _UNLIMITED = ("infinite", "unlimited")
 MB = 1 << 20
 
@@ -143,6 +144,41 @@ def parse_gpus(gres: str) -> dict[str, int]:
 
 def _read_time(text: str) -> str | None:
     return None if text in ("", "n/a", *_UNLIMITED) else text
+
+
+def find_exceeded_limit(partition: str, time: str | int | None) -> str | None:
+    """Return the time limit of a partition if a job of ``time`` asks for more; None if not, or unknown.
+
+    Many clusters accept such a job, which then never starts.
+    """
+    minutes = to_minutes(str(time)) if time is not None else None
+    if minutes is None:
+        return None
+    try:
+        answer = client.ask("sinfo", "--noheader", f"--partition={partition}", "--format=%l")
+    except FtwizardError:
+        return None
+    limit = _read_time((answer.split() or [""])[0])
+    most = to_minutes(limit) if limit else None
+    return limit if most is not None and minutes > most else None
+
+
+def to_minutes(time: str) -> float | None:
+    """Return a time as Slurm writes it, ``90`` (minutes), ``12:00:00`` or ``1-00:00:00``, in minutes.
+
+    None if it is not understood.
+    """
+    match = _TIME.fullmatch(time)
+    if match is None:
+        return None
+    parts = [int(part) for part in match["clock"].split(":")]
+    if match["days"] is not None:  # hours come first
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:
+        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
+    return ((int(match["days"] or 0) * 24 + hours) * 60) + minutes + seconds / 60
 
 
 def _read_group(fields: list[str]) -> Iterator[NodeGroup]:

@@ -37,7 +37,7 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
     (
         "node configuration",
         "",
-        f"No node has that much. Lower slurm.memory, slurm.cpus or slurm.gpus. {_NODES}",
+        f"Its nodes are too few or too small. Lower slurm.nodes, slurm.gpus, slurm.cpus or slurm.memory. {_NODES}",
     ),
     ("unable to contact", "", "See whether its controller is up: scontrol ping"),
     ("requeue", "slurm.requeue", "The site does not allow this. Set slurm.requeue to false."),

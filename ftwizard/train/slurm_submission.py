@@ -20,7 +20,7 @@ from ftwizard.jobs.allocation import Submission
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json, write_whole
 from ftwizard.plan.changes import Changes
 from ftwizard.plan.schema import Plan
-from ftwizard.slurm import client
+from ftwizard.slurm import client, cluster
 from ftwizard.slurm.client import JobPreview
 from ftwizard.text import make_visible
 from ftwizard.train import command, slurm_script
@@ -88,9 +88,11 @@ def test(plan: Plan, run_id: str) -> JobPreview:
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as name:
         path = Path(name) / "job.sbatch"
         path.write_text(script)
-        return JobPreview(
-            script=script, placement=client.test_submission(path, build_environment())
-        )
+        placement = client.test_submission(path, build_environment())
+    if placement and placement.partition:
+        limit = cluster.find_exceeded_limit(placement.partition, plan.slurm.time)
+        placement = msgspec.structs.replace(placement, exceeded_limit=limit)
+    return JobPreview(script=script, placement=placement)
 
 
 def render(plan: Plan, folder: Path, token: str) -> str:

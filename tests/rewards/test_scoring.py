@@ -76,7 +76,7 @@ def test_an_async_function_is_awaited(tmp_path: Path) -> None:
         ("import sys; sys.exit(3)", "exception", "SystemExit: 3"),
         ("return None", "not_a_list", "it returned None"),
         ("return 1.0", "not_a_list", "type float"),
-        ("return [1]", "wrong_length", "1 rewards for 3 completions"),
+        ("return [1]", "wrong_length", "1 reward for 3 completions"),
         ("return [1, 2, '3']", "not_a_number", "type str, for the row at line 13"),
         ("return [1, float('nan'), 1]", "nan", "nan, for the row at line 12"),
         ("return [1, 1, 1e308 * 10]", "nan", "inf, for the row at line 13"),

@@ -12,6 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
+from tests.helpers import checkpoints
 from tests.helpers.results import make_trained
 
 FOLDER = JobFolder(Path("/runs/one"))
@@ -121,3 +122,16 @@ def test_wait_is_described_where_the_bar_may_stand(
         progress.feed([{"kind": "phase", "t": 1000.0, "attempt": 1, **fields}])
     status = Status(state="running", attempt=1, started=1000.0)
     assert describe.describe_wait(progress, status) == text
+
+
+def test_refused_training_says_from_where_it_continues(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "one")
+    status = Status(
+        state="ended", attempt=1, end_reason="refused", message="A.", hint="Correct it."
+    )
+    assert describe.describe_end(folder, status)[-1] == "Correct it."
+    checkpoints.save(folder.checkpoints, 6)
+    assert describe.describe_end(folder, status)[-2:] == [
+        "Correct it.",
+        "After that, continue from step 6: ftwizard resume one",
+    ]

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
+from ftwizard.runs import describe
 from ftwizard.slurm import client, job_states, submit_errors
 
 QUEUE = """\
@@ -92,9 +94,18 @@ def test_placement_is_read_from_the_answer_to_a_test() -> None:
     assert (placement.nodes, placement.partition) == ("node[1-2]", "debug")
 
 
+def test_job_over_the_time_limit_is_not_said_to_start() -> None:
+    placement = client.Placement(expected_start=0.0, processors=2, nodes="node1", partition="gpu")
+    assert "would start it at once" in describe.describe_placement(placement)
+    over = msgspec.structs.replace(placement, exceeded_limit="1:00:00")
+    text = describe.describe_placement(over)
+    assert "more than 1:00:00, the time limit of partition gpu. Lower slurm.time" in text
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
+        ("sbatch: error: Requested node configuration is not available", "Lower slurm.nodes, slurm.gpus"),
         ("sbatch: error: invalid partition specified: x", "slurm.partition to one of: debug, gpu"),
         ("sbatch: error: Invalid account or account/partition combination specified", "slurm.account"),
         ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "slurm.time"),

@@ -95,3 +95,32 @@ def test_command_without_a_plan_lists_partitions_and_accounts(
     assert command.slurm(argparse.Namespace(plan=None, json=True)) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["accounts"] == [] and document["partitions"][0]["name"] == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [("90", 90), ("90:30", 90.5), ("12:00:00", 720), ("1-00", 1440), ("1-02:30", 1590),
+     ("2-00:00:30", 2880.5), ("infinite", None), ("", None), ("1:2:3:4", None)],
+)  # fmt: skip
+def test_times_are_read_as_slurm_writes_them(time: str, minutes: float | None) -> None:
+    assert cluster.to_minutes(time) == minutes
+
+
+@pytest.mark.parametrize(
+    ("time", "answer", "limit"),
+    [
+        (90, "1:00:00", "1:00:00"),
+        ("1-00:00:00", "12:00:00", "12:00:00"),
+        (60, "1:00:00", None),
+        (90, "infinite", None),
+        (None, "1:00:00", None),
+        (90, "", None),
+    ],
+)
+def test_time_over_the_partitions_limit_is_noticed(
+    commands: Path, time: str | int | None, answer: str, limit: str | None
+) -> None:
+    write(commands, "sinfo", f"echo '{answer}'")
+    assert cluster.find_exceeded_limit("gpu", time) == limit
+    write(commands, "sinfo", "exit 1")
+    assert cluster.find_exceeded_limit("gpu", time) is None

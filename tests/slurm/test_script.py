@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -109,6 +110,17 @@ def test_prelude_is_kept_as_it_is_and_cannot_replace_a_placeholder() -> None:
     script = render(plan_with(prelude=prelude))
     assert prelude in script
     slurm_submission.check_syntax(script)
+
+
+def test_prelude_that_ends_the_script_leaves_its_status(tmp_path: Path) -> None:
+    (tmp_path / "slurm.token").write_text("word")
+    script = render(plan_with(prelude="echo no module\nexit 7"), str(tmp_path))
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "SLURM_JOB_ID": "42"}, check=False
+    )
+    assert done.returncode == 7
+    assert (tmp_path / "slurm.exit").read_text() == "42 7\n"
+    assert (tmp_path / "slurm-42.out").read_text().endswith("no module\n")
 
 
 @pytest.mark.parametrize(
