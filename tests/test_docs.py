@@ -270,4 +270,4 @@ def test_every_setting_of_grpo_is_documented_and_its_example_can_be_read(tmp_pat
     assert fields == []
     plan = plan_file.parse(page.partition("```yaml\n")[2].partition("```")[0])
     assert list(plan_checks.find_problems(plan)) == []
-    assert plan.recipe.prompts_per_step == 1
+    assert plan.recipe.count_prompts() == 1

@@ -42,13 +42,6 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
 
 def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
     recipe = plan.recipe
-    if plan.ranks > 1:
-        yield SettingsError(
-            f"is {plan.where.processes}, but recipe.objective is {recipe.objective}: several "
-            "processes train only on supervised rows.",
-            "Remove where.processes.",
-            setting="where.processes",
-        )
     if recipe.packing:
         yield SettingsError(
             f"is set, but recipe.objective is {recipe.objective}: TRL packs only supervised rows.",
@@ -149,6 +142,16 @@ _GRPO_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 """Settings of ``recipe.grpo``, what their values must be where they are set, and the fix."""
 
 
+def fill_groups(recipe: Recipe, ranks: int) -> int:
+    """Return the accumulation nearest to the recipe's with which a step has whole groups of answers.
+
+    ``ranks``: processes that train together, each on ``batch_size`` answers in a pass.
+    """
+    each_pass, group = max(1, recipe.batch_size) * ranks, max(1, recipe.grpo.num_generations)
+    fewest = math.lcm(each_pass, group) // each_pass
+    return max(1, round(recipe.gradient_accumulation / fewest)) * fewest
+
+
 def _find_grpo_problems(plan: Plan) -> Iterator[SettingsError]:
     recipe, settings = plan.recipe, plan.recipe.grpo
     for names, is_valid, hint in _GRPO_RULES:
@@ -156,11 +159,15 @@ def _find_grpo_problems(plan: Plan) -> Iterator[SettingsError]:
             value = getattr(settings, name)
             if value is not None and not is_valid(value):
                 yield SettingsError(f"is {value:g}.", hint, setting=f"recipe.grpo.{name}")
-    answers, group = recipe.batch_size * recipe.gradient_accumulation, settings.num_generations
+    group, each_pass = settings.num_generations, recipe.batch_size * plan.ranks
+    answers = each_pass * recipe.gradient_accumulation
     if group >= 2 and answers % group:
+        factors = "batch_size × gradient_accumulation"
+        if plan.ranks > 1:
+            factors += f" × {plan.ranks} processes"
         yield SettingsError(
-            f"is {group}, but a step has {answers} answers (batch_size × gradient_accumulation).",
-            f"Set recipe.gradient_accumulation to {math.lcm(recipe.batch_size, group) // recipe.batch_size}.",
+            f"is {group}, but a step has {answers} answers ({factors}).",
+            f"Set recipe.gradient_accumulation to {fill_groups(recipe, plan.ranks)}.",
             setting="recipe.grpo.num_generations",
         )
     if "{answer}" not in settings.answer_template:

@@ -196,8 +196,8 @@ class GRPO(PlanPart, frozen=True):
     answer_template: str = "{answer}"
     """Form of a right answer, for the dry run: ``<answer>{answer}</answer>``."""
     num_generations: int = 8
-    """Answers to each prompt, a group. ``batch_size`` times ``gradient_accumulation`` must be a multiple
-    of it."""
+    """Answers to each prompt, a group. ``batch_size`` times ``gradient_accumulation``, of all processes,
+    must be a multiple of it."""
     num_generations_eval: int | None = None
     """Answers to each validation prompt. Default: as in training."""
     max_completion_length: int = 512
@@ -332,10 +332,12 @@ class Recipe(PlanPart, frozen=True):
         kl = int(self.objective == "kto" and self.kto.loss_type == "kto")
         return kl + (1 + kl) / (self.epochs if self.asks_reference_first else 1)
 
-    @property
-    def prompts_per_step(self) -> int:
-        """Return the prompts of one optimizer step of ``grpo``, each with a group of answers."""
-        answers = self.batch_size * self.gradient_accumulation
+    def count_prompts(self, ranks: int = 1) -> int:
+        """Return the prompts of one optimizer step of ``grpo``, each with a group of answers.
+
+        ``ranks``: processes that train together.
+        """
+        answers = self.batch_size * self.gradient_accumulation * ranks
         return max(1, answers // self.grpo.num_generations)
 
     @property

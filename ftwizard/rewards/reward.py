@@ -73,6 +73,11 @@ class RewardError(FtwizardError):
         self.problem = problem
         self.row_line = line
         """Line of the row at which it failed."""
+        self._arguments = (reward, problem, message, hint, line)
+
+    def __reduce__(self) -> tuple[type[RewardError], tuple[Any, ...]]:
+        """Return what another process makes the error of."""
+        return type(self), self._arguments
 
 
 def name_uniquely(rewards: Sequence[Reward]) -> list[str]:

@@ -89,9 +89,9 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         _report_length_bias(worker, encoded["train"])
     if recipe.objective == "grpo":
         data = prompt_rows.build_dataset(encoded["train"], parts["train"])
-        prompt_rows.require_enough(len(data), recipe)
+        prompt_rows.require_enough(len(data), recipe, plan.ranks)
     else:
-        data = trainer_rows.build_dataset(encoded["train"], recipe)
+        data = trainer_rows.build_dataset(encoded["train"], recipe, plan.ranks)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
     total = training_setup.count_steps(len(data), recipe, plan.ranks).total

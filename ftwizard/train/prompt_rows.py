@@ -88,12 +88,17 @@ def build_dataset(encoded: Sequence[EncodedRow], rows: Sequence[ParsedRow]) -> A
     )
 
 
-def require_enough(prompts: int, recipe: Recipe) -> None:
-    """Raise FtwizardError for fewer prompts than a step takes: TRL would train on none."""
-    if prompts >= recipe.prompts_per_step:
+def require_enough(prompts: int, recipe: Recipe, ranks: int = 1) -> None:
+    """Raise FtwizardError for fewer prompts than a step takes: TRL would train on none.
+
+    ``ranks``: processes that train together.
+    """
+    needed = recipe.count_prompts(ranks)
+    if prompts >= needed:
         return
+    together = f" of {ranks} processes" if ranks > 1 else ""
     raise FtwizardError(
-        f"A step takes {recipe.prompts_per_step} prompts, and there are {prompts:,}.",
+        f"A step{together} takes {needed} prompts, and there are {prompts:,}.",
         "Lower recipe.gradient_accumulation or recipe.batch_size, or raise "
         "recipe.grpo.num_generations.",
     )

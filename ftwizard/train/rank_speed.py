@@ -9,8 +9,10 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Recipe
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.rank_group import RankGroup
+from ftwizard.train.rank_rows import NO_LOSS
 
 TIMED_PASSES = 3
 """After one more, in which memory is allocated and kernels are loaded."""
@@ -26,9 +28,12 @@ class SpeedMeter(TrainerCallback):
     optimizer's step is the same in both and is left out. Nothing of it changes the training.
     """
 
-    def __init__(self, worker: Worker, group: RankGroup, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, worker: Worker, group: RankGroup, facts: dict[str, Any], recipe: Recipe
+    ) -> None:
         """Set up the callback; the result is added to ``facts`` as ``speed``, None if unknown."""
         self._worker = worker
+        self._references = round(recipe.reference_passes)
         self._group = group
         self._facts = facts
         self._trainer: Any = None
@@ -53,7 +58,7 @@ class SpeedMeter(TrainerCallback):
             return None  # no process has the whole model
         size = trainer.args.per_device_train_batch_size
         rows = [trainer.train_dataset[n] for n in range(min(size, len(trainer.train_dataset)))]
-        inputs = trainer._prepare_inputs(trainer.data_collator(rows))
+        inputs = _to_inputs(trainer._prepare_inputs(trainer.data_collator(rows)))
         forked = [device] if device.type == "cuda" else []
         was_training = wrapped.training
         with torch.random.fork_rng(devices=forked):
@@ -61,9 +66,9 @@ class SpeedMeter(TrainerCallback):
             alone = None
             if self._group.is_first:
                 with _all_threads(self._group.size):  # the model itself exchanges nothing
-                    alone = _time_passes(trainer.model, inputs)
+                    alone = self._time_passes(trainer.model, inputs)
             alone = self._group.share(alone)
-            together = None if alone is None else _time_passes(wrapped, inputs)
+            together = None if alone is None else self._time_passes(wrapped, inputs)
             wrapped.train(was_training)
         trainer.model.zero_grad(set_to_none=True)
         slowest = self._group.gather(together)
@@ -73,23 +78,37 @@ class SpeedMeter(TrainerCallback):
         # Faster than their number is no measurement: other programs took the processors meanwhile.
         return round(ratio, 2) if ratio <= MAX_OVER * self._group.size else None
 
+    def _time_passes(self, model: Any, inputs: dict[str, Any]) -> float | None:
+        """Return the seconds of a forward and backward pass, with those of a reference; None if they
+        are too long to repeat."""
+        if self._time_pass(model, inputs) > MAX_PASS_S:
+            return None
+        return min(self._time_pass(model, inputs) for _ in range(TIMED_PASSES))
 
-def _time_passes(model: Any, inputs: dict[str, Any]) -> float | None:
-    """Return the seconds of a forward and backward pass; None if they are too long to repeat."""
-    import torch
+    def _time_pass(self, model: Any, inputs: dict[str, Any]) -> float:
+        import torch
 
-    if _time_pass(model, inputs, torch) > MAX_PASS_S:
-        return None
-    return min(_time_pass(model, inputs, torch) for _ in range(TIMED_PASSES))
+        began = time.perf_counter()
+        with torch.no_grad():  # as long as one of the reference
+            for _ in range(self._references):
+                self._trainer.model(**inputs, fused_lm_head=True)
+        output = model(**inputs, fused_lm_head=True)
+        (-output.log_probs.sum() / output.label_mask.sum().clamp(min=1)).backward()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
 
 
-def _time_pass(model: Any, inputs: dict[str, Any], torch: Any) -> float:
-    began = time.perf_counter()
-    output = model(**inputs, fused_lm_head=True)
-    (-output.log_probs.sum() / output.label_mask.sum().clamp(min=1)).backward()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+def _to_inputs(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return what the model takes of a batch; preference rows have a mask for their labels."""
+    if "completion_mask" not in batch:
+        return batch
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, NO_LOSS)
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"],
+        "labels": labels,
+    }
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ from ftwizard.train.objectives import preference, reinforcement, sft
 from ftwizard.train.objectives.setup import Objective, TrainerSetup
 from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.rank_group import ALONE, RankGroup
-from ftwizard.train.rank_rows import RepeatedRows
+from ftwizard.train.rank_rows import RepeatedPreferences, RepeatedRows
 
 if TYPE_CHECKING:
     from ftwizard.train.callbacks import OverfitDetector, RunControl
@@ -172,8 +172,10 @@ def fit_here(
     for callback in callbacks:
         if hasattr(callback, "attach"):
             callback.attach(trainer)
-    if group.size > 1:
+    if group.size > 1 and plan.recipe.objective == "sft":
         RepeatedRows(trainer, group)
+    elif group.size > 1 and plan.recipe.objective != "grpo":  # which repeats no prompts
+        RepeatedPreferences(trainer, group)
     if group.is_first:
         predict.save_prediction(worker, plan, ready, trainer.model)
     _run_steps(worker, trainer, checkpoint, group)
@@ -242,7 +244,9 @@ def _build_callbacks(
     # Of reinforcement, the trainer counts the tokens over all attempts itself.
     tokens, meter = marker.tokens if marker and not is_sampled else 0, PeakMemoryMeter()
     shown = {**facts, **_describe_ranks(group, ready.parallel, on_gpu=meter.on_gpu)}
-    speed = [SpeedMeter(worker, group, shown)] if group.size > 1 else []
+    # Of reinforcement, the answers take most of the time, and no process waits for others in them.
+    measures_speed = group.size > 1 and not is_sampled
+    speed = [SpeedMeter(worker, group, shown, plan.recipe)] if measures_speed else []
     recorder = Recorder(worker, tokens, meter, shown)
     control = RunControl(worker, budget.limits(worker, plan, ready.base), group.size)
     detector = OverfitDetector(worker, plan.recipe.patience)
@@ -257,12 +261,12 @@ def _build_callbacks(
     samples = SampleCallback(
         worker, ready.prompts, ready.encoder, limit, ready.validation, together=together
     )
+    # Without labels, rows have no loss, and the time of a step is that of its answers.
+    measured = [] if is_sampled else [efficiency, rows]
     if not group.is_first:
         follower = CheckpointFollower(worker, group)
         last = [*([samples] if together else []), follower, SharedControl(group)]
-        return [*resumed, *speed, efficiency, rows, *last], control, detector
-    # Without labels, rows have no loss, and the time of a step is that of its answers.
-    measured = [] if is_sampled else [efficiency, rows]
+        return [*resumed, *speed, *measured, *last], control, detector
     callbacks: list[Any] = [
         *resumed,
         *speed,
@@ -323,7 +327,7 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, Any]
     assert isinstance(usual, float)
     rows_per_step = len(ready.encoded["train"]) / max(1, steps)
     if recipe.objective == "grpo":
-        rows_per_step = recipe.prompts_per_step
+        rows_per_step = recipe.count_prompts(plan.ranks)
     return {
         "rows_per_step": rows_per_step,
         "usual_rate": usual,

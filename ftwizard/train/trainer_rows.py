@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ftwizard.data.example import IGNORE_INDEX
@@ -24,18 +25,24 @@ KL = "KL_"
 """Prefix of TRL's columns with a prompt and the answer to another one."""
 
 
-def build_dataset(rows: list[EncodedRow], recipe: Recipe) -> Any:
-    """Return training rows as the dataset of the recipe's objective, packed if it says so."""
+def build_dataset(rows: list[EncodedRow], recipe: Recipe, ranks: int = 1) -> Any:
+    """Return training rows as the dataset of the recipe's objective, packed if it says so.
+
+    ``ranks``: processes that train together.
+    """
     if recipe.objective == "sft":
         return packing.build_dataset(rows, pack_to=recipe.max_length if recipe.packing else None)
     if recipe.objective == "kto":
         # TRL needs the rows in a fixed order, in which each is paired with others of its batch.
         rows = random.Random(recipe.seed).sample(rows, len(rows))
-    return build_in_order(rows, recipe)
+    return build_in_order(rows, recipe, ranks)
 
 
-def build_in_order(rows: Sequence[EncodedRow], recipe: Recipe) -> Any:
-    """Return rows in this order as the dataset of the recipe's objective, not packed."""
+def build_in_order(rows: Sequence[EncodedRow], recipe: Recipe, ranks: int = 1) -> Any:
+    """Return rows in this order as the dataset of the recipe's objective, not packed.
+
+    ``ranks`` processes take a batch each of rows that follow one another.
+    """
     if recipe.objective == "sft":
         return packing.build_dataset(list(rows))
     with model_loading.importing():
@@ -45,8 +52,17 @@ def build_in_order(rows: Sequence[EncodedRow], recipe: Recipe) -> Any:
         return Dataset.from_dict(_pair_columns(rows))
     columns = {**_columns("", rows), "label": [row.label is True for row in rows]}
     if recipe.kto.loss_type == "kto":
-        columns |= _columns(KL, list(mismatch(rows, recipe.batch_size)))
+        columns |= _columns(KL, list(mismatch(rows, recipe.batch_size * ranks)))
     return Dataset.from_dict(columns)
+
+
+def share_reference(dataset: Any, path: Path) -> None:
+    """Let TRL keep what the reference says of a dataset in ``path``, where all processes find it.
+
+    The first one writes it, and all read it. Of rows in memory, TRL takes a folder of each process.
+    """
+    if dataset is not None:
+        dataset._get_cache_file_path = lambda fingerprint: str(path)
 
 
 def _pair_columns(rows: Sequence[EncodedRow]) -> dict[str, list[list[int]]]:

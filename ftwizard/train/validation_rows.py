@@ -71,10 +71,10 @@ class ValidationRows(TrainerCallback):
 
     def attach(self, trainer: Any) -> None:
         """Collect losses from the trainer's model; of pairs, from its comparison with the reference."""
-        if hasattr(trainer, "ref_model"):
+        if is_preference := hasattr(trainer, "ref_model"):
             pair_losses.collect(trainer, lambda *batch: self._batches.append(batch))
-            return
-        trainer.model.register_forward_hook(self._collect, with_kwargs=True)
+        else:
+            trainer.model.register_forward_hook(self._collect, with_kwargs=True)
         if self._group.size == 1:
             return
         evaluate = trainer.evaluation_loop
@@ -82,7 +82,10 @@ class ValidationRows(TrainerCallback):
         def evaluate_together(*args: Any, **kwargs: Any) -> Any:
             self._batches, self._correct = [], []
             output = evaluate(*args, **kwargs)
-            self._merge(trainer, output)
+            if is_preference:
+                self._merge_pairs()
+            else:
+                self._merge(trainer, output)
             return output
 
         trainer.evaluation_loop = evaluate_together
@@ -92,6 +95,15 @@ class ValidationRows(TrainerCallback):
             self._batches.append(sum_by_row(output, inputs))
             if self._group.size > 1:
                 self._correct.append(_sum_rows(output.is_top1, inputs))
+
+    def _merge_pairs(self) -> None:
+        """Make the losses of all processes' pairs those that one process would have collected."""
+        import torch
+
+        shares = self._group.gather([losses.tolist() for losses, _ in self._batches])
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*shares, fillvalue=[]))
+        losses = torch.tensor(list(itertools.chain.from_iterable(turns))[: len(self._lines)])
+        self._batches = [(losses, torch.ones(len(losses), dtype=torch.long))] if len(losses) else []
 
     def _merge(self, trainer: Any, output: Any) -> None:
         """Make the batches of all processes those that one alone would have evaluated.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.plan import changes, plan_file
+from ftwizard.plan import changes, checks, plan_file
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.strict_yaml import SettingsError
 
@@ -80,3 +80,54 @@ def test_reference_is_asked_first_only_where_it_would_be_a_second_model() -> Non
     assert Recipe(objective="dpo", method="full").asks_reference_first
     assert not Recipe(objective="dpo").asks_reference_first
     assert not Recipe(method="full").asks_reference_first
+
+
+@pytest.mark.parametrize(
+    ("where", "recipe", "problem"),
+    [
+        ("processes: 2", "objective: dpo", None),
+        ("processes: 4", "objective: kto, batch_size: 2", None),
+        (
+            "processes: 2, parallel: fsdp",
+            "objective: dpo",
+            ("is fsdp, which does not support recipe.objective dpo", "Set where.parallel to ddp"),
+        ),
+        # A group of answers may be shared by processes.
+        (
+            "processes: 4",
+            (
+                "objective: grpo, batch_size: 2, gradient_accumulation: 1, "
+                "grpo: {num_generations: 8, rewards: [{function: exact_answer}]}"
+            ),
+            None,
+        ),
+        (
+            "processes: 3",
+            (
+                "objective: grpo, batch_size: 2, gradient_accumulation: 5, "
+                "grpo: {num_generations: 8, rewards: [{function: exact_answer}]}"
+            ),
+            (
+                "is 8, but a step has 30 answers (batch_size × gradient_accumulation × 3 processes)",
+                "Set recipe.gradient_accumulation to 4",
+            ),
+        ),
+    ],
+)
+def test_objectives_train_in_several_processes(
+    where: str, recipe: str, problem: tuple[str, str] | None
+) -> None:
+    plan = plan_file.parse(
+        f"data: {{files: {{train: rows.jsonl}}}}\nmodel: {{name: owner/model}}\n"
+        f"where: {{{where}}}\nrecipe: {{{recipe}}}\n"
+    )
+    problems = list(checks.find_problems(plan))
+    assert len(problems) == (problem is not None)
+    for error in problems:
+        assert problem and problem[0] in error.message and problem[1] in error.hint
+
+
+def test_step_of_several_processes_has_the_prompts_of_all() -> None:
+    recipe = Recipe(objective="grpo", batch_size=8, gradient_accumulation=2)
+    assert recipe.grpo.num_generations == 8
+    assert (recipe.count_prompts(), recipe.count_prompts(4)) == (2, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json
 from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Recipe
+from ftwizard.rewards.reward import Reward, RewardError
 from ftwizard.runs import checkpoints
+from ftwizard.train import prompt_rows
 from tests.helpers.jobs import events
 from tests.helpers.training import again, prepare
 
@@ -97,21 +101,6 @@ def test_a_reward_that_fails_saves_the_steps_before_and_the_run_resumes(tmp_path
     assert json.loads(folder.trained.read_bytes())["last_step"] == 8
 
 
-def test_a_reward_that_fails_in_an_evaluation_loses_no_step(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(
-        "def short(prompts, completions, **kwargs):\n"
-        "    assert not any(p[-1]['content'].startswith('50') for p in prompts), 'validation'\n"
-        "    return [1 / (1 + len(c[0]['content'])) for c in completions]\n"
-    )
-    folder = make_run(
-        tmp_path, "broken", [{"function": "own.py:short"}], evaluation_steps=3, save_steps=100
-    )
-    with pytest.raises(FtwizardError, match=r"short \(own.py\) raised AssertionError: validation"):
-        again(folder)
-    assert [event["step"] for event in events(folder, "log")] == [1, 2, 3]
-    assert [saved.step for saved in checkpoints.all_complete(folder.checkpoints)] == [3]
-
-
 def test_training_raises_the_reward(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "def letters(completions, **kwargs):\n"
@@ -171,8 +160,18 @@ def test_a_file_of_the_user_is_found_next_to_the_plan(tmp_path: Path) -> None:
     assert reward.function == f"{tmp_path}/own.py:short"
 
 
-def test_several_processes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FtwizardError, match="several processes train only on supervised"):
-        make_run(
-            tmp_path, "ranks", [{"function": "exact_answer"}], more={"where": {"processes": 2}}
-        )
+def test_failed_reward_reaches_another_process_as_it_was() -> None:
+    reward = Reward(function="exact_answer")
+    error = RewardError(reward, "nan", "returned NaN", "Return 0 instead.", 7)
+    copied = pickle.loads(pickle.dumps(error))
+    assert (copied.message, copied.hint, copied.code) == (error.message, error.hint, "reward")
+    assert (copied.reward, copied.problem, copied.row_line) == (reward, "nan", 7)
+
+
+def test_too_few_prompts_for_a_step_of_all_processes_are_refused() -> None:
+    recipe = Recipe(objective="grpo", batch_size=8)  # one prompt for each process
+    prompt_rows.require_enough(3, recipe, 3)
+    with pytest.raises(
+        FtwizardError, match="A step of 4 processes takes 4 prompts, and there are 3"
+    ):
+        prompt_rows.require_enough(3, recipe, 4)

@@ -81,12 +81,18 @@ def _make(setup: TrainerSetup, trainer: type, config: type, own: dict[str, Any])
     tokenizer = ready.encoder.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    evaluated = None
+    if validation:
+        evaluated = trainer_rows.build_in_order(validation, plan.recipe, plan.ranks)
+    if plan.ranks > 1 and settings["precompute_ref_log_probs"]:
+        for name, rows in (("train", ready.train), ("validation", evaluated)):
+            trainer_rows.share_reference(rows, setup.folder.ranks / f"reference-{name}.arrow")
     return trainer(
         model=setup.model,
         args=config(**settings),
         data_collator=trainer_rows.PreferenceCollator(tokenizer.pad_token_id),
         train_dataset=ready.train,
-        eval_dataset=trainer_rows.build_in_order(validation, plan.recipe) if validation else None,
+        eval_dataset=evaluated,
         processing_class=tokenizer,
         peft_config=setup.lora_config,
         callbacks=setup.callbacks,

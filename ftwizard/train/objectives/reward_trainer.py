@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
+from accelerate.utils import gather_object
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from ftwizard.data.reader import ParsedRow
@@ -19,7 +20,8 @@ from ftwizard.train.prompt_rows import IDS, read_row
 class RewardTrainer(GRPOTrainer):
     """GRPO on our prompts.
 
-    A reward function that fails ends the training, after a checkpoint of the steps before.
+    A reward function that fails ends the training, after a checkpoint of the steps before. Each of
+    several processes scores its own answers; a failure in one of them ends all at the same step.
     """
 
     def set_end_tokens(self, ids: set[int]) -> None:
@@ -37,24 +39,44 @@ class RewardTrainer(GRPOTrainer):
         """Return the tokens of ours, where TRL would apply the model's template as it is."""
         return self._prompt_ids, None, {}
 
+    def _calculate_rewards(self, *arguments: Any) -> Any:
+        """Return the rewards of all processes' answers; raise RewardError in all if one failed."""
+        rewards = super()._calculate_rewards(*arguments)
+        functions = cast(list[RewardFunction], self.reward_funcs)
+        failures = [function.failure for function in functions if function.failure]
+        for failure in self._gather_objects(failures):
+            raise failure
+        repeats = self._count_repeats(len(rewards))
+        if repeats:  # TRL leaves answers without a reward out of its means
+            rewards[-repeats:] = math.nan
+        return rewards
+
+    def _count_repeats(self, answers: int) -> int:
+        """Return how many of all processes' answers are to prompts that were asked already.
+
+        The last batch of an evaluation by several is filled up with prompts of its beginning.
+        """
+        is_last = self.accelerator.gradient_state.end_of_dataloader
+        if self.accelerator.num_processes == 1 or cast(Any, self.model).training or not is_last:
+            return 0
+        prompts = len(cast(Sized, self.eval_dataset))
+        return -(prompts * int(self.num_generations_eval or 1)) % answers
+
+    def _gather_objects(self, values: list[Any]) -> list[Any]:
+        """Return the values of all processes, in all of them."""
+        if self.accelerator.num_processes == 1:
+            return values
+        return list(gather_object(values))
+
     def training_step(self, model: Any, *arguments: Any) -> Any:
         """Train on a batch; save the steps before it if a reward function fails."""
-        with self._saving_before_failure():
-            return super().training_step(model, *arguments)  # type: ignore[no-untyped-call]
-
-    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
-        """Evaluate; save the steps so far if a reward function fails, as the save would follow."""
-        with self._saving_before_failure():
-            return super().evaluate(*arguments, **keywords)
-
-    @contextlib.contextmanager
-    def _saving_before_failure(self) -> Iterator[None]:
         try:
-            yield
+            return super().training_step(model, *arguments)  # type: ignore[no-untyped-call]
         except RewardError:
             step = self.state.global_step
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
-            if step and not folder.exists():
+            # All save, or none: one that saves first creates the folder.
+            if step and not any(self._gather_objects([folder.exists()])):
                 self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
             raise
 
@@ -92,11 +114,17 @@ class RewardFunction:
     def __init__(self, name: str, scorer: Scorer, tokenizer: Any) -> None:
         self.__name__ = name
         self.scorer = scorer
+        self.failure: RewardError | None = None
+        """Raised by the trainer once all processes know of it: they wait for the rewards of each."""
         self._tokenizer = tokenizer
 
     def __call__(
         self, completion_ids: Sequence[list[int]], row: Sequence[str], **_: Any
     ) -> list[float | None]:
-        """Return a reward for each completion; raise RewardError."""
+        """Return a reward for each completion; 0 after a failure, which is kept."""
         texts = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        return self.scorer.score(make_batch([read_row(text) for text in row], texts))
+        try:
+            return self.scorer.score(make_batch([read_row(text) for text in row], texts))
+        except RewardError as error:
+            self.failure = error
+            return [0.0] * len(texts)
