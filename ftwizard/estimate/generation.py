@@ -117,14 +117,17 @@ def estimate_reinforcement(
     prompts: LengthDistribution,
     validation: LengthDistribution | None,
     steps: int,
+    devices: int = 1,
 ) -> ReinforcementTime | None:
     """Return the time of ``steps`` steps with the model's own answers, without that of rewards.
 
+    ``devices``: those that share the answers of the plan's processes; on each machine without GPUs one.
     Source of the passes: ``_generate_and_score_completions`` and ``_compute_loss`` of TRL 1.16. None
     on hardware of unknown speed.
     """
     grpo, recipe = plan.recipe.grpo, plan.recipe
-    rows = recipe.batch_size * recipe.gradient_accumulation
+    passes = -(-recipe.gradient_accumulation * plan.ranks // devices)
+    rows = recipe.batch_size * passes
     groups = steps / grpo.num_iterations
     # A penalty asks the reference; answers used several times are compared with their first model.
     references = int(grpo.beta > 0) + int(grpo.num_iterations > 1)
@@ -133,9 +136,7 @@ def estimate_reinforcement(
     training, evaluation = list[float](), list[float]()
     for share, edge in ((SHORT_ANSWERS, "low"), (USUAL_ANSWERS, "value"), (1.0, "high")):
         length = share * grpo.max_completion_length
-        work = _count_work(
-            steps, recipe.gradient_accumulation, rows * (prompt + length), prompt + length
-        )
+        work = _count_work(steps, passes, rows * (prompt + length), prompt + length)
         trained = _time_passes(shape, setup, processor, work)
         token = estimate_token(shape, setup, processor, rows)
         if trained is None or token is None:
@@ -143,7 +144,9 @@ def estimate_reinforcement(
         written = groups * length * _edge(token, edge)
         training.append(_edge(trained, edge) + written)
         evaluation.append(
-            _time_evaluation(grpo, recipe.batch_size, validation, length, _edge(token, edge))
+            _time_evaluation(
+                grpo, recipe.batch_size, devices, validation, length, _edge(token, edge)
+            )
             + _edge(trained, edge) / max(1, steps)
         )
     if validation is None or validation.rows < 1:
@@ -177,13 +180,14 @@ def _time_passes(
 
 
 def _time_evaluation(
-    grpo: GRPO, batch_size: int, validation: LengthDistribution | None, length: float, token: float
-) -> float:
+    grpo: GRPO, batch_size: int, devices: int, validation: LengthDistribution | None, length: float,
+    token: float,
+) -> float:  # fmt: skip
     """Return the seconds of writing the answers to the validation prompts, batch by batch."""
     if validation is None:
         return 0.0
     each = grpo.num_generations_eval or grpo.num_generations
-    batches = -(-validation.rows // max(1, batch_size // each))
+    batches = -(-validation.rows // (max(1, batch_size // each) * devices))
     return batches * length * token
 
 

@@ -71,7 +71,7 @@ def choose_for_plan(
         return None
     requested = plan.where.parallel
     if requested == "auto" and plan.recipe.objective != "sft":
-        reason = "FSDP is for supervised fine-tuning only."
+        reason = "Preferences and rewards train with DDP only."
         return ParallelChoice(mode="ddp", reason=reason)
     if requested == "auto" and on_gpu and free_bytes is None:
         reason = "The GPU's memory is unknown here, so DDP is assumed."
@@ -205,6 +205,16 @@ def scale_time(
         source=f"computed: {range_}; likely over {link.names[0]}", as_of=ideal.as_of,
     )  # fmt: skip
     return time, speedup
+
+
+def add_exchange(time: Figure, exchanged: float, link: Link) -> Figure:
+    """Return the seconds of several processes with what they send: ``exchanged`` bytes each."""
+    return Figure(
+        value=time.value + exchanged / link.likely, unit="s", low=time.lowest,
+        high=time.highest + exchanged / link.slow, as_of=time.as_of,
+        source=f"{time.source}; gradients sent over {link.names[0]} to {link.names[1]}",
+        short_source=time.brief_source,
+    )  # fmt: skip
 
 
 def find_wait(padding: float, padding_together: float, accumulation: int) -> float:

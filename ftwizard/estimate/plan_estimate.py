@@ -36,7 +36,7 @@ from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import Plan, Recipe, Where
+from ftwizard.plan.schema import Plan, Recipe, Slurm, Where
 from ftwizard.pricing import machine_rate
 from ftwizard.pricing.offer import LocalOffer
 from ftwizard.quantity import Figure, today
@@ -102,6 +102,10 @@ def estimate_on(
     if recipe.objective == "grpo":
         written = _time_answers(plan, machine, shape, setup, train, validation, work.steps)
         time, speedup = (written.training if written else None), None
+        if written and choice:
+            one = msgspec.structs.replace(plan, where=Where(), slurm=Slurm(), recipe=_alone(plan))
+            alone = _time_answers(one, machine, shape, setup, train, validation, work.steps)
+            speedup = _compare_answers(alone, written)
     else:
         time, speedup = _time(plan, machine, shape, setup, train, work, choice)
     parts: dict[str, Figure] = {}
@@ -122,7 +126,7 @@ def estimate_on(
     whole = duration.sum_phases(parts) if parts else None
     memory = _estimate_memory(shape, setup, machine, plan.ranks, choice)
     if memory and recipe.objective == "grpo":
-        memory = _allow_short_answers(memory, shape, setup, machine, recipe, train)
+        memory = _allow_short_answers(memory, shape, setup, machine, plan, train)
     return RecipeEstimate(
         steps=_counted(
             work.steps, "steps", f"{format_count(round(work.passes), 'pass', 'passes')}"
@@ -214,13 +218,14 @@ def _estimate_memory(
 
 def _allow_short_answers(
     memory: MemoryEstimate, shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine,
-    recipe: Recipe, prompts: LengthDistribution,
+    plan: Plan, prompts: LengthDistribution,
 ) -> MemoryEstimate:  # fmt: skip
     """Return the memory of reinforcement with the lower end of short answers to usual prompts."""
+    recipe = plan.recipe
     prompt = min(prompts.mean, recipe.max_length)
     answer = generation.SHORT_ANSWERS * recipe.grpo.max_completion_length
     short = msgspec.structs.replace(setup, length=math.ceil(prompt + answer))
-    least = _estimate_memory(shape, short, machine)
+    least = _estimate_memory(shape, short, machine, plan.ranks)
     if least is None:
         return memory
     low = min(memory.peak.lowest, least.peak.lowest)
@@ -272,9 +277,39 @@ def _time_answers(
     """Return the seconds of reinforcement; None if the model or the hardware is unknown."""
     if shape is None:
         return None
-    return generation.estimate_reinforcement(
-        plan, shape, setup, _describe_processor(machine), train, validation, steps
+    # Processes on a CPU share the cores that one process would use alone.
+    devices = plan.ranks if machine.gpu or machine.card else plan.nodes
+    written = generation.estimate_reinforcement(
+        plan, shape, setup, _describe_processor(machine), train, validation, steps, devices
     )
+    if written is None or plan.ranks == 1:
+        return written
+    try:
+        exchanged = parallelism.count_exchanged(
+            shape, setup, "ddp", plan.ranks, steps=steps, passes=0
+        )
+    except FtwizardError:  # it lacks the requested target modules
+        return None
+    link = parallelism.choose_link(nodes=plan.nodes, on_gpu=machine.gpu)
+    return written._replace(training=parallelism.add_exchange(written.training, exchanged, link))
+
+
+def _alone(plan: Plan) -> Recipe:
+    """Return the recipe with which one process takes the answers of all the plan's in a step."""
+    accumulation = plan.recipe.gradient_accumulation * plan.ranks
+    return msgspec.structs.replace(plan.recipe, gradient_accumulation=accumulation)
+
+
+def _compare_answers(alone: ReinforcementTime | None, together: ReinforcementTime) -> Figure | None:
+    """Return how many times as fast as one process several are, which write answers alike."""
+    if alone is None:
+        return None
+    one, all_ = alone.training, together.training
+    ratios = (one.lowest / all_.lowest, one.value / all_.value, one.highest / all_.highest)
+    return Figure(
+        value=ratios[1], unit="times", low=min(ratios), high=max(ratios), as_of=all_.as_of,
+        source="computed: one process writes all answers at once, several a part each",
+    )  # fmt: skip
 
 
 def _describe_processor(machine: TrainingMachine) -> Processor:

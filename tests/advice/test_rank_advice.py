@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ftwizard.advice import rank_advice
@@ -51,6 +52,22 @@ def test_step_of_several_processes_has_the_rows_of_one_where_it_can(
     assert (advised["batch_size"].value, advised["gradient_accumulation"].value) == shared
     total = ranks * shared[0] * shared[1]
     assert f"{total} rows in it together" in advised["gradient_accumulation"].reason
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4, 5, 8, 16])
+def test_shared_step_has_whole_groups_of_answers(ranks: int) -> None:
+    recipe = schema.Recipe(objective="grpo", grpo=schema.GRPO(num_generations=8))
+    plan = msgspec.structs.replace(make_plan(ranks), recipe=recipe)
+    advised = rank_advice.share_step(plan, advise(8, 2))
+    rows, passes = advised["batch_size"].value, advised["gradient_accumulation"].value
+    answers = int(rows or 0) * int(passes or 0) * ranks
+    assert answers % 8 == 0 and answers >= 16
+    assert f"{answers} answers in it together" in advised["gradient_accumulation"].reason
+
+
+def test_kto_keeps_two_answers_in_each_batch() -> None:
+    plan = msgspec.structs.replace(make_plan(8), recipe=schema.Recipe(objective="kto"))
+    assert rank_advice.share_step(plan, advise(2, 2))["batch_size"].value == 2
 
 
 def test_one_process_keeps_its_advice() -> None:

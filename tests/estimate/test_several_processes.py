@@ -17,7 +17,8 @@ from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe, Slurm, Where
+from ftwizard.plan.schema import GRPO, Data, Files, Model, Plan, Recipe, Slurm, Where
+from ftwizard.rewards.reward import Reward
 from tests.advice.test_data_settings import draw_lengths
 from tests.helpers.machines import make_machine
 from tests.helpers.shapes import PUBLISHED
@@ -240,3 +241,27 @@ def test_exchange_of_two_is_the_size_of_what_is_exchanged() -> None:
     sharded = parallelism.count_exchanged(LLAMA, setup, "fsdp", 2, steps=10, passes=40)
     weights = 2 * LLAMA.parameters + gradients
     assert sharded == pytest.approx(40 * (2 * weights + gradients) / 2)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto", "grpo"])
+def test_preferences_and_rewards_are_estimated_for_each_gpu_and_in_total(
+    objective: Literal["dpo", "kto", "grpo"],
+) -> None:
+    """Four GPUs take a part each of what one takes in four times as many passes."""
+    rewards = (Reward(function="exact_answer"),)
+    grpo = GRPO(num_generations=4, rewards=rewards) if objective == "grpo" else GRPO()
+    one = Recipe(objective=objective, batch_size=4, gradient_accumulation=8, grpo=grpo)
+    four = msgspec.structs.replace(one, gradient_accumulation=2)
+    alone, together = estimate(make_plan(one)), estimate(make_plan(four, 4))
+    assert together.steps.value == alone.steps.value
+    assert alone.time and together.time and together.parallel and together.parallel.memory
+    assert together.parallel.mode == "ddp" and together.parallel.cost_each
+    assert together.parallel.memory.value == pytest.approx(4 * peak(together))
+    assert peak(together) == pytest.approx(peak(alone), rel=0.05)
+    speedup = together.parallel.speedup
+    assert speedup and 1 < speedup.lowest <= speedup.value <= speedup.highest <= 4
+    assert together.time.value < alone.time.value
+    # Cores are shared, so several processes on them save nothing.
+    facts = make_machine(cores=8)
+    alone, together = estimate(make_plan(one), facts), estimate(make_plan(four, 4), facts)
+    assert alone.time and together.time and together.time.value > 0.95 * alone.time.value
