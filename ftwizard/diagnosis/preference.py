@@ -106,7 +106,20 @@ def _is_validation_learned(curve: Curve) -> bool:
 
 def find_preference_overfitting(curve: Curve) -> Sign | None:
     """Find validation pairs that get worse, or stay at chance, while training margins grow."""
-    return find_overfitting(curve) or _find_falling_accuracy(curve) or _find_memorized_pairs(curve)
+    return _find_rising_loss(curve) or _find_falling_accuracy(curve) or _find_memorized_pairs(curve)
+
+
+def _find_rising_loss(curve: Curve) -> Sign | None:
+    """Find a validation loss that rises while training margins grow.
+
+    The loss of a model that did not move only wavers about that of guessing.
+    """
+    margins = measure_shift(curve.get_metric("rewards_margins"))
+    if margins is not None and (margins.z < MIN_Z or margins.now < MOVED):
+        return None
+    sign = find_overfitting(curve)
+    rise = sign.evidence.get("rise") if sign else None
+    return sign if isinstance(rise, float) and rise >= MIN_LOSS_RISE else None
 
 
 def _find_falling_accuracy(curve: Curve) -> Sign | None:

@@ -114,6 +114,18 @@ def test_validation_accuracy_that_falls_is_overfitting_though_the_loss_is_unknow
     assert "Validation accuracy has fallen (8" in to_findings(verdict)[0].message
 
 
+def test_loss_that_rises_while_the_model_did_not_move_is_no_overfitting() -> None:
+    rising = [(step, 0.69 + 0.001 * step) for step in range(5, 121, 5)]
+    codes = []
+    for name in ("dpo: learns", "dpo: learning rate too low"):
+        curve = draw(name)
+        # Few pairs a step: their accuracy does not show by itself that nothing was learned.
+        better = [(step, 0.65) for step, _ in curve.train]
+        metrics = {**curve.metrics, "rewards_accuracies": better}
+        codes.append(_codes(diagnose(replace(curve, evals=rising, metrics=metrics))))
+    assert "overfit" in codes[0] and "overfit" not in codes[1]
+
+
 def test_best_of_reinforcement_is_the_highest_validation_reward() -> None:
     curve = replace(draw("grpo: overfits"), evals=[(10, 0.001), (120, 0.0001)])
     rewards = dict(curve.metrics["eval_reward"])
