@@ -73,7 +73,7 @@ def train(settings: dict[str, Any]) -> None:
             r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"],
             task_type="CAUSAL_LM",
         ) if adapts else None,
-        callbacks=[], changes={"save_strategy": "no"}, say=lambda *_, **__: None,
+        callbacks=[], changes={"save_steps": 1}, say=lambda *_, **__: None,
     )  # fmt: skip
     makers = {"dpo": preference.make_dpo, "kto": preference.make_kto}
     trainer = makers[objective](setup)
@@ -82,7 +82,12 @@ def train(settings: dict[str, Any]) -> None:
     preference.verify(setup, trainer)
     if ranks > 1:
         RepeatedPreferences(trainer, GROUP)
-    trainer.train()
+    resumed = settings.get("resume")
+    trainer.train(
+        resume_from_checkpoint=str(JobFolder(Path(settings["from"])).checkpoints / resumed)
+        if resumed
+        else None
+    )
     if trainer.args.should_save:
         (folder.path / "logs.json").write_text(json.dumps(trainer.state.log_history))
 

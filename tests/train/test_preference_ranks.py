@@ -13,8 +13,9 @@ import pytest
 
 from tests.helpers.training import tiny_model
 from tests.paths import ROOT
+from tests.train import preference_process
 
-SCRIPT = Path(__file__).with_name("preference_process.py")
+SCRIPT = Path(preference_process.__file__)
 CASES: dict[str, dict[str, Any]] = {
     # 13 rows, 4 in a batch of both: of the last one, the second process has only repeats.
     "dpo-lora": {"objective": "dpo", "method": "lora", "validation": 7},
@@ -22,20 +23,31 @@ CASES: dict[str, dict[str, Any]] = {
     # With the reference asked before the first step.
     "dpo-full": {"objective": "dpo", "method": "full", "validation": 5},
     "kto-full": {"objective": "kto", "method": "full", "validation": 5},
+    # In the middle of an epoch: accelerate then knows nothing of its last batch.
+    "dpo-resumed": {
+        "objective": "dpo",
+        "method": "lora",
+        "validation": 7,
+        "from": "dpo-lora",
+        "resume": "checkpoint-1",
+    },
 }
 
 
 def train(root: Path, ranks: int) -> None:
     """Train all cases, one after the other in the same processes."""
     base = str(tiny_model(root))
-    text = json.dumps(
-        [
-            {"folder": str(root / f"{name}-{ranks}"), "base": base, "ranks": ranks, **case}
-            for name, case in CASES.items()
-        ]
-    )
+    cases = [
+        {"folder": str(root / f"{name}-{ranks}"), "base": base, "ranks": ranks, **case}
+        | ({"from": str(root / f"{case['from']}-{ranks}")} if "from" in case else {})
+        for name, case in CASES.items()
+    ]
+    if ranks == 1:
+        for case in cases:
+            preference_process.train(case)
+        return
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    argv = [sys.executable, *(launcher if ranks > 1 else []), str(SCRIPT), text]
+    argv = [sys.executable, *launcher, str(SCRIPT), json.dumps(cases)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         argv, check=False, env=environment, capture_output=True, text=True, timeout=800

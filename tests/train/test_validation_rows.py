@@ -115,3 +115,21 @@ def test_resumed_run_compares_with_the_best_checkpoint(tmp_path: Path) -> None:
     early = Trainer(tmp_path)
     early.begin(5)
     assert "eval_rise" not in early.evaluate(20, *SECOND), "a later checkpoint is of another run"
+
+
+def test_pairs_of_all_processes_are_in_the_order_of_their_rows() -> None:
+    """Each had every other batch; of the last one, the second process had only a repeated pair."""
+
+    class Group:
+        size = 2
+
+        def gather(self, own: list[list[float]]) -> list[list[list[float]]]:
+            return [own, [[3.0, 4.0], [9.0]]]
+
+    rows: Any = [SimpleNamespace(line=n, rejected=None) for n in range(1, 6)]
+    group: Any = Group()
+    own = ValidationRows(SimpleNamespace(events=None), rows, [], "train", 1.0, group)  # type: ignore[arg-type]
+    own._batches = [(torch.tensor([1.0, 2.0]), None), (torch.tensor([5.0]), None)]
+    own._merge_pairs()
+    ((losses, weights),) = own._batches
+    assert losses.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0] and weights.tolist() == [1] * 5
