@@ -101,6 +101,21 @@ def test_a_reward_that_fails_saves_the_steps_before_and_the_run_resumes(tmp_path
     assert json.loads(folder.trained.read_bytes())["last_step"] == 8
 
 
+def test_a_reward_that_fails_in_an_evaluation_loses_no_step(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def short(prompts, completions, **kwargs):\n"
+        "    assert not any(p[-1]['content'].startswith('50') for p in prompts), 'validation'\n"
+        "    return [1 / (1 + len(c[0]['content'])) for c in completions]\n"
+    )
+    folder = make_run(
+        tmp_path, "broken", [{"function": "own.py:short"}], evaluation_steps=3, save_steps=100
+    )
+    with pytest.raises(FtwizardError, match=r"short \(own.py\) raised AssertionError: validation"):
+        again(folder)
+    assert [event["step"] for event in events(folder, "log")] == [1, 2, 3]
+    assert [saved.step for saved in checkpoints.all_complete(folder.checkpoints)] == [3]
+
+
 def test_training_raises_the_reward(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "def letters(completions, **kwargs):\n"

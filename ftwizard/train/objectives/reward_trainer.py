@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,8 +71,18 @@ class RewardTrainer(GRPOTrainer):
 
     def training_step(self, model: Any, *arguments: Any) -> Any:
         """Train on a batch; save the steps before it if a reward function fails."""
-        try:
+        with self._saving_before_failure():
             return super().training_step(model, *arguments)  # type: ignore[no-untyped-call]
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
+        """Evaluate; save the steps so far if a reward function fails, as the save would follow."""
+        with self._saving_before_failure():
+            return super().evaluate(*arguments, **keywords)
+
+    @contextlib.contextmanager
+    def _saving_before_failure(self) -> Iterator[None]:
+        try:
+            yield
         except RewardError:
             step = self.state.global_step
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
