@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.slurm import client
-from ftwizard.train import node_check
+from ftwizard.train import node_check, slurm_node
 from tests.slurm.test_client import commands, write
 
 __all__ = ["commands"]
@@ -94,6 +95,20 @@ def test_missing_srun_is_a_sentence(
     monkeypatch.setenv("PATH", str(commands))
     with pytest.raises(FtwizardError, match="srun: No such file or directory"):
         check(folder)
+
+
+def test_port_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = 4242
+    port = slurm_node.find_port(job_id)
+    with socket.socket() as taken:
+        taken.bind(("", port))
+        taken.listen()
+        other = slurm_node.find_port(job_id)
+        assert other != port
+        assert 20_000 <= other < 32_768, "below the ports of connections"
+        monkeypatch.setattr(slurm_node, "PORT_STRIDE", 0)
+        with pytest.raises(FtwizardError, match="No port of"):
+            slurm_node.find_port(port - slurm_node.FIRST_PORT)
 
 
 @given(st.text())
