@@ -119,7 +119,7 @@ def _print(report: LongestReport, plan: Plan) -> None:
     table.add_column("GPU", no_wrap=True)
     table.add_column("memory", justify="right")
     for rows in report.longest[0].rows if report.longest else ():
-        count = format_count(rows.batch_size, "row")
+        count = format_count(rows.batch_size, rows.unit)
         table.add_column(f"{count}\nfit", justify="right")
         table.add_column(f"{count}\nmay fit", justify="right")
     for item in report.longest:

@@ -189,7 +189,7 @@ class _Case:
                 continue
             peak, details = smallest.memory.peak, ""
             if setup != self.setup:
-                rows = format_count(setup.batch_size, "row")
+                rows = format_count(setup.rows, setup.row_unit)
                 details = (
                     f" ({METHOD_NAMES[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
                 )
@@ -265,7 +265,7 @@ class _Case:
         need = self.estimate(lowest)
         sentence = (
             f"No change makes this model fit: even {METHOD_NAMES[lowest.method]} with "
-            f"{format_count(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
+            f"{format_count(lowest.rows, lowest.row_unit)} of {lowest.length:,} tokens per pass needs "
             f"{format_bytes(need.peak.value)}, including {format_bytes(need.parts['weights'].value)} of weights."
         )
         larger = "" if self.cards and not find_large_enough(need, self.cards) else "a larger GPU, "

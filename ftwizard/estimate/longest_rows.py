@@ -26,7 +26,9 @@ class LongestRows(msgspec.Struct, frozen=True, kw_only=True):
     """The longest rows that fit with one setup, in tokens."""
 
     batch_size: int
-    """Rows, or packed sequences, in one forward pass."""
+    """Rows, packed sequences, pairs, or answers of the model, in one forward pass."""
+    unit: str = "row"
+    """What of these, in words."""
     fits: int
     """Even the upper end of the estimate fits; 0 if none does."""
     may_fit: int
@@ -58,7 +60,7 @@ def find_longest(
     fits = _bisect(lambda length: memory(length).peak.highest <= free, limit)
     may = _bisect(lambda length: memory(length).peak.value <= free, limit)
     return LongestRows(
-        batch_size=setup.batch_size, fits=fits, may_fit=max(fits, may), limit=limit,
+        batch_size=setup.rows, unit=setup.row_unit, fits=fits, may_fit=max(fits, may), limit=limit,
         high=memory(fits).peak.highest if fits else None,
     )  # fmt: skip
 
@@ -92,13 +94,13 @@ def find_longest_rows(
     if shape is None or not free:
         return ()
     trained = training_machine.setup(plan, lengths, facts, shape)
-    alone = msgspec.structs.replace(trained, batch_size=1)
+    alone = msgspec.structs.replace(trained, batch_size=trained.sequences_per_row)
     try:
         group = plan_estimate.find_group(plan, trained, shape, facts)
         estimate: Estimate = lambda candidate: estimate_cpu_memory(shape, candidate, group)
         if facts.gpus:
             estimate = gpu_fit.estimate_like(shape, trained, counted, group)
-        setups = [trained] if trained.batch_size == 1 else [trained, alone]
+        setups = [trained] if trained.rows == 1 else [trained, alone]
         return tuple(find_longest(each, estimate, free, context) for each in setups)
     except FtwizardError:
         return ()

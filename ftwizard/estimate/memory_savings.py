@@ -27,9 +27,9 @@ COSTS = (
 )  # fmt: skip
 """Kinds of changes, the cheapest first: free ones, then those that only take longer."""
 SETTINGS = {
-    "method": "method", "batch_size": "batch_size", "gradient_accumulation": "accumulation",
+    "method": "method", "batch_size": "rows", "gradient_accumulation": "accumulation",
     "gradient_checkpointing": "checkpointing", "rank": "rank", "alpha": "alpha",
-    "max_length": "length",
+    "max_length": "row_length", "grpo.max_completion_length": "answer_length",
 }  # fmt: skip
 """Recipe field → setup field."""
 
@@ -150,7 +150,7 @@ def _describe_change(
     if kind in _FIXED_CHANGES:
         return _FIXED_CHANGES[kind]
     if kind == "batch_size":
-        rows = f"{format_count(new.batch_size, 'row')} per pass instead of {old.batch_size}"
+        rows = f"{format_count(new.rows, new.row_unit)} per pass instead of {old.rows}"
         passes = f"{format_count(new.accumulation, 'pass', 'passes')} per step"
         return f"{rows}, {passes}", "some time, the same result"
     if kind == "rank":
@@ -158,6 +158,9 @@ def _describe_change(
         if old.alpha is not None:
             alpha = f"alpha {new.alpha} instead of {old.alpha}, for the same scale"
         return f"rank {new.rank} instead of {old.rank}, {alpha}", "a smaller adapter capacity"
+    if new.answer_length != old.answer_length:
+        change = f"answers of up to {new.answer_length:,} tokens instead of {old.answer_length:,}"
+        return change, "longer answers are cut off and seldom rewarded"
     share = _extra_cut_share(old, new, spread)
     change = f"max length {new.length:,} tokens instead of {old.length:,}"
     if share is None:
@@ -168,8 +171,8 @@ def _describe_change(
 def _extra_cut_share(
     old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
 ) -> float | None:
-    """Return the additional share of truncated rows; None if unknown."""
-    if spread is None:
+    """Return the additional share of truncated rows; None if unknown, as for answers of the model."""
+    if spread is None or new.answer_length != old.answer_length:
         return None
     before = batching.cut_share(spread, old.length)
     return max(0.0, batching.cut_share(spread, new.length) - before)
@@ -207,9 +210,11 @@ def _tiled(setup: TrainingSetup) -> list[TrainingSetup]:
 
 def _smaller_batches(setup: TrainingSetup) -> list[TrainingSetup]:
     """Return smaller micro-batches with the same rows per step: 4 → 2 → 1."""
-    rows = setup.batch_size
+    rows, each = setup.rows, setup.sequences_per_row
     return [
-        msgspec.structs.replace(setup, batch_size=n, accumulation=setup.accumulation * rows // n)
+        msgspec.structs.replace(
+            setup, batch_size=n * each, accumulation=setup.accumulation * rows // n
+        )
         for n in range(rows // 2, 0, -1)
         if not rows % n
     ]
@@ -238,9 +243,14 @@ def _recomputed(setup: TrainingSetup) -> list[TrainingSetup]:
 
 
 def _shorter_lengths(setup: TrainingSetup) -> list[TrainingSetup]:
-    """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
+    """Return shorter round lengths: 1,024, 768, 512, 384, 256. Those of the answers, if the model
+    writes them: they are longer than their prompts."""
+    longest = setup.answer_length or setup.length
     round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
-    fewer = sorted((length for length in round_ones if length < setup.length), reverse=True)
+    fewer = sorted((length for length in round_ones if length < longest), reverse=True)
+    if setup.answer_length:
+        prompt = setup.row_length
+        return [msgspec.structs.replace(setup, length=prompt + n, answer_length=n) for n in fewer]
     return [msgspec.structs.replace(setup, length=length) for length in fewer]
 
 

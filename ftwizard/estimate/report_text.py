@@ -13,6 +13,7 @@ from ftwizard.estimate.memory import SHARDED, MemoryEstimate
 from ftwizard.estimate.parallelism import MODE_NAMES, ParallelEstimate
 from ftwizard.estimate.report import EstimateReport, PartReport
 from ftwizard.estimate.training_setup import METHOD_NAMES
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.pricing.money import format_price
@@ -41,6 +42,10 @@ FIT_MARKS: dict[Verdict, Span] = {
     "does not fit": Span("✗ does not fit", "bad"),
 }
 PART_NAMES = {"train": "training", "mix": "mixed in", "validation": "validation", "test": "test"}
+ROW_UNITS: dict[ObjectiveName, str] = {
+    "sft": "row", "dpo": "pair", "kto": "row", "grpo": "answer",
+}  # fmt: skip
+"""What a batch is counted in."""
 _GROUPS = (
     ("█", "weights", ("weights",)),
     ("▓", "gathered", ("gathered",)),
@@ -186,14 +191,14 @@ def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
 
 
 def _format_longest(rows: Sequence[LongestRows]) -> Iterator[str | Span]:
-    """Yield the longest rows that fit, by rows per pass."""
+    """Yield the longest rows that fit, by rows per pass; with fewer only if that makes a difference."""
     if not any(longest.may_fit for longest in rows):
         yield "none fits: choose a smaller model, or a machine with more memory"
         return
-    for number, longest in enumerate(rows):
+    for number, longest in enumerate(rows[:1] if rows[0].is_limited else rows):
         yield "; " if number else ""
         yield describe_longest(longest)
-        yield Span(f" ({format_count(longest.batch_size, 'row')} per pass)", "dim")
+        yield Span(f" ({format_count(longest.batch_size, longest.unit)} per pass)", "dim")
 
 
 def describe_longest(longest: LongestRows) -> str:
@@ -395,10 +400,13 @@ def _format_kept(disk: DiskReport) -> Iterator[ReportLine]:
 def _format_rows(report: EstimateReport) -> Iterator[ReportLine]:
     if not report.parts:
         return
-    yield _dim(f"{'rows':>7}{'tokens':>12}{'trained on':>12}{'longest':>9}")
+    is_grpo = report.recipe is not None and report.recipe.objective == "grpo"
+    trained = "" if is_grpo else f"{'trained on':>12}"
+    yield _dim(f"{'prompts' if is_grpo else 'rows':>7}{'tokens':>12}{trained}{'longest':>9}")
     for name, label in PART_NAMES.items():
         if part := report.parts.get(name):
-            counts = f"{part.used:>7,}{part.tokens:>12,}{part.trainable_tokens:>12,}{part.longest_row:>9,}"
+            trained = "" if is_grpo else f"{part.trainable_tokens:>12,}"
+            counts = f"{part.used:>7,}{part.tokens:>12,}{trained}{part.longest_row:>9,}"
             yield _line(label, counts if part.used else f"{'none':>7}")
     for name, part in report.parts.items():
         if (available := report.available.get(name, 0)) > part.rows:
@@ -426,6 +434,15 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
         first = ", ".join(map(str, lines[:5]))
         rows = f"{format_count(len(lines), 'row')} ({name})"
         yield _warn(f"{rows} have no trainable tokens and are skipped: line {first}")
+    if lines := part.equal_pairs:
+        first = ", ".join(map(str, lines[:5]))
+        pairs = f"{format_count(len(lines), 'pair')} ({name})"
+        yield _warn(f"{pairs} with two equal answers, left out: line {first}")
+    if lines := part.too_long:
+        first = ", ".join(map(str, lines[:5]))
+        most = f"{recipe.max_length:,} tokens" if recipe else "the max length"
+        prompts = f"{format_count(len(lines), 'prompt')} ({name})"
+        yield _warn(f"{prompts} longer than {most}, left out: line {first}")
 
 
 def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
@@ -437,13 +454,37 @@ def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
         if report.evaluate_every:
             steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
         yield _line("steps", steps)
-    padding = report.run.padding.value if report.run else 0.0
-    padded = f"; padding adds {padding / (1 - padding):.0%}" if 0.005 <= padding < 1 else ""
-    yield _line("tokens", f"{report.tokens:,} processed in training{padded}")
+    if report.recipe and report.recipe.objective == "grpo":
+        yield _line("tokens", _describe_written(report.recipe, report.tokens))
+    else:
+        padding = report.run.padding.value if report.run else 0.0
+        padded = f"; padding adds {padding / (1 - padding):.0%}" if 0.005 <= padding < 1 else ""
+        yield _line("tokens", f"{report.tokens:,} processed in training{padded}")
     if report.recipe:
         parallel = report.run.parallel if report.run else None
         ranks = parallel.processes if parallel else 1
         yield _line("recipe", _format_recipe(report.recipe, ranks))
+
+
+def _describe_written(recipe: Recipe, tokens: int) -> str:
+    """Describe the tokens of reinforcement; ``tokens``: of all prompts, over all epochs."""
+    settings = recipe.grpo
+    answers = format_count(settings.num_generations, "answer")
+    return (
+        f"{tokens:,} of prompts; each gets {answers} of up to {settings.max_completion_length:,} "
+        "tokens, which are trained on"
+    )
+
+
+def _describe_objective(recipe: Recipe) -> str:
+    """Describe the objective with what it is weighed by; empty for supervised training."""
+    if recipe.objective == "dpo":
+        losses = recipe.dpo.loss_type
+        named = losses if isinstance(losses, str) else " + ".join(losses)
+        return f"DPO ({named}, beta {recipe.dpo.beta:g}), "
+    if recipe.objective == "kto":
+        return f"KTO ({recipe.kto.loss_type}, beta {recipe.kto.beta:g}), "
+    return "GRPO, " if recipe.objective == "grpo" else ""
 
 
 def _format_recipe(recipe: Recipe, ranks: int) -> str:
@@ -451,10 +492,12 @@ def _format_recipe(recipe: Recipe, ranks: int) -> str:
     passes = recipe.gradient_accumulation
     step = f" × {format_count(passes, 'pass', 'passes')}" if passes > 1 else ""
     step += f" × {ranks} processes" if ranks > 1 else ""
-    rows = format_count(recipe.batch_size, "packed sequence" if recipe.packing else "row")
+    unit = "packed sequence" if recipe.packing else ROW_UNITS[recipe.objective]
+    rows = format_count(recipe.batch_size, unit)
+    limit = "prompts of up to" if recipe.objective == "grpo" else "max length"
     return (
-        f"{METHOD_NAMES[recipe.method]}{rank}; {rows}{step} per step, max length "
-        f"{recipe.max_length:,} tokens; {format_epochs(recipe.epochs)}"
+        f"{_describe_objective(recipe)}{METHOD_NAMES[recipe.method]}{rank}; {rows}{step} per step, "
+        f"{limit} {recipe.max_length:,} tokens; {format_epochs(recipe.epochs)}"
     )
 
 

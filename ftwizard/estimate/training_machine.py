@@ -115,14 +115,15 @@ def resolve_setup(
     again, length = recipe.gradient_checkpointing, recipe.max_length
     if lengths is not None and lengths.buckets and not recipe.packing:
         length = min(length, math.ceil(lengths.buckets[-1].upto))
-    if recipe.objective == "grpo":  # the model is trained on a prompt and its answer
-        length += recipe.grpo.max_completion_length
+    # Reinforcement trains the model on a prompt and its answer.
+    answer = recipe.grpo.max_completion_length if recipe.objective == "grpo" else 0
     computed = precision.resolve_precision(
         recipe, machine.card, gpu=machine.gpu, bf16_cpu=machine.bfloat16_cpu, shape=shape
     )
     return TrainingSetup(
         method=recipe.method, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.target_modules,
-        batch_size=recipe.batch_size * recipe.sequences_per_row, accumulation=recipe.gradient_accumulation, length=length,
+        batch_size=recipe.batch_size * recipe.sequences_per_row,
+        sequences_per_row=recipe.sequences_per_row, answer_length=answer, accumulation=recipe.gradient_accumulation, length=length + answer,
         checkpointing=machine.gpu if again is None else again, head=machine.head,
         precision=computed, dropout=recipe.dropout > 0 and recipe.objective == "sft",
         reference_passes=recipe.reference_passes,

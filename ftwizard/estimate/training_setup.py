@@ -28,7 +28,12 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] | None = None
     """Names of the adapted modules; None: every linear layer of the blocks."""
     batch_size: int = 4
-    """Rows, or packed sequences, in one forward pass."""
+    """Sequences in one forward pass: rows, packed or not, both answers of each pair, or answers that
+    the model wrote."""
+    sequences_per_row: int = 1
+    """A pair has two."""
+    answer_length: int = 0
+    """Tokens of ``length`` that the model writes itself, in reinforcement."""
     accumulation: int = 1
     """Forward passes in one optimizer step."""
     length: int = 1024
@@ -48,6 +53,23 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     def tokens(self) -> int:
         """Return the tokens of one forward pass, padding included."""
         return self.batch_size * self.length
+
+    @property
+    def rows(self) -> int:
+        """Return the rows in one forward pass: the batch size of the recipe."""
+        return self.batch_size // self.sequences_per_row
+
+    @property
+    def row_unit(self) -> str:
+        """Return what a row of a batch is, in words."""
+        if self.answer_length:
+            return "answer"
+        return "pair" if self.sequences_per_row > 1 else "row"
+
+    @property
+    def row_length(self) -> int:
+        """Return the tokens of the longest row, without an answer that the model writes itself."""
+        return self.length - self.answer_length
 
     @property
     def bytes_each(self) -> int:

@@ -161,6 +161,12 @@ def _list_row_points(report: EstimateReport) -> Iterator[OpenPoint]:
         if lost := len(part.lines_without_loss):
             text = f"{format_count(lost, of)} without trainable tokens, left out"
             yield OpenPoint("Data", text)
+        if equal := len(part.equal_pairs):
+            pairs = format_count(equal, f"{PART_NAMES[name]} pair")
+            yield OpenPoint("Data", f"{pairs} with two equal answers, left out")
+        if long := len(part.too_long):
+            prompts = format_count(long, f"{PART_NAMES[name]} prompt")
+            yield OpenPoint("Recipe", f"{prompts} longer than the max length, left out")
     if (tested := report.parts.get("test")) and tested.used < MIN_TEST_ROWS:
         rows = format_count(tested.used, "test row")
         yield OpenPoint("Data", f"{rows}: the comparison shows large differences only")
