@@ -55,7 +55,7 @@ ENDURANCE = (
     "tests/e2e/test_full_disk.py::test_run_on_a_full_disk_ends_and_resumes_without_loss[40000]",
     "tests/e2e/test_methods.py::test_resume_skips_a_damaged_full_checkpoint",
     "tests/e2e/test_moved_folder.py::test_run_moved_during_training",
-    "tests/e2e/test_objective_ranks.py::test_dpo_in_two_processes",
+    "tests/e2e/test_objective_ranks.py",
     "tests/e2e/test_preferences.py::test_killed_run_resumes_with_the_same_steps",
     "tests/e2e/test_probe.py::test_out_of_memory",
     "tests/e2e/test_ranks.py::test_nothing_is_left",
@@ -83,6 +83,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         if (folder in QUICK_FOLDERS or not rest) and not (is_property or _imports_slow(item.path)):
             item.add_marker("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported to itself: each later collection of garbage would go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @functools.cache
