@@ -17,26 +17,17 @@ _RESOLVED_CAUSES = frozenset((
     "tool_call_id.call", "tool_call_id.result", "tool_call.type", "tool_schema.type",
     "image_url.form", "tools_unsupported.declared", "alternation.merge",
 ))  # fmt: skip
-_OTHER_PROMPTS = (
-    "instruction", "question", "query", "input", "conversations", "conversation", "messages",
-)  # fmt: skip
-"""Fields in which other trainers look for the prompt of a pair."""
 
 
 def check_spelling(value: Any, format: Format, target: Target) -> RowFinding | None:
     """Return a finding if the target rejects the spelling of a row, else None.
 
-    Readers accept many spellings of a format; a hosted provider and TRL accept one. ``value``: the
-    JSON of a row that can be read in ``format``.
+    Readers accept many spellings of a format, and local training reads rows by them; a hosted provider
+    accepts one. ``value``: the JSON of a row that can be read in ``format``.
     """
-    if format not in target.formats:
+    if not target.hosted or format not in target.formats or format != "openai-chat":
         return None
-    if target.hosted:
-        reason = _find_in_chat(value) if format == "openai-chat" else None
-    elif format == "preference":
-        reason = _find_in_pair(value)
-    else:
-        reason = _find_in_labelled(value) if format == "kto" else None
+    reason = _find_in_chat(value)
     if reason is None:
         return None
     return RowFinding(
@@ -76,37 +67,3 @@ def _is_openai_part(part: Any) -> bool:
     if kind == "text":
         return isinstance(part.get("text"), str)
     return kind is not None and kind not in OTHER_PARTS
-
-
-def _find_in_pair(row: dict[str, Any]) -> str | None:
-    """Return why TRL cannot read a pair (DPOTrainer: prompt + chosen, both of one type)."""
-    if row.get("chosen") is None or row.get("rejected") is None:
-        return "the answers are not named chosen and rejected"
-    if row.get("prompt") is None and any(row.get(name) is not None for name in _OTHER_PROMPTS):
-        return "the prompt is not named prompt"
-    return _find_in_columns(row, ("chosen", "rejected", "prompt"))
-
-
-def _find_in_labelled(row: dict[str, Any]) -> str | None:
-    """Return why TRL cannot read a labeled answer (KTOTrainer: prompt + completion, label)."""
-    if any(row.get(name) is None for name in ("prompt", "completion", "label")):
-        return "the fields are not named prompt, completion and label"
-    return None  # the reader requires both to be of one type
-
-
-def _find_in_columns(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    texts: list[str] = []
-    lists: list[str] = []
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, str):
-            texts.append(name)
-        elif isinstance(value, list):
-            if not all("role" in message for message in value):
-                return f"the messages of {name} have no role"
-            lists.append(name)
-        elif value is not None:
-            return f"{name} is one message, not a list"
-    if texts and lists:
-        return f"{texts[0]} is text, but {lists[0]} is a list of messages"
-    return None

@@ -28,39 +28,36 @@ def check(row: Any, format: Format, to: str) -> tuple[list[RowFinding], int]:
 
 
 @pytest.mark.parametrize(
-    ("row", "reason"),
+    "row",
     [
-        ({"prompt": "Which?", "chosen": "This.", "rejected": "None."}, None),
-        ({"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]}, None),
-        ({"chosen": [ASK, GOOD], "rejected": [ASK, BAD]}, None),
-        ({"chosen": "Which? This.", "rejected": "Which? None."}, None),
-        ({"prompt": "Which?", "chosen": "This.", "rejected": [BAD]}, "chosen is text, but rejected"),
-        ({"prompt": [ASK], "chosen": "This.", "rejected": "None."}, "chosen is text, but prompt"),
-        ({"prompt": "Which one?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]}, "prompt is text"),
-        ({"question": "Which?", "chosen": "This.", "rejected": "None."}, "the prompt is not named"),
-        ({"prompt": [ASK], "chosen": GOOD, "rejected": BAD}, "chosen is one message"),
-        ({"messages": [ASK, GOOD], "rejected_response": "None."}, "the answers are not named"),
+        {"prompt": "Which?", "chosen": "This.", "rejected": "None."},
+        {"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]},
+        {"chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"chosen": "Which? This.", "rejected": "Which? None."},
+        {"prompt": "Which?", "chosen": "This.", "rejected": [BAD]},
+        {"prompt": [ASK], "chosen": "This.", "rejected": "None."},
+        {"prompt": "Which one?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"question": "Which?", "chosen": "This.", "rejected": "None."},
+        {"prompt": [ASK], "chosen": GOOD, "rejected": BAD},
+        {"messages": [ASK, GOOD], "rejected_response": "None."},
     ],
-)  # fmt: skip
-def test_trl_reads_pairs_of_one_type(row: dict[str, Any], reason: str | None) -> None:
-    errors, usable = check(row, "preference", "trl-dpo")
-    assert usable == 1 and [item.code for item in errors] == ["needs_conversion"] * bool(reason)
-    assert reason is None or errors[0].message.startswith(reason)
+)
+def test_local_training_reads_every_spelling_of_pairs(row: dict[str, Any]) -> None:
+    assert check(row, "preference", "trl-dpo") == ([], 1)
     converted = convert_row(formats.to_example(row, "preference"), get_target("trl-dpo")).line
     assert check(converted, "preference", "trl-dpo") == ([], 1)
 
 
 @pytest.mark.parametrize(
-    ("row", "reason"),
+    "row",
     [
-        ({"prompt": "Which?", "completion": "This.", "label": True}, None),
-        ({"messages": [ASK, GOOD], "label": True}, "the fields are not named"),
-        ({"prompt": "Which?", "completion": "This.", "kto_tag": True}, "the fields are not named"),
+        {"prompt": "Which?", "completion": "This.", "label": True},
+        {"messages": [ASK, GOOD], "label": True},
+        {"prompt": "Which?", "completion": "This.", "kto_tag": True},
     ],
 )
-def test_trl_reads_labeled_answers_by_their_names(row: dict[str, Any], reason: str | None) -> None:
-    errors, _ = check(row, "kto", "trl-kto")
-    assert [item.message.startswith(reason or "") for item in errors] == [True] * bool(reason)
+def test_local_training_reads_every_spelling_of_labeled_answers(row: dict[str, Any]) -> None:
+    assert check(row, "kto", "trl-kto") == ([], 1)
     converted = convert_row(formats.to_example(row, "kto"), get_target("trl-kto")).line
     assert check(converted, "kto", "trl-kto") == ([], 1)
 
