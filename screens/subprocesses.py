@@ -198,14 +198,16 @@ def decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
     except msgspec.DecodeError:
         document = None
     if isinstance(document, dict) and isinstance(document.get("error"), dict):
-        error = msgspec.convert(document["error"], ErrorDetails)
-        raise FtwizardError(
-            error.message,
-            error.hint,
+        details = msgspec.convert(document.pop("error"), ErrorDetails)
+        error = FtwizardError(
+            details.message,
+            details.hint,
             code or FAILED,
-            code=error.code,
-            candidates=error.candidates,
+            code=details.code,
+            candidates=details.candidates,
         )
+        error.document = document
+        raise error
     if document is None:
         last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
         raise FtwizardError(

@@ -35,13 +35,24 @@ def slurm(arguments: argparse.Namespace) -> int:
         )
     name = arguments.name
     run_id = store.make_id(Path(arguments.plan).stem) if name is None else check_id(name)
-    tested = slurm_submission.test(plan, run_id)
+    try:
+        tested = slurm_submission.test(plan, run_id)
+    except FtwizardError as error:
+        if not arguments.json:
+            output.print_lines(
+                output.make_console(), *_list_script(error.document.get("script", ""))
+            )
+        raise
     output.print_report(arguments, tested, _list_lines(tested))
     return 0
 
 
+def _list_script(script: str) -> Iterator[str]:
+    yield from (make_visible(line, 500) for line in script.splitlines())
+
+
 def _list_lines(tested: JobPreview) -> Iterator[str]:
-    yield from (make_visible(line, 500) for line in tested.script.splitlines())
+    yield from _list_script(tested.script)
     yield ""
     yield describe.describe_placement(tested.placement)
 

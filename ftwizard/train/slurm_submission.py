@@ -80,7 +80,7 @@ def submit(
 def test(plan: Plan, run_id: str) -> JobPreview:
     """Return the script of a plan, and when Slurm would start it; nothing is submitted or kept.
 
-    Raises FtwizardError with Slurm's reason if it would refuse the job.
+    Raises FtwizardError with Slurm's reason if it would refuse the job; its document has the script.
     """
     client.require_installed()
     script = render(plan, locations.runs_folder() / run_id, "0" * 16)
@@ -88,7 +88,11 @@ def test(plan: Plan, run_id: str) -> JobPreview:
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as name:
         path = Path(name) / "job.sbatch"
         path.write_text(script)
-        placement = client.test_submission(path, build_environment())
+        try:
+            placement = client.test_submission(path, build_environment())
+        except FtwizardError as error:
+            error.document = {"script": script}
+            raise
     if placement and placement.partition:
         limit = cluster.find_exceeded_limit(placement.partition, plan.slurm.time)
         placement = msgspec.structs.replace(placement, exceeded_limit=limit)

@@ -365,14 +365,19 @@ def _show_job(prompter: Prompter, draft: Draft) -> None:
         with drafts.temporary_plan(draft) as plan:
             document = prompter.run("Asking Slurm", "slurm", plan, "--name", draft.name)
     except FtwizardError as error:
+        _print_script(prompter, error.document.get("script", ""))
         prompter.print_problem(place_texts.describe_refusal(error))
         return
     tested = msgspec.convert(document, JobPreview)
+    _print_script(prompter, tested.script)
+    prompter.print(describe.describe_placement(tested.placement))
+
+
+def _print_script(prompter: Prompter, script: str) -> None:
     prompter.print()
-    for line in tested.script.splitlines():
+    for line in script.splitlines():
         prompter.print_line(line)
     prompter.print()
-    prompter.print(describe.describe_placement(tested.placement))
 
 
 def _start(prompter: Prompter, draft: Draft, plan: str) -> str:

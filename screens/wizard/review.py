@@ -121,7 +121,7 @@ class ReviewPage(WizardPage):
     @work(group="slurm", exclusive=True, exit_on_error=False)
     async def _ask_slurm(self, name: str, wait_s: float) -> None:
         """Show the batch script, and when and where Slurm would start it; a command asks it."""
-        note, script = self.query_one("#slurm", Static), self.query_one("#script", Static)
+        note = self.query_one("#slurm", Static)
         note.update(Text(f"· {ASKING}", "dim"))
         await asyncio.sleep(wait_s)  # until no key follows
         try:
@@ -131,15 +131,20 @@ class ReviewPage(WizardPage):
         except FtwizardError as error:
             refusal = place_texts.describe_refusal(error)
             note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(refusal, 800)))
-            script.update("")
+            self._show_script(error.document.get("script", ""))
             return
         except OSError as error:
             note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), f"{error.strerror or error}"))
             return
         words = describe.describe_placement(tested.placement)
         note.update(Text.assemble(("→ ", palette.ACCENT), words))
-        heading = Text(f"{SCRIPT_HEADING}\n", "dim")
-        script.update(heading.append(make_lines_visible(tested.script.rstrip("\n")), ""))
+        self._show_script(tested.script)
+
+    def _show_script(self, script: str) -> None:
+        """Show the batch script; nothing without one."""
+        heading = Text(f"{SCRIPT_HEADING}\n", "dim") if script else Text()
+        text = heading.append(make_lines_visible(script.rstrip("\n")), "")
+        self.query_one("#script", Static).update(text)
         self.call_after_refresh(self.refresh_bindings)
 
     def on_resize(self) -> None:

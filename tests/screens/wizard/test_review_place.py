@@ -114,12 +114,14 @@ def test_refusal_names_the_field_and_enter_still_tries(slurm: Slurm) -> None:
     slurm.answer = FtwizardError(
         "Slurm refused the job: time limit \x1b[2J.", "Lower slurm.time.", code="slurm.time"
     )
+    slurm.answer.document = {"script": PREVIEW.script}
     slurm.answered.set()
 
     async def play(pilot: Pilot[Any], page: ReviewPage) -> None:
         await wait_for_text(pilot, "✗ Slurm refused the job: time limit")
         assert "Lower slurm.time. It is “Time limit” on the Recipe page." in words(pilot)
-        assert "The batch script" not in frame(pilot.app)
+        await pilot.press("pagedown")
+        await wait_for_text(pilot, "#SBATCH --nodes=2")
         await pilot.pause(MIN_READ_S)
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
