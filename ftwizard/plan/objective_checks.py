@@ -40,6 +40,14 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
     )
 
 
+def takes_mix(plan: Plan) -> bool:
+    """Return whether the objective can train on the general rows of ``data.mix``, if there are any."""
+    objective, mix = plan.recipe.objective, plan.data.mix
+    if not mix.share or objective == "sft":
+        return True
+    return objective != "grpo" and mix.rows not in bundled_samples.ROW_SETS
+
+
 def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
     recipe = plan.recipe
     if recipe.packing:
@@ -56,14 +64,14 @@ def _find_shared_problems(plan: Plan) -> Iterator[SettingsError]:
             setting="recipe.padding_free",
         )
     if recipe.objective == "grpo":
-        if plan.data.mix.share:
+        if not takes_mix(plan):
             yield SettingsError(
                 "is set, but recipe.objective is grpo: general rows have no reward.",
                 "Remove data.mix.",
                 setting="data.mix.share",
             )
         return
-    if plan.data.mix.share and plan.data.mix.rows in bundled_samples.ROW_SETS:
+    if not takes_mix(plan):
         yield SettingsError(
             f"is set, but the general rows are conversations, not {_ROWS[recipe.objective]}.",
             f"Set data.mix.rows to a file of {_ROWS[recipe.objective]}, or remove data.mix.",

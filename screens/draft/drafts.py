@@ -33,7 +33,7 @@ from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hosted_platforms import PLATFORMS, HostedProvider
 from ftwizard.jobs.folder import is_id, iterate_ids
 from ftwizard.models import model_config
-from ftwizard.plan import changes, hosted_checks, plan_file, schema
+from ftwizard.plan import changes, hosted_checks, objective_checks, plan_file, schema
 from ftwizard.plan.objective_checks import OBJECTIVE_PARTS
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
@@ -391,6 +391,9 @@ def _without_unused_settings(plan: Plan) -> Plan:
         plan, recipe=msgspec.structs.replace(plan.recipe, **others),
         slurm=plan.slurm if plan.where.scheduler == "slurm" else schema.Slurm(),
     )  # fmt: skip
+    if not objective_checks.takes_mix(plan):
+        data = msgspec.structs.replace(plan.data, mix=schema.Mix())
+        final = msgspec.structs.replace(final, data=data)
     for setting in recipe_rules.settings():
         if not setting.applies(plan):
             final = changes.replace_setting(final, setting.path, setting.default)

@@ -15,6 +15,7 @@ from ftwizard.data.findings import Finding
 from ftwizard.estimate.gpu_fit import judge_bytes
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.estimate.report_text import PART_NAMES
+from ftwizard.plan import objective_checks
 from ftwizard.screens import palette
 from ftwizard.screens.draft import STEPS, drafts, live_estimate, setting_values, time_limit
 from ftwizard.screens.draft.drafts import Draft
@@ -133,6 +134,9 @@ def _list_recipe_points(draft: Draft) -> Iterator[OpenPoint]:
         is_warned = consequence and not (name == "epochs" and falling)
         text += f": {consequence}" if consequence else ""
         yield OpenPoint("Recipe", text, "warning" if is_warned else "choice")
+    if not objective_checks.takes_mix(draft.plan):
+        name = setting("objective").option(recipe.objective).name
+        yield OpenPoint("Recipe", f"the general examples are left out: {name} takes none", "choice")
     if words := time_limit.describe_limit(draft):
         worse = f". {time_cap.WORSE}" if time_limit.gives_up(draft) else ""
         yield OpenPoint("Recipe", words + worse, "warning" if worse else "choice")

@@ -20,11 +20,19 @@ from ftwizard.screens.draft.drafts import Draft, PageOutcome
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data import data_check
 from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.open_points import list_open_points
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.helpers.machines import make_machine
 from tests.helpers.objective_rows import write_rows
-from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
+from tests.screens.frames import (
+    assert_frame,
+    drive,
+    frame,
+    until,
+    wait_for_stable_frame,
+    wait_for_text,
+)
 from tests.screens.wizard.steps import wait_for_page
 
 FACTS = make_machine(extras=("local",))
@@ -104,7 +112,9 @@ def test_file_of_preferences_leads_to_its_objective(
     drive(FtwizardApp(("file", f"{kind}.jsonl")), SIZE, play)
 
 
-def on_recipe_page(draft: Draft, play: Any) -> list[PageOutcome | None]:
+def on_recipe_page(
+    draft: Draft, play: Any, size: tuple[int, int] = SIZE
+) -> list[PageOutcome | None]:
     """Show the recipe page of a draft and play; return what it was left with."""
     left: list[PageOutcome | None] = []
 
@@ -115,7 +125,7 @@ def on_recipe_page(draft: Draft, play: Any) -> list[PageOutcome | None]:
         await pilot.pause()
         await play(pilot, page, left)
 
-    drive(FtwizardApp(), SIZE, whole)
+    drive(FtwizardApp(), size, whole)
     return left
 
 
@@ -257,3 +267,33 @@ def test_rewards_that_cannot_be_used_are_named_where_they_are_typed(
         assert field.has_focus and not left
 
     on_recipe_page(draft, play)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+@pytest.mark.parametrize(("kind", "objective"), [("pairs", "dpo"), ("labels", "kto")])
+def test_frames_of_preferences(
+    kind: str, objective: ObjectiveName, size: tuple[int, int], tmp_path: Path, home: Path
+) -> None:
+    draft = check(write_rows(tmp_path, kind), objective)
+
+    async def play(pilot: Pilot[Any], page: RecipePage, left: list[Any]) -> None:
+        page.query_one(f"#setting-{objective}-loss_type", SettingRow).field.focus()
+        await pilot.pause()
+        name = f"recipe-{objective}-{size[0]}x{size[1]}"
+        assert_frame(name, await wait_for_stable_frame(pilot))
+
+    on_recipe_page(draft, play, size)
+
+
+def test_general_examples_that_an_objective_cannot_take_are_left_out_and_named(
+    tmp_path: Path, home: Path
+) -> None:
+    draft = check(write_rows(tmp_path, "chat")).with_data(mix=schema.Mix(share=0.2))
+    assert draft.final_plan.data.mix.share == 0.2
+    grpo = draft.with_recipe(objective="grpo")
+    assert grpo.final_plan.data.mix == schema.Mix() and grpo.plan.data.mix.share == 0.2
+    (point,) = [each for each in list_open_points(grpo) if "general" in each.text]
+    assert point.text == "the general examples are left out: GRPO takes none"
+    own = draft.with_recipe(objective="dpo").with_data(mix=schema.Mix(share=0.2, rows="a.jsonl"))
+    assert own.final_plan.data.mix.share == 0.2
+    assert not [each for each in list_open_points(own) if "general" in each.text]
