@@ -98,11 +98,19 @@ def get_place_advice(draft: Draft) -> dict[str, AdvisedValue]:
 
 
 def follow_place_advice(draft: Draft) -> Draft:
-    """Return a draft with the advised number of processes, unless the person chose one."""
+    """Return a draft with the advised number of processes, unless the person chose one that counts."""
+    fixed = get_fixed_settings(draft.plan)
     for key, advised in get_place_advice(draft).items():
-        if key not in draft.touched:
+        if key not in draft.touched or key in fixed:
             draft = with_value(draft, setting(key), advised.value)
     return draft
+
+
+def get_fixed_settings(plan: Plan) -> frozenset[str]:
+    """Return the settings, by key, whose advised value is the only possible one: a Slurm job has one
+    process for each of its GPUs."""
+    has_gpus = plan.where.scheduler == "slurm" and plan.slurm.gpus > 0
+    return frozenset({"where.processes"} if has_gpus else ())
 
 
 def applies(setting: Setting, plan: Plan, machine: MachineInfo) -> bool:
@@ -112,10 +120,18 @@ def applies(setting: Setting, plan: Plan, machine: MachineInfo) -> bool:
     is_on_cluster = plan.where.scheduler == "slurm"
     can_use = {
         "where.scheduler": machine.slurm or is_on_cluster,
-        "where.processes": is_on_cluster or len(machine.gpus) > 1 or plan.where.processes > 1,
+        "where.processes": _counts_processes(plan, machine),
         "where.parallel": plan.ranks > 1,
     }
     return can_use.get(setting.path, True)
+
+
+def _counts_processes(plan: Plan, machine: MachineInfo) -> bool:
+    """Return whether the number of processes is asked for."""
+    if get_fixed_settings(plan):
+        return plan.where.processes != plan.slurm.gpus  # only as long as they contradict
+    is_on_cluster = plan.where.scheduler == "slurm"
+    return is_on_cluster or len(machine.gpus) > 1 or plan.where.processes > 1
 
 
 def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:

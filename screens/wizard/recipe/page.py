@@ -66,20 +66,20 @@ class RecipePage(SettingsPage):
             "ctrl+l", "models", "models", key_display="^l", tooltip="list of models, with a search"
         ),
         Binding(
-            "ctrl+t",
-            "limit",
-            "quick look",
-            key_display="^t",
-            priority=True,
-            tooltip="reduce the run to some minutes, or undo that",
-        ),
-        Binding(
             "ctrl+r",
             "rewards",
             "try rewards",
             key_display="^r",
             priority=True,
             tooltip="try the rewards on ten rows",
+        ),
+        Binding(
+            "ctrl+t",
+            "limit",
+            "quick look",
+            key_display="^t",
+            priority=True,
+            tooltip="reduce the run to some minutes, or undo that",
         ),
     ]
 
@@ -357,8 +357,9 @@ class RecipePage(SettingsPage):
     def _put_advised(
         self, rows: Mapping[str, SettingRow], advised: Mapping[str, AdvisedValue]
     ) -> None:
+        fixed = setting_values.get_fixed_settings(self._read_rows()[0].plan)
         for name, advice in advised.items():
-            if name in rows and not rows[name].edited:
+            if name in rows and (name in fixed or not rows[name].edited):
                 rows[name].put(advice.value, "advised")
 
     @work(group="before", exclusive=True, exit_on_error=False)

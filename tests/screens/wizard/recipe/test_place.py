@@ -13,6 +13,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
+from ftwizard.screens.draft import place_texts
 from ftwizard.screens.draft.drafts import Draft, PageOutcome
 from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.recipe.page import RecipePage
@@ -21,7 +22,13 @@ from ftwizard.screens.wizard.text_block import TextBlockPage
 from ftwizard.slurm import cluster
 from ftwizard.slurm.cluster import ClusterReport
 from tests.helpers.machines import make_machine
-from tests.screens.frames import until, wait_for_text
+from tests.screens.frames import (
+    assert_frame,
+    frame,
+    until,
+    wait_for_stable_frame,
+    wait_for_text,
+)
 from tests.screens.wizard.recipe.test_page import on_page
 from tests.screens.wizard.steps import wait_for_page
 from tests.slurm.test_cluster import SINFO
@@ -32,6 +39,7 @@ PLACE_KEYS = (
     "where-processes",
     "where-parallel",
     "slurm-partition",
+    "slurm-gpus",
     "slurm-qos",
 )
 
@@ -144,6 +152,7 @@ def test_slurm_job_is_asked_for_with_the_names_that_slurm_has(answers: object) -
         put(page, "slurm-gpus", "9")
         await wait_for_text(pilot, "! A node of gpu has 8 GPUs.")
         put(page, "slurm-gpus", "4")
+        assert "where-processes" not in list_shown(page), "one for each GPU of the job"
         put(page, "slurm-nodes", "2")
         await wait_for_text(pilot, "8 processes ×")
         put(page, "slurm-time", "4 hours")
@@ -217,3 +226,43 @@ def test_plan_with_several_processes_shows_them_on_a_machine_with_one_gpu() -> N
         start_on(H100).with_plan(where=schema.Where(processes=2)).with_touched("where.processes")
     )
     on_page(play, start=start)
+
+
+def test_slurm_job_has_as_many_processes_as_gpus_whatever_was_chosen_here(answers: object) -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        put(page, "where-processes", "2")
+        page.query_one("#setting-where-scheduler", SettingRow).field.focus()
+        await pilot.press("right")
+        await until(pilot, lambda: "slurm-gpus" in list_shown(page))
+        await until(pilot, lambda: page.get_draft().plan.where.processes == 1)
+        await until(pilot, lambda: "where-processes" not in list_shown(page))
+        put(page, "slurm-gpus", "0")
+        await until(pilot, lambda: "where-processes" in list_shown(page))
+
+    on_page(play, start=start_on(H100, H100, slurm=True))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+def test_frames_of_the_place(size: tuple[int, int], answers: object) -> None:
+    several = schema.Where(processes=2)
+    job = schema.Slurm(partition="gpu", nodes=2, gpus=4, time="04:00:00")
+    on_slurm = schema.Where(scheduler="slurm", processes=4)
+    cluster_start = start_on(slurm=True).with_plan(where=on_slurm, slurm=job)
+    for key in (
+        "where.scheduler",
+        *(f"slurm.{each}" for each in ("partition", "nodes", "gpus", "time")),
+    ):
+        cluster_start = cluster_start.with_touched(key)
+    starts = {
+        "gpus": start_on(H100, H100).with_plan(where=several).with_touched("where.processes"),
+        "slurm": cluster_start,
+    }
+    rows = {"gpus": "where-parallel", "slurm": "slurm-partition"}
+    for name, start in starts.items():
+
+        async def play(pilot: Pilot[Any], page: RecipePage, row: str = rows[name]) -> None:
+            page.query_one(f"#setting-{row}", SettingRow).field.focus()
+            await until(pilot, lambda: place_texts.ASKING not in frame(pilot.app))
+            await wait_for_stable_frame(pilot)
+
+        assert_frame(f"recipe-{name}-{size[0]}x{size[1]}", on_page(play, start=start, size=size))
