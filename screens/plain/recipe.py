@@ -37,6 +37,12 @@ from ftwizard.slurm.cluster import ClusterReport
 PLACE_PARTS = ("where", "slurm")
 CLUSTER_KEYS = ("slurm.partition", "slurm.account")
 """Settings that Slurm's own names are listed for."""
+LOSS, WRONG_PAIRS = "recipe.dpo.loss_type", "recipe.dpo.label_smoothing"
+SETTLED_LATER = {
+    "recipe.batch_size": "recipe.grpo.num_generations",  # with the accumulation, groups of answers
+    LOSS: WRONG_PAIRS,
+}
+"""A setting, and that of a later question which settles what it contradicts."""
 MAX_MODELS = 6
 LABEL_MARGIN = 9
 """Cells that a prompt needs around a label."""
@@ -58,6 +64,8 @@ def list_questions() -> list[AskFunction]:
             questions.append(follow_objective)
         if setting.key == "epochs":
             questions.append(confirm_epochs)
+        if setting.path == LOSS:
+            questions.append(ask_wrong_pairs)
     return [*questions, ask_advanced, try_rewards]
 
 
@@ -70,6 +78,14 @@ def follow_objective(prompter: Prompter, draft: Draft) -> Draft:
             raise GoBack("file")
         draft = read
     return setting_values.apply_advice(draft)[0]
+
+
+def ask_wrong_pairs(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the share of wrong pairs, if the chosen loss needs one."""
+    settings = {problem.setting for problem in find_problems(draft.final_plan)}
+    if WRONG_PAIRS not in settings:
+        return draft
+    return _ask_setting(recipe_rules.setting("dpo.label_smoothing"), prompter, draft)
 
 
 def try_rewards(prompter: Prompter, draft: Draft) -> Draft:
@@ -195,7 +211,8 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     prompter.explain(setting_values.describe_reason(setting, advised))
     origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(setting, advised, origin))
-    if about := place_texts.describe_row(setting, draft, _read_cluster(setting, prompter)):
+    shown = setting_values.with_value(draft, setting, usual)
+    if about := place_texts.describe_row(setting, shown, _read_cluster(setting, prompter)):
         prompter.note(about)
     if setting.options:
         value = _choose_option(prompter, setting, usual)
@@ -232,9 +249,9 @@ def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -
 
 def _find_problem(setting: Setting, draft: Draft) -> str:
     """Describe what a value contradicts; empty if nothing, or what a later question settles."""
-    is_batch = setting.key == "batch_size"  # with the accumulation, groups of answers
+    later = SETTLED_LATER.get(setting.path)
     for problem in find_problems(draft.final_plan):
-        if not (is_batch and problem.setting == "recipe.grpo.num_generations"):
+        if problem.setting != later:
             return problem.text
     mismatch = machine_checks.find_problem(draft.final_plan, draft.machine)
     return mismatch.text if mismatch else ""

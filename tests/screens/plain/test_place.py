@@ -17,6 +17,7 @@ from ftwizard.slurm import cluster
 from ftwizard.slurm.client import JobPreview, Placement
 from ftwizard.slurm.cluster import ClusterReport
 from tests.helpers.machines import make_machine
+from tests.screens.frames import assert_frame
 from tests.screens.plain.scripted import Scripted
 from tests.screens.wizard.data.reports import report
 from tests.slurm.test_cluster import SINFO
@@ -39,10 +40,31 @@ class OnCluster(Scripted):
         return msgspec.to_builtins(self.answer)
 
 
+class Transcript(OnCluster):
+    """Prints each question with its answer, as a terminal shows them."""
+
+    def _next(self) -> str:
+        answer = super()._next()
+        self.print_line(f"? {self.questions[-1]}: {answer or '(Enter)'}")
+        return answer
+
+
 def make_draft(*gpus: Gpu, **facts: Any) -> Draft:
     draft = Draft(make_machine(*gpus, extras=("local",), **facts))
     model = schema.Model(name="Qwen/Qwen3-0.6B")
     return draft.with_plan(model=model).with_check(schema.Files(train="/data/a.jsonl"), report("x"))
+
+
+def make_preference_draft() -> Draft:
+    """Return a draft of pairs, checked for DPO."""
+    draft = make_draft(H100).with_recipe(objective="dpo")
+    pairs = report("x", format="preference", target="trl-dpo")
+    return draft.with_check(draft.plan.data.files, pairs)
+
+
+def read_lines(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was printed, without the spaces at the ends of lines."""
+    return "\n".join(map(str.rstrip, capsys.readouterr().out.rstrip().splitlines()))
 
 
 def ask_basic(prompter: Scripted, draft: Draft) -> Draft:
@@ -142,6 +164,50 @@ def test_review_prints_the_script_and_when_it_would_start(
     assert "Slurm would start it at once, on node[1-2] (2 processors, partition gpu)." in text
     assert prompter.commands[0][0] == "slurm" and prompter.commands[0][2:] == ("--name", "one")
     refusal = FtwizardError("Slurm refused the job: x.", "Change it.", code="slurm.partition")
+    refusal.document = {"script": tested.script}
     wizard._confirm(OnCluster("start", answer=refusal), start)
     text = " ".join(capsys.readouterr().out.split())
     assert "✗ Slurm refused the job: x. Change it. It is “Partition” on the Recipe page." in text
+    assert "#SBATCH --nodes=1 ✗ Slurm refused" in text, "it is shown with what was refused"
+
+
+def test_loss_that_needs_a_share_of_wrong_pairs_can_be_chosen() -> None:
+    start = make_preference_draft()
+    answers: list[str] = []
+
+    class Recorder(OnCluster):
+        def _next(self) -> str:
+            named = {"Loss": "exo_pair", "Wrong pairs (share)": "0.001"}
+            answers.append(named.get(self.questions[-1], ""))
+            return answers[-1]
+
+    asked = Recorder()
+    draft = ask_basic(asked, start)
+    assert not asked.refused
+    assert asked.questions.index("Wrong pairs (share)") == asked.questions.index("Loss") + 1
+    assert draft.plan.recipe.dpo == schema.DPO(loss_type="exo_pair", label_smoothing=0.001)
+    usual = OnCluster(*[""] * len(answers))
+    ask_basic(usual, start)
+    assert "Wrong pairs (share)" not in usual.questions
+
+
+def test_transcript_of_a_slurm_plan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    start = make_draft(slurm=True)
+    answers = find_answers(start, scheduler="slurm", partition="gpu", gpus="4", nodes="2")
+    capsys.readouterr()
+    ask_basic(Transcript(*answers), start)
+    assert_frame("plain-slurm-80", read_lines(capsys))
+
+
+def test_transcript_of_a_preference_plan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    start = make_preference_draft()
+    answers = find_answers(start)
+    capsys.readouterr()
+    ask_basic(Transcript(*answers), start)
+    assert_frame("plain-dpo-80", read_lines(capsys))
