@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.__main__ import main
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
+from ftwizard.screens import subprocesses
 from ftwizard.slurm import client, job_states, submit_errors
 
 QUEUE = """\
@@ -174,6 +176,28 @@ def test_refusal_of_sbatch_is_an_error_with_its_words(commands: Path, tmp_path: 
     write(commands, "sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
     with pytest.raises(FtwizardError, match="Invalid qos specification"):
         client.submit(tmp_path / "job.sbatch", os.environ, tmp_path)
+
+
+def test_refused_plan_is_shown_with_its_script(
+    commands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(commands, "sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Which?", "completion": "This."}\n' * 8)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"model: {{name: Qwen/Qwen3-0.6B}}\ndata: {{files: {{train: {rows}}}}}\n"
+        "where: {scheduler: slurm}\nslurm: {qos: fast}\n"
+    )
+    assert main(["slurm", str(plan)]) != 0
+    printed = capsys.readouterr()
+    assert "#SBATCH --qos=fast" in printed.out and "Invalid qos specification" in printed.err
+    code = main(["slurm", str(plan), "--json"])
+    answer = capsys.readouterr().out.encode()
+    with pytest.raises(FtwizardError, match="Invalid qos specification") as raised:
+        subprocesses.decode_document("slurm", code, answer, b"")
+    assert "#SBATCH --qos=fast" in raised.value.document["script"]
+    assert raised.value.document.keys() == {"script"}
 
 
 def test_submission_without_an_answer_may_have_been_accepted(
