@@ -11,6 +11,7 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input
 
 WAIT_S = 120.0
@@ -52,6 +53,18 @@ async def wait_for_stable_frame(pilot: Pilot[Any]) -> str:
         await pilot.pause(POLL_S)
         shown, before = frame(pilot.app), shown
     return shown
+
+
+async def show_at_top(pilot: Pilot[Any], field: Widget) -> str:
+    """Focus a field and scroll it to the top; return the frame.
+
+    How far a focus alone scrolls depends on when the lines below the field were laid out.
+    """
+    await wait_for_stable_frame(pilot)
+    field.focus()
+    await wait_for_stable_frame(pilot)
+    field.scroll_visible(animate=False, top=True, immediate=True)
+    return await wait_for_stable_frame(pilot)
 
 
 async def wait_for_input(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:

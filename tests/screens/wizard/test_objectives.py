@@ -29,8 +29,8 @@ from tests.screens.frames import (
     assert_frame,
     drive,
     frame,
+    show_at_top,
     until,
-    wait_for_stable_frame,
     wait_for_text,
 )
 from tests.screens.wizard.steps import wait_for_page
@@ -277,10 +277,9 @@ def test_frames_of_preferences(
     draft = check(write_rows(tmp_path, kind), objective)
 
     async def play(pilot: Pilot[Any], page: RecipePage, left: list[Any]) -> None:
-        page.query_one(f"#setting-{objective}-loss_type", SettingRow).field.focus()
-        await pilot.pause()
+        row = page.query_one(f"#setting-{objective}-loss_type", SettingRow)
         name = f"recipe-{objective}-{size[0]}x{size[1]}"
-        assert_frame(name, await wait_for_stable_frame(pilot))
+        assert_frame(name, await show_at_top(pilot, row.field))
 
     on_recipe_page(draft, play, size)
 

@@ -25,8 +25,8 @@ from tests.helpers.machines import make_machine
 from tests.screens.frames import (
     assert_frame,
     frame,
+    show_at_top,
     until,
-    wait_for_stable_frame,
     wait_for_text,
 )
 from tests.screens.wizard.recipe.test_page import on_page
@@ -261,8 +261,9 @@ def test_frames_of_the_place(size: tuple[int, int], answers: object) -> None:
     for name, start in starts.items():
 
         async def play(pilot: Pilot[Any], page: RecipePage, row: str = rows[name]) -> None:
-            page.query_one(f"#setting-{row}", SettingRow).field.focus()
+            field = page.query_one(f"#setting-{row}", SettingRow).field
+            await show_at_top(pilot, field)
             await until(pilot, lambda: place_texts.ASKING not in frame(pilot.app))
-            await wait_for_stable_frame(pilot)
+            await show_at_top(pilot, field)
 
         assert_frame(f"recipe-{name}-{size[0]}x{size[1]}", on_page(play, start=start, size=size))
