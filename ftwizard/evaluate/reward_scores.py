@@ -49,7 +49,7 @@ def make_items(rows: Sequence[ParsedRow], rewards: Sequence[Reward], max_tokens:
 def score_all(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> tuple[list[ItemAnswer], str]:
     """Return the answers, those to items of rewards with their scores, and what went wrong.
 
-    Answers that a function fails on have no score, but a note.
+    Answers that a function fails on have no score, but a note; so have all where one cannot be opened.
     """
     by_id = {item.id: item for item in items if item.scorer == "rewards"}
     indexes = [n for n, a in enumerate(answers) if a.item in by_id and a.score is None]
@@ -57,20 +57,25 @@ def score_all(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> tuple[lis
         return list(answers), ""
     scored, problem = list(answers), ""
     rewards = msgspec.convert(by_id[answers[indexes[0]].item].rule["rewards"], list[Reward])
-    with open_scorers(rewards) as scorers:
-        for start in range(0, len(indexes), MAX_BATCH):
-            part = indexes[start : start + MAX_BATCH]
-            rows = [_to_row(by_id[answers[n].item]) for n in part]
-            batch = make_batch(rows, [answers[n].text for n in part])
-            try:
-                columns = [scorer.score(batch) for scorer in scorers]
-            except RewardError as error:
-                problem = problem or error.message
-                scores = [ItemScore(note=error.message)] * len(part)
-            else:
-                scores = [_combine(rewards, values) for values in zip(*columns, strict=True)]
-            for n, score in zip(part, scores, strict=True):
-                scored[n] = replace(answers[n], score=score)
+    try:
+        with open_scorers(rewards) as scorers:
+            for start in range(0, len(indexes), MAX_BATCH):
+                part = indexes[start : start + MAX_BATCH]
+                rows = [_to_row(by_id[answers[n].item]) for n in part]
+                batch = make_batch(rows, [answers[n].text for n in part])
+                try:
+                    columns = [scorer.score(batch) for scorer in scorers]
+                except RewardError as error:
+                    problem = problem or error.message
+                    scores = [ItemScore(note=error.message)] * len(part)
+                else:
+                    scores = [_combine(rewards, values) for values in zip(*columns, strict=True)]
+                for n, score in zip(part, scores, strict=True):
+                    scored[n] = replace(answers[n], score=score)
+    except RewardError as error:  # of opening: its file was moved or deleted since the training
+        problem, score = error.message, ItemScore(note=error.message)
+        for n in indexes:
+            scored[n] = replace(answers[n], score=score)
     return scored, problem
 
 
