@@ -81,6 +81,7 @@ CALM = {"general": (4, 4, 100), "safety": (3, 3, 80)}
 @settings(max_examples=300, deadline=None)
 @given(list_outcomes(), SETS | st.just(CALM), GAINS, st.booleans())
 @example([(False, True, True)] * 2, CALM, 0.05, True)
+@example([(False, True, True), (True, False, False)] + [(True, True, False)] * 6, CALM, 0.0, True)
 @example([(True, True, True)] * 2, CALM, 0.05, False)
 @example([(True, True, True)] * 80, CALM, 0.05, False)
 @example([(False, False, True)] * 5, CALM, 0.05, False)
@@ -110,7 +111,9 @@ def test_a_verdict_has_the_interval_that_supports_it(
     )
     names = {reason.name for reason in evaluation.reasons}
     if "a prompt does as well" in sentences or "A prompt does" in sentences:
-        assert is_prompted and is_too_small
+        assert evaluation.over_prompted and is_prompted
+        over = measure_gain(evaluation.over_prompted.evidence[0])  # equal to the base, or better
+        assert over.high < gain or over.high < 0
     if "The base model already does this" in sentences:
         right = sum(row[0] for row in outcomes)
         assert paired_tests.bound_share(right, len(outcomes)).low >= 0.95
