@@ -52,7 +52,9 @@ def derive_comparison(
     ids = {
         item.line: item.id
         for item in items
-        if item.set == "target" and all(item.id in lines for lines in by_arm.values())
+        if item.set == "target"
+        and item.max_tokens != 0
+        and all(item.id in lines for lines in by_arm.values())
     }
     rows = [row for row in test_set.rows if row.line in ids]
     if not rows:

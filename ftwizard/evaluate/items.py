@@ -9,11 +9,15 @@ import msgspec
 
 ScorerName = Literal[
     "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
-    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval", "rewards",
+    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval", "rewards", "prefers", "wanted",
 ]  # fmt: skip
 """``refusal``: right if it refuses; ``answered``: right if it does not; ``absent``: right if none of
 the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON fields equal the
-expected ones; ``lm_eval``: lm-eval asked and scored it; ``rewards``: the reward functions of the run's plan score it."""
+expected ones; ``lm_eval``: lm-eval asked and scored it; ``rewards``: the reward functions of the run's plan score it;
+``prefers``: right if the chosen answer of a pair is more probable than the rejected one; ``wanted``: a
+labeled answer, whose probability counts."""
+LIKELIHOOD_SCORERS = ("prefers", "wanted")
+"""Scorers of the probability of answers that are there, not of generated text."""
 
 
 PERSONAL_DATA = "personal-data-seen"
@@ -34,14 +38,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Right answers: any of them."""
     rule: dict[str, Any] = {}
     """Of the scorer: ``pattern``, ``schema``, ``lenient``, ``tolerance``, ``choices``, ``values``,
-    ``all``, ``without``, ``max_words``, ``instructions``, ``pairwise``."""
+    ``all``, ``without``, ``max_words``, ``instructions``, ``pairwise``; ``answers``, of which the chosen
+    one is first; ``label``."""
     category: str = ""
     """Such as ``reasoning``, ``should-refuse``, ``look-alike``."""
     tools: list[dict[str, Any]] | None = None
     line: int | None = None
     """Line in the file that it comes from."""
     max_tokens: int | None = None
-    """Tokens of an answer; None: the set's limit."""
+    """Tokens of an answer; None: the set's limit; 0: none is generated."""
 
 
 def make_id(

@@ -28,7 +28,7 @@ from ftwizard.evaluate.run.judgment import (
     read_evidence,
     write_evaluation,
 )
-from ftwizard.evaluate.run.subject import Answers, EvaluationSubject
+from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, add_parent
 from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker, WorkResult
@@ -101,7 +101,8 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
         test_set = dataset.SavedTestSet(rows=[], answers=[])
     if request.is_result:
-        return EvaluationSubject(folder, plan, base, test_set, over_network, rate)
+        subject = EvaluationSubject(folder, plan, base, test_set, over_network, rate)
+        return add_parent(subject, folder)
     if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):
         worker.folder.evaluations.mkdir(mode=0o700)
         for name in ("items.jsonl", "frozen.json"):
@@ -109,7 +110,8 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
                 shutil.copy(folder.evaluations / name, worker.folder.evaluations / name)
     if over_network and _names_models(plan):
         _copy_answers(folder, worker.folder)
-    return EvaluationSubject(worker.folder, plan, base, test_set, over_network, rate)
+    subject = EvaluationSubject(worker.folder, plan, base, test_set, over_network, rate)
+    return add_parent(subject, folder)
 
 
 def _names_models(plan: Plan) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+from msgspec.structs import replace
 
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import IGNORE_INDEX
@@ -50,15 +51,13 @@ class Loss(NamedTuple):
 
 
 class RowLikelihood(NamedTuple):
-    """Log-probabilities that a model gives both answers of a pair, in nats."""
+    """Log-probabilities that a model gives the answers of a row, in nats, and their tokens.
 
-    chosen: float
-    rejected: float
+    A pair has two, the chosen one first; a labeled answer has one.
+    """
 
-    @property
-    def prefers_chosen(self) -> bool:
-        """Return whether the chosen answer is the more probable one."""
-        return self.chosen > self.rejected
+    logps: list[float]
+    tokens: list[int]
 
 
 class LocalModels:
@@ -258,6 +257,9 @@ class LocalAnswerer:
         """Answer ``items`` greedily; see Answerer."""
         requests = []
         for index, item in enumerate(items):
+            if item.max_tokens == 0:
+                on_answer(item, ItemAnswer(item=item.id, text=""))
+                continue
             try:
                 requests.append(self._make_request(index, item))
             except EncodingError as problem:
@@ -390,24 +392,48 @@ class LocalAnswerer:
         return losses
 
     def compute_row_likelihoods(
-        self, rows: Sequence[ParsedRow], max_length: int, on_work: Callable[[int], None]
+        self,
+        rows: Sequence[ParsedRow],
+        max_length: int,
+        on_work: Callable[[int], None],
+        may_start: Callable[[], bool] = lambda: True,
     ) -> list[RowLikelihood | None]:
-        """Return the likelihood of both answers of each pair; None for one that cannot be encoded,
-        or whose answers are cut off."""
+        """Return the likelihood of the answers of each row, of a pair or of a labeled answer.
+
+        None for a row that cannot be encoded, whose answers are cut off or equal. It is read as in
+        training, after the arm's prompt if it has one. The result ends before the first row that
+        ``may_start`` refuses.
+        """
         results = list[RowLikelihood | None]()
         with self._models.select(self.arm) as model:
             for index, row in enumerate(rows):
+                if not may_start():
+                    break
                 on_work(index)
-                try:
-                    encoded = truncate(self.encoder.encode_row(row), max_length)
-                except EncodingError:
-                    encoded = None
-                losses = (
-                    [self._sum_loss(model, side) for side in encoded.sequences] if encoded else []
-                )
-                sums = [-loss.total for loss in losses if loss]
-                results.append(RowLikelihood(*sums) if len(sums) == 2 else None)
+                encoded = self._encode_answers(row, max_length)
+                sides = encoded.sequences if encoded else ()
+                losses = [loss for side in sides if (loss := self._sum_loss(model, side))]
+                if not losses or len(losses) < len(sides):
+                    results.append(None)
+                    continue
+                logps = [-loss.total for loss in losses]
+                results.append(RowLikelihood(logps, [loss.tokens for loss in losses]))
         return results
+
+    def _encode_answers(self, row: ParsedRow, max_length: int) -> EncodedRow | None:
+        """Return a row as training reads it, after the arm's prompt; None if it cannot be used."""
+        try:
+            encoded = self.encoder.encode_row(row)
+            if self.arm.system or self.arm.shots:
+                item = Item(id="", set="", messages=row.example.messages, scorer="prefers")
+                example = replace(row.example, messages=build_messages(self.arm, item))
+                prompted = self.encoder.encode_row(replace(row, example=example))
+                max_length += len(prompted.input_ids) - len(encoded.input_ids)
+                encoded = prompted
+        except EncodingError:
+            return None
+        cut = truncate(encoded, max_length)
+        return None if cut is None or cut.is_equal_pair else cut
 
     def _sum_loss(self, model: Any, row: EncodedRow) -> Loss | None:
         """Return the loss over a row's labels; logits are computed only where one is needed.

@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 
-WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge")
+WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge", "prefers", "wanted")
 """Scorers whose expected texts are whole answers, which have a loss and a typical length."""
 DEFAULT_LIMIT = 256
 """Tokens of an answer whose length nothing tells."""
@@ -39,7 +39,9 @@ def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> lis
             counts = [count_tokens(text) for text in item.expected]
             longest[item.set] = max([longest.get(item.set, 0), *counts])
     return [
-        item if item.max_tokens else msgspec.structs.replace(item, max_tokens=_limit(item, longest))
+        msgspec.structs.replace(item, max_tokens=_limit(item, longest))
+        if item.max_tokens is None
+        else item
         for item in items
     ]
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ftwizard.evaluate import near_rows
+from ftwizard.diagnosis.pair_lengths import LengthRule
+from ftwizard.evaluate import near_rows, preference_items, preference_results
 from ftwizard.evaluate.items import Item
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests, ship_verdict, verdict
@@ -49,12 +50,13 @@ def make_evaluation(
     failures: Sequence[Failure],
     gate: Gate,
     rows: Sequence[near_rows.Row] = (),
+    lengths: LengthRule | None = None,
 ) -> Evaluation:
     """Summarize the scored answers of base, prompted (if any) and tuned model, and judge them.
 
     Items that occur twice count once, and of several answers to an item the last one counts.
     ``rows``: lines, prompts and answers of the training set, of which flips and the examples of
-    failures name the nearest. Items that no model was asked are left out, and so are items from the
+    failures name the nearest. ``lengths``: how far length alone tells the pairs trained on apart. Items that no model was asked are left out, and so are items from the
     training set, which show overfitting.
     """
     by_arm = index_answers(answers)
@@ -72,6 +74,8 @@ def make_evaluation(
         gate,
         target=judge_target(target, by_arm, "base"),
         over_prompted=judge_target(target, by_arm, "prompted"),
+        over_parent=judge_target(target, by_arm, "parent"),
+        shortcut=preference_results.find_shortcut(target, by_arm, lengths),
     )
 
 
@@ -101,9 +105,12 @@ def index_answers(answers: Mapping[str, Iterable[ItemAnswer]]) -> Answers:
 def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
     """Summarize one set; an item without an answer counts as one that could not be scored."""
     items = _drop_duplicates(items)
+    if {item.scorer for item in items} == {"wanted"}:
+        return preference_results.summarize_labeled(items, answers)
     is_binary = _is_binary(items, answers)
     pairs = _pair_answers(items, answers, "base", "tuned")
     over_prompted = _pair_answers(items, answers, "prompted", "tuned")
+    over_parent = _pair_answers(items, answers, "parent", "tuned")
     before = _pair_answers(items, answers, "base", "prompted")
     flips = sorted(_list_flips(pairs, is_binary), key=_rank_flip)
     return SetResult(
@@ -115,6 +122,7 @@ def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
         },
         difference=_compare(pairs, is_binary),
         over_prompted=_compare(over_prompted, is_binary),
+        over_parent=_compare(over_parent, is_binary),
         loss_difference=_compare_losses(items, answers),
         provable=_find_provable(pairs or before, len(items), is_binary),
         fixed=[flip for flip in flips if flip.change > 0],
@@ -127,10 +135,14 @@ def judge_target(items: Sequence[Item], answers: Answers, rival: str) -> Verdict
 
     Graded answers are free text: their losses decide too, unless a judge scored them.
     """
+    scorers = {item.scorer for item in items}
+    if scorers == {"prefers"}:
+        return preference_results.judge_pairs(items, answers, rival)
+    if scorers == {"wanted"}:
+        return preference_results.judge_labeled(items, answers, rival)
     pairs = _pair_answers(items, answers, rival, "tuned")
     if not pairs:
         return None
-    scorers = {item.scorer for item in items}
     kind: AnswerKind = "json" if scorers == {"json"} else "short"
     if not _is_binary(items, answers):
         kind = "text"
@@ -204,7 +216,10 @@ def _summarize_arm(
         if line and (loss := _get_loss(line)) is not None
     ]
     tokens = sum(count for _, count in losses)
-    metrics = {"accuracy" if is_binary else item.scorer for item in items}
+    metrics = {
+        preference_results.METRICS.get(item.scorer, "accuracy" if is_binary else item.scorer)
+        for item in items
+    }
     return ArmScore(
         score=math.fsum(scores) / len(scores) if scores else 0.0,
         low=bounds.low,
@@ -282,12 +297,19 @@ def _list_flips(pairs: Sequence[_Pair], is_binary: bool) -> Iterable[Flip]:
             item=pair.item.id,
             prompt=read_question(pair.item),
             expected=pair.item.expected[0] if pair.item.expected else "",
-            base=pair.first.text,
-            tuned=pair.second.text,
+            base=_read_answer(pair.item, pair.first),
+            tuned=_read_answer(pair.item, pair.second),
             change=change,
             line=pair.item.line,
             category=pair.item.category,
         )
+
+
+def _read_answer(item: Item, answer: ItemAnswer) -> str:
+    """Return what a model answered; of a pair, the answer that it finds more probable."""
+    if item.scorer == "prefers":
+        return preference_items.name_preferred(item, answer)
+    return answer.text
 
 
 def _rank_flip(flip: Flip) -> tuple[float, int]:

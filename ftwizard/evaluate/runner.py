@@ -153,24 +153,34 @@ def compute_row_likelihoods(
     *,
     recipe: Recipe,
     on_progress: Callable[[str, int], None],
+    seconds: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[RowLikelihood | None]]:
-    """Return the likelihood of both answers of each pair by each local arm.
+    """Return the likelihood of the answers of each row by each local arm.
 
-    ``on_progress`` gets the name of the arm and the pairs done.
+    ``on_progress`` gets the name of the arm and the rows done. In limited ``seconds``, each arm reads
+    the first rows, as many as fit into its share.
     """
+    began, share = time.monotonic(), None if seconds is None else seconds / max(1, len(arms))
     cache = AnswerCache(user_cache())
     models = LocalModels(cache, recipe, say)
     try:
         return {
             arm.name: LocalAnswerer(arm, models).compute_row_likelihoods(
-                rows, recipe.max_length, functools.partial(on_progress, arm.name)
+                rows,
+                recipe.max_length,
+                functools.partial(on_progress, arm.name),
+                _make_deadline(None if share is None else began + share * number),
             )
-            for arm in arms
+            for number, arm in enumerate(arms, 1)
         }
     finally:
         models.unload()
         cache.close()
+
+
+def _make_deadline(until: float | None) -> Callable[[], bool]:
+    return lambda: until is None or time.monotonic() < until
 
 
 class _Run:

@@ -219,6 +219,10 @@ def _leave_to_rewards(item: Item, answer: str) -> ItemScore:
     return ItemScore(note="Not scored by the rewards yet.")
 
 
+def _leave_to_likelihood(item: Item, answer: str) -> ItemScore:
+    return ItemScore(note="Only its probability is scored.")
+
+
 _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "exact": _score_exact,
     "normalized": _score_normalized,
@@ -236,6 +240,8 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "judge": _leave_to_judge,
     "lm_eval": _leave_to_lm_eval,
     "rewards": _leave_to_rewards,
+    "prefers": _leave_to_likelihood,
+    "wanted": _leave_to_likelihood,
 }
 
 

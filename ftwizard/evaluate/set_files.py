@@ -19,13 +19,15 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.data.reader import MAX_SHOWN_PROBLEMS, BadRow, no_rows_problem
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import scorers
-from ftwizard.evaluate.items import Item, ScorerName, make_id
+from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item, ScorerName, make_id
 from ftwizard.rewards import json_answers
 from ftwizard.runs import answer_kind
 from ftwizard.text import format_count, make_visible
 
 PAGE = "docs/evaluation.md describes the format."
-_SCORERS = tuple(name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards"))
+_SCORERS = tuple(
+    name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards", *LIKELIHOOD_SCORERS)
+)
 _RULES = (
     "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",

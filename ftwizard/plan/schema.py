@@ -432,7 +432,7 @@ class Gate(PlanPart, frozen=True):
     begins: what is known by then cannot change it."""
 
     gain: float = 0.05
-    """Gain on the target set over the base model and over the prompted one."""
+    """Gain on the target set over the base model, the prompted one and the parent."""
     max_general_loss: float = 0.05
     """Loss on the general set, compared with the base model, that is tolerated."""
     max_safety_loss: float = 0.05

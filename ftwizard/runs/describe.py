@@ -373,7 +373,7 @@ class ComparedScore(NamedTuple):
 
 def list_scores(compared: BaseComparison) -> Iterator[ComparedScore]:
     """Yield the scores that suit the kind of answers: for free text not whether they are equal."""
-    for key, name in (_PREFERRED, *_SCORES[compared.kind or "unknown"]):
+    for key, name in (*_PREFERENCES, *_SCORES[compared.kind or "unknown"]):
         base, tuned = getattr(compared.base, key, None), getattr(compared.tuned, key, None)
         if base is not None and tuned is not None:
             gain = 0 if key == "length_ratio" else base - tuned if key == "loss" else tuned - base
@@ -386,7 +386,9 @@ def format_score(score: ComparedScore, value: float) -> str:
     return f"{value:.1f}" if score.key == "chrf" else f"{value:.0%}"
 
 
-_PREFERRED = ("preferred", "prefers the chosen answer")
+_PREFERENCES = (
+    ("preferred", "prefers the chosen answer"), ("ranked", "wanted above unwanted"),
+)  # fmt: skip
 _LOSS, _VALID = ("loss", "test loss"), ("json_valid", "valid JSON for the schema")
 _SCORES = {
     "json": (("match", "right answers"), ("fields", "right JSON fields"), _VALID, _LOSS),

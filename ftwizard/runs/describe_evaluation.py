@@ -18,7 +18,9 @@ from ftwizard.runs.evaluation import (
     ArmScore,
     Evaluation,
     Failure,
+    LengthShortcut,
     PairedDifference,
+    Rival,
     SetResult,
     VerdictReason,
 )
@@ -40,10 +42,13 @@ MAX_NAME_WIDTH = 30
 """Cells of a set's or an arm's name, which can be a file."""
 TABLE_NAME_WIDTH = 15
 """The same in a table, so that one of three models fits 80 columns."""
-_OVER = {"base": "", "prompted": " over a prompt"}
+_OVER: dict[Rival, str] = {
+    "base": "", "prompted": " over a prompt", "parent": " over its parent",
+}  # fmt: skip
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
-    "judge": "judge's score",
+    "judge": "judge's score", "preferred": "pairs whose chosen answer is the more probable one",
+    "ranked": "how often a wanted answer gained more than an unwanted one",
 }  # fmt: skip
 
 
@@ -72,13 +77,15 @@ def _name_reason(reason: VerdictReason) -> str:
         "loss": f"{names} got worse",
         "loss_unproven": f"{names} may have got worse",
         "prompt_suffices": "a prompt does as well",
-        "small_gain": "the gain is too small",
-        "small_gain_unproven": "the gain may be too small",
+        "small_gain": f"the gain{_OVER[reason.rival]} is too small",
+        "small_gain_unproven": f"the gain{_OVER[reason.rival]} may be too small",
         "gain_unproven": f"no gain{_OVER[reason.rival]} is shown",
         "few_items": f"too few items ({names})",
         "unscored": f"too many {names} answers could not be scored",
         "not_compared": "nothing to compare with",
         "contaminated": "test items are in the training set",
+        "over_parent": "it is worse than its parent",
+        "by_length": "it may only have learned the length of answers",
         "not_measured": f"not measured: {names}",
     }.get(reason.name, "it did not help")
 
@@ -102,6 +109,10 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
             return _describe_small_gain(reason, evaluation, gate)
         case "over_prompted" | "prompt_suffices":
             return _describe_over_prompted(reason, evaluation)
+        case "over_parent":
+            return _describe_over_parent(evaluation)
+        case "by_length":
+            return _describe_shortcut(evaluation.shortcut)
         case "no_loss":
             untold = [
                 FAILURE_TITLES[f.name].lower() for f in evaluation.failures if f.found is None
@@ -123,17 +134,58 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
 
 def _describe_small_gain(reason: VerdictReason, evaluation: Evaluation, gate: Gate) -> str:
     """Describe a gain below the gate, or one that may be."""
-    judged = evaluation.over_prompted if reason.rival == "prompted" else evaluation.target
+    judged = _get_judged(evaluation, reason.rival)
     if judged is None or not judged.evidence:
         return f"The gain is below the {format_points(gate.gain)} that the gate asks for."
     decisive = judged.evidence[0]
     gain = measure_gain(decisive)
     wanted = _format_gain(gate.gain, decisive.measure)
     if reason.name == "small_gain":
-        return f"The gain is at most {_format_most(decisive)}; the gate asks for {wanted}."
+        over = _OVER[reason.rival]
+        why = ": its parent is nearly as good" if reason.rival == "parent" else ""
+        return (
+            f"The gain{over} is at most {_format_most(decisive)}; the gate asks for {wanted}{why}."
+        )
     value = _format_gain(gain.value, decisive.measure)
     bounds = _format_bounds(gain.low, gain.high)
     return f"The gain is {value} ({bounds}){_OVER[reason.rival]}; the gate asks for {wanted}."
+
+
+def _get_judged(evaluation: Evaluation, rival: Rival) -> verdict.Verdict | None:
+    judged: dict[Rival, verdict.Verdict | None] = {
+        "base": evaluation.target, "prompted": evaluation.over_prompted, "parent": evaluation.over_parent,
+    }  # fmt: skip
+    return judged[rival]
+
+
+def _describe_over_parent(evaluation: Evaluation) -> str:
+    judged, parent = evaluation.over_parent, _name_parent(evaluation)
+    if judged is None or not judged.evidence:
+        return f"Not compared with {parent}."
+    first = judged.evidence[0]
+    openings = {"helped": "It is better than", "worse": "It is worse than"}
+    opening = openings.get(judged.outcome, "Not shown to be better than")
+    facts = verdict.describe_change(first, parent)
+    return f"{opening} {parent}: {facts} ({verdict.format_p(first.p)})."
+
+
+def _name_parent(evaluation: Evaluation) -> str:
+    return f"its parent {make_visible(evaluation.parent, MAX_NAME_WIDTH)}".rstrip()
+
+
+def _describe_shortcut(shortcut: LengthShortcut | None) -> str:
+    """Describe what the length of answers explains, and what the tuned model does with the other pairs."""
+    if shortcut is None:
+        return "The length of answers alone may tell the pairs apart."
+    facts = (
+        f"The {shortcut.winner} answer is the chosen one in {shortcut.accuracy:.0%} "
+        f"({shortcut.low * 100:.0f}–{shortcut.high * 100:.0f}%) of {shortcut.pairs:,} {shortcut.part} pairs"
+    )
+    if not shortcut.exceptions:
+        return f"{facts}, and no test pair is an exception: length alone explains the preference."
+    right = f"{shortcut.right:,} of {format_count(shortcut.exceptions, 'exception')}"
+    meaning = "length alone may explain the preference" if shortcut.is_open else "it learned more"
+    return f"{facts}; of the others, it prefers {right} rightly: {meaning}."
 
 
 def _format_gain(gain: float, measure: verdict.Measure) -> str:
@@ -188,7 +240,8 @@ def _describe_set_reason(reason: VerdictReason, name: str, result: SetResult, ga
             chance = verdict.format_p(change.p)
             return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
         case "gain_unproven":
-            over = result.over_prompted if reason.rival == "prompted" else None
+            others = {"prompted": result.over_prompted, "parent": result.over_parent}
+            over = others.get(reason.rival)
             facts = describe_power(result, noun="gain")
             if over:
                 facts = f"{format_difference(over)} points with {format_count(over.n, 'item')}"
@@ -408,6 +461,9 @@ def sign_points(points: float) -> str:
 
 
 def _format_right(score: ArmScore) -> str:
+    if score.metric == "preferred":
+        right = round(score.score * score.n)
+        return f"prefers the chosen answer in {right:,} of {format_count(score.n, 'pair')}"
     if score.metric == "accuracy":
         return f"{round(score.score * score.n):,} of {score.n:,} right"
     return f"{name_metric(score.metric)} {score.score:.0%}"

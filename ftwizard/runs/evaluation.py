@@ -10,25 +10,30 @@ from ftwizard.plan.schema import Gate
 from ftwizard.runs.paired_tests import ALPHA
 from ftwizard.runs.verdict import ShipVerdict, Verdict
 
-ArmName = Literal["base", "prompted", "tuned"]
-"""``prompted``: the base model with the user's system prompt and examples from the training set."""
+ArmName = Literal["base", "prompted", "parent", "tuned"]
+"""``prompted``: the base model with the user's system prompt and examples from the training set; ``parent``:
+the weights of an earlier run that this one started from."""
+Rival = Literal["base", "prompted", "parent"]
+"""What a gain of the tuned model is measured from."""
 SWEEP = (0.25, 0.5, 0.75, 1.0)
 """Strengths of the adapter that ``ftwizard eval --sweep`` judges."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
     "failure", "failure_unproven", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
-    "small_gain_unproven", "gain_unproven", "target", "over_prompted", "few_items", "unscored", "not_measured", "not_compared",
-    "contaminated",
+    "small_gain_unproven", "gain_unproven", "target", "over_prompted", "over_parent", "few_items", "unscored", "not_measured", "not_compared",
+    "contaminated", "by_length",
 ]  # fmt: skip
 """``failure_unproven``: refusals or answers to look-alikes were lost, but chance can explain it; ``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
 ``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is worse than the
 prompted one, or its gain over it is below the gate, and chance is excluded; ``small_gain``: the gain is below
 the gate, and chance is excluded; ``small_gain_unproven``: measured, but chance can explain it;
 ``gain_unproven``: no gain is shown, and none excluded; ``target``: whether training helped;
-``over_prompted``: whether it helped more than a prompt; ``few_items``: a set too small to show a loss;
+``over_prompted``: whether it helped more than a prompt; ``over_parent``: whether it is better than the run
+that it started from; ``few_items``: a set too small to show a loss;
 ``unscored``: too many answers could not be scored; ``not_measured``: sets without answers;
 ``not_compared``: there is no answer of the base model;
-``contaminated``: test items that the training set has, too."""
+``contaminated``: test items that the training set has, too; ``by_length``: the length of the answers
+alone tells the pairs apart."""
 
 
 class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,6 +59,11 @@ class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loss: float | None = None
     """Mean negative log-likelihood per token of the expected answer, in nats; local models only."""
     loss_tokens: int = 0
+    logps: list[float] = []
+    """Log-probabilities, in nats, of both answers of a pair, the chosen one first, or of a labeled
+    answer; local models only."""
+    logp_tokens: list[int] = []
+    """Tokens of these answers."""
     score: ItemScore | None = None
     """None until it is scored."""
 
@@ -132,6 +142,8 @@ class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From base to tuned model."""
     over_prompted: PairedDifference | None = None
     """From prompted to tuned model."""
+    over_parent: PairedDifference | None = None
+    """From the parent to the tuned model."""
     loss_difference: PairedDifference | None = None
     """From base to tuned model, of the losses in nats per token: below 0 is better."""
     provable: float | None = None
@@ -181,8 +193,31 @@ class VerdictReason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     name: ReasonName
     sets: list[str] = []
     failure: FailureName | None = None
-    rival: Literal["base", "prompted"] = "base"
+    rival: Rival = "base"
     """For a gain: the model that it is measured from."""
+
+
+class LengthShortcut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Pairs that the length of their answers alone tells apart, and what the tuned model does with the others."""
+
+    winner: Literal["longer", "shorter"]
+    accuracy: float
+    """Share of the pairs in which this answer is the chosen one, 0–1."""
+    low: float
+    high: float
+    """The ends of its 95% interval."""
+    pairs: int
+    part: Literal["training", "test"]
+    """Which pairs these are."""
+    exceptions: int = 0
+    """Test pairs that length tells wrongly, or not."""
+    right: int = 0
+    """Exceptions in which the tuned model prefers the chosen answer."""
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the tuned model may have learned length alone."""
+        return 2 * self.right <= self.exceptions
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,9 +230,15 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether training helped on the target set, compared with the base model."""
     over_prompted: Verdict | None = None
     """The same, compared with the prompted model."""
+    over_parent: Verdict | None = None
+    """The same, compared with the run that this one started from."""
     sets: dict[str, SetResult] = {}
     """``target``, ``general``, ``safety``, and the names of the user's own sets."""
     failures: list[Failure] = []
     gate: Gate | None = None
     actions: list[Action] = []
     """What to change, best first."""
+    shortcut: LengthShortcut | None = None
+    """Where the length of answers alone tells the pairs apart."""
+    parent: str = ""
+    """Id of the run whose weights it started from; empty without."""

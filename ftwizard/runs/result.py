@@ -112,6 +112,9 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     preferred: float | None = None
     """Share of test pairs whose chosen answer is more probable than the rejected one, 0–1; None for
     rows that are not pairs."""
+    ranked: float | None = None
+    """How often a wanted test answer gained more probability than an unwanted one since the base model,
+    0–1; None for rows without labels."""
 
 
 class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,7 +16,10 @@ from ftwizard.runs.evaluation import (
     Evaluation,
     Failure,
     FailureName,
+    LengthShortcut,
     PairedDifference,
+    ReasonName,
+    Rival,
     SetResult,
     VerdictReason,
 )
@@ -34,6 +37,9 @@ REQUIRED_SETS = ("general", "safety")
 """Sets without which a gain on the target proves nothing."""
 GENERAL_SHARE = 0.1
 """Share of general rows to try first."""
+_LINES: dict[Rival, ReasonName] = {
+    "base": "target", "prompted": "over_prompted", "parent": "over_parent",
+}  # fmt: skip
 _HARM_TO_SET: dict[FailureName, str] = {"forgetting": "general", "safety": "safety"}
 _REMEDIES: dict[FailureName, tuple[Action, ...]] = {
     "safety": (
@@ -61,17 +67,19 @@ def judge_evaluation(
     *,
     target: Verdict | None,
     over_prompted: Verdict | None = None,
+    over_parent: Verdict | None = None,
+    shortcut: LengthShortcut | None = None,
 ) -> Evaluation:
     """Judge a tuned model.
 
     **Do not ship**: a failure was found; a set lost more than the gate tolerates, and chance is
-    excluded as the cause; the tuned model is shown to be worse than the better of its base and the
-    prompted base; or the whole interval of its gain is below the gate. A gain on the target does not
+    excluded as the cause; the tuned model is shown to be worse than the best of its base, the
+    prompted base and the run that it started from; or the whole interval of its gain is below the gate. A gain on the target does not
     make up for any of these.
 
     **Cannot tell**: the gain can be chance, or be below the gate by chance; refusals or answers to
     look-alikes were lost, but chance can explain it; a measured loss beyond the gate can be chance; test items are
-    in the training set; or a set is missing, too small to show a loss of ``MAX_POSSIBLE_LOSS``, or not
+    in the training set; pairs may have been told apart by the length of their answers alone; or a set is missing, too small to show a loss of ``MAX_POSSIBLE_LOSS``, or not
     scored in many items. **Ship** otherwise.
     A loss that was not measured, but is possible, is a reason that goes with "ship": to exclude every
     loss beyond 5 points takes 400 items.
@@ -82,15 +90,23 @@ def judge_evaluation(
     """
     named = {_HARM_TO_SET[f.name] for f in failures if f.found and f.name in _HARM_TO_SET}
     against = [*_find_failures(failures), *_find_losses(sets, gate, named)]
-    gain, gain_reasons = _judge_gain(sets.get("target"), gate, target, over_prompted)
+    gain, gain_reasons = _judge_gain(
+        sets.get("target"), gate, {"base": target, "prompted": over_prompted, "parent": over_parent}
+    )
     open_failures = list(_find_open_failures(failures))
     covered = named | {_HARM_TO_SET[reason.failure] for reason in open_failures if reason.failure}
     open_reasons = [*_find_open_questions(sets, gate, covered), *open_failures]
     if _is_contaminated(failures):
         open_reasons.insert(0, VerdictReason(name="contaminated"))
+    if shortcut and shortcut.is_open:
+        open_reasons.insert(0, VerdictReason(name="by_length"))
     shown = [VerdictReason(name="target")] if target else []
+    if over_parent:
+        shown.append(VerdictReason(name="over_parent"))
     if over_prompted:
         shown.append(VerdictReason(name="over_prompted"))
+    if shortcut and not shortcut.is_open:
+        shown.append(VerdictReason(name="by_length"))
     calm = [
         name
         for name, result in sets.items()
@@ -111,10 +127,12 @@ def judge_evaluation(
         reasons=reasons,
         target=target,
         over_prompted=over_prompted,
+        over_parent=over_parent,
         sets=dict(sets),
         failures=list(failures),
         gate=gate,
         actions=list(_list_actions(reasons, failures, sets, gate)),
+        shortcut=shortcut,
     )
 
 
@@ -200,22 +218,26 @@ def _is_contaminated(failures: Sequence[Failure]) -> bool:
 
 
 def _judge_gain(
-    result: SetResult | None, gate: Gate, target: Verdict | None, over_prompted: Verdict | None
+    result: SetResult | None, gate: Gate, judged: Mapping[Rival, Verdict | None]
 ) -> tuple[ShipVerdict, list[VerdictReason]]:
-    """Judge the gain on the target set over the better of base and prompted model."""
+    """Judge the gain on the target set over the best of base model, prompted model and parent."""
+    target = judged["base"]
     if result is None or target is None:
         is_asked = result is not None and bool(result.arms)
         reason = VerdictReason(name="not_measured", sets=["target"])
         return "cannot_tell", [VerdictReason(name="not_compared") if is_asked else reason]
-    is_prompted = over_prompted is not None and _is_prompt_better(target, over_prompted)
-    rival = over_prompted if over_prompted and is_prompted else target
-    name: Literal["base", "prompted"] = "prompted" if is_prompted else "base"
-    line = VerdictReason(name="over_prompted" if is_prompted else "target")
+    rival: Verdict = target
+    name: Rival = "base"
+    for other, verdict in judged.items():
+        if verdict and other != "base" and _is_rival_better(verdict, rival):
+            rival, name = verdict, other
+    is_prompted = name == "prompted"
+    line = VerdictReason(name=_LINES[name])
     gain = measure_gain(rival.evidence[0]) if rival.evidence else None
     if rival.outcome == "worse":
         return "do_not_ship", [VerdictReason(name="prompt_suffices") if is_prompted else line]
     if gain and gain.high < gate.gain:
-        small = VerdictReason(name="small_gain", sets=["target"])
+        small = VerdictReason(name="small_gain", sets=["target"], rival=name)
         return "do_not_ship", [VerdictReason(name="prompt_suffices") if is_prompted else small]
     if rival.outcome != "helped" or gain is None:
         return "cannot_tell", [
@@ -229,15 +251,15 @@ def _judge_gain(
     return "ship", []
 
 
-def _is_prompt_better(target: Verdict, over_prompted: Verdict) -> bool:
-    """Return whether the prompted model is better than the base, by the measure that decides."""
-    if not over_prompted.evidence:
+def _is_rival_better(verdict: Verdict, than: Verdict) -> bool:
+    """Return whether the rival of one verdict is better than that of another, by the measure that decides."""
+    if not verdict.evidence:
         return False
-    prompted = over_prompted.evidence[0]
-    base = target.find(prompted.measure)
-    if base is None:
+    own = verdict.evidence[0]
+    other = than.find(own.measure)
+    if other is None:
         return False
-    return prompted.base < base.base if prompted.measure == "loss" else prompted.base > base.base
+    return own.base < other.base if own.measure == "loss" else own.base > other.base
 
 
 class Gain(NamedTuple):
@@ -315,7 +337,10 @@ def _count_needed(
     A set that is too small needs as many as exclude a loss of ``MAX_POSSIBLE_LOSS``.
     """
     result = sets[name]
-    change = result.over_prompted if reason.rival == "prompted" else result.difference
+    changes: dict[Rival, PairedDifference | None] = {
+        "base": result.difference, "prompted": result.over_prompted, "parent": result.over_parent,
+    }  # fmt: skip
+    change = changes[reason.rival]
     if change is None:
         return None
     limit = gate.gain if name == "target" else get_tolerance(name, gate)

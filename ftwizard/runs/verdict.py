@@ -16,16 +16,23 @@ from ftwizard.text import format_count
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
 ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 """Of a whole evaluation (``runs/evaluation.py``)."""
-Measure = Literal["match", "fields", "loss", "chrf", "score"]
+Measure = Literal["match", "fields", "loss", "chrf", "score", "preferred", "moved", "ranked"]
+"""``preferred``: share of pairs whose chosen answer is the more probable one; ``moved``: share of pairs
+that training moved toward it; ``ranked``: how often a wanted answer gained more than an unwanted one."""
 BASE = "the base model"
 MARKS: dict[Outcome, str] = {
     "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
 }  # fmt: skip
-BASE_SUFFICES = {"match": 0.95, "fields": 0.95, "chrf": 90.0, "score": 0.95}
+BASE_SUFFICES = {
+    "match": 0.95, "fields": 0.95, "chrf": 90.0, "score": 0.95, "preferred": 0.95, "ranked": 0.95,
+}  # fmt: skip
 """Score of the base model from which there is nothing left to gain: its whole interval must be above."""
 MIN_LOSS_CHANGE = 0.01
 """Share of the base model's loss below which a change is too small to matter, however certain."""
-MIN_CHANGE = {"match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0, "score": 0.02}
+MIN_CHANGE = {
+    "match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0, "score": 0.02, "preferred": 0.1,
+    "moved": 0.1, "ranked": 0.1,
+}  # fmt: skip
 """A change whose whole interval is smaller does not count as one; of the loss: a share of it."""
 
 
@@ -119,6 +126,12 @@ def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
     ordered = [item for item in evidence if item]
     ordered.sort(key=lambda item: item is not decisive)
     return Verdict(outcome=outcome, kind=kind, rows=len(pairs), evidence=ordered)
+
+
+def judge_measure(decisive: MeasuredChange, others: Sequence[MeasuredChange] = ()) -> Verdict:
+    """Judge the tuned model by one measure; ``others`` are reported next to it."""
+    outcome, _ = _judge_score(decisive)
+    return Verdict(outcome=outcome, kind="short", rows=decisive.rows, evidence=[decisive, *others])
 
 
 def _judge_answers(
@@ -223,7 +236,7 @@ def describe(verdict: Verdict | None) -> str:
             return f"The base model already does this: {facts}."
     if first.direction:  # the two measures of free text contradict each other
         return f"Cannot tell: {facts}{second}."
-    rows = format_count(first.rows, "test row")
+    rows = _count_rows(first)
     if first.base == first.tuned:
         return f"Cannot tell: {facts}; {rows} cannot exclude a change{second}."
     return f"Cannot tell: {facts}, which can be chance on {rows} ({format_p(first.p)}){second}."
@@ -238,6 +251,21 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
         verb = "is" if evidence.rows == 1 else "are"
         answers = format_count(evidence.rows, "test answer")
         return f"{right:,} of {answers} {verb} right, {before:,} with {rival}"
+    if evidence.measure in ("preferred", "moved"):
+        count, before = (round(share * evidence.rows) for share in (tuned, base))
+        pairs = format_count(evidence.rows, "test pair")
+        bounds = _format_bounds(paired_tests.bound_share(count, evidence.rows))
+        if evidence.measure == "moved":
+            return f"training moved {count:,} of {pairs} toward the chosen answer ({bounds})"
+        return f"the chosen answer is the more probable one in {count:,} of {pairs} ({bounds}), {before:,} with {rival}"
+    if evidence.measure == "ranked":
+        bounds = f"{tuned:.0%} of comparisons"
+        if rival == BASE:
+            interval = paired_tests.Interval(base + evidence.low, base + evidence.high)
+            bounds += f" ({_format_bounds(interval)}; {base:.0%} is chance)"
+        else:
+            bounds += f", {base:.0%} with {rival}"
+        return f"a wanted answer gained more probability than an unwanted one in {bounds}"
     if evidence.measure == "fields":
         return f"{tuned:.0%} of the JSON fields are right, {base:.0%} with {rival}"
     if evidence.measure == "loss" and rival != BASE:
@@ -261,7 +289,10 @@ def _describe_certainty(evidence: MeasuredChange) -> str:
     """Describe the rows, and the p-value or the interval of the change."""
     if evidence.measure == "match":
         return format_p(evidence.p)
-    rows = format_count(evidence.rows, "test row")
+    if evidence.measure == "preferred":
+        ends = f"{evidence.low * 100:+.0f} to {evidence.high * 100:+.0f}".replace("-", "−")
+        return f"a change of {ends} points, {format_p(evidence.p)}"
+    rows = _count_rows(evidence)
     if evidence.measure != "loss" or not evidence.base:
         return f"{rows}, {format_p(evidence.p)}"
     low, high = sorted(abs(end / evidence.base) for end in (evidence.low, evidence.high))
@@ -270,6 +301,15 @@ def _describe_certainty(evidence: MeasuredChange) -> str:
     if evidence.high < 0:
         return f"{low:.0%} to {min(1.0, high):.0%} less on {rows}"  # the bootstrap may go below 0
     return f"{low:.0%} to {high:.0%} more on {rows}"
+
+
+def _count_rows(evidence: MeasuredChange) -> str:
+    is_pair = evidence.measure in ("preferred", "moved")
+    return format_count(evidence.rows, "test pair" if is_pair else "test row")
+
+
+def _format_bounds(interval: paired_tests.Interval) -> str:
+    return f"{interval.low * 100:.0f}–{interval.high * 100:.0f}%"
 
 
 def _describe_most(evidence: MeasuredChange) -> str:
@@ -283,6 +323,11 @@ def _describe_most(evidence: MeasuredChange) -> str:
 def _describe_second(verdict: Verdict) -> str:
     """Describe the second measure: what agrees with the first, or contradicts it."""
     first = verdict.evidence[0]
+    if first.measure == "preferred":
+        moved = verdict.find("moved")
+        if moved is None or not moved.direction or verdict.outcome == "helped":
+            return ""
+        return f", although {describe_change(moved)}" if moved.direction > 0 else ""
     second = verdict.find("chrf" if first.measure == "loss" else "loss")
     if second is None or second is first or not second.direction:
         return ""

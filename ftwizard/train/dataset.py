@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import random
@@ -225,6 +226,8 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """Examples of the training rows, without system prompts, for the prompted base model."""
     trained: list[reader.ParsedRow] = []
     """A sample of the training rows: what was learned, next to what carries over."""
+    unwanted: list[reader.ParsedRow] = []
+    """Test rows labeled as unwanted."""
 
 
 def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0) -> None:
@@ -240,6 +243,7 @@ def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0)
         system=find_system_prompt(parts["train"]),
         shots=choose_shots(parts["train"], shots, seed),
         trained=_draw_answered(parts["train"], TRAINED_SAMPLE, seed),
+        unwanted=[row for row in parts["test"] if row.example.label is False],
     )
     write_json(folder.evaluations / "test.json", saved)
 
@@ -387,7 +391,10 @@ def _report_lengths(worker: Worker, rows: Sequence[EncodedRow]) -> None:
         (lengths[0], lengths[1]) for row in rows if len(lengths := row.answer_lengths) == 2
     )
     if rule and rule.is_telling:
-        worker.events.write_finding("pairs_by_length", rule.describe(), "warning")
+        evidence = dataclasses.asdict(rule)
+        worker.events.write_finding(
+            "pairs_by_length", rule.describe(), "warning", evidence=evidence
+        )
 
 
 def _report_sampling(worker: Worker, rows: Rows, available: Mapping[str, int]) -> None:

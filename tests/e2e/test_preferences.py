@@ -13,7 +13,7 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import checkpoints
+from ftwizard.runs import checkpoints, describe_evaluation, evaluation_files
 from tests.e2e.cli import as_json_here, ok_here, run_here
 from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import command_pid, events, until_ended, until_step
@@ -70,13 +70,26 @@ def test_dpo_learns_to_prefer_the_chosen_answers(small_workspace: Workspace) -> 
     preferences = result["compare"]["preferences"]
     assert preferences["pairs"] == result["compare"]["rows"] and preferences["tuned"] == 1.0
     assert result["compare"]["tuned"]["preferred"] == 1.0
-    assert "prefers the chosen answer" in ok_here("status", "dpo")
+    status = ok_here("status", "dpo")
+    assert "prefers the chosen answer" in status
+    assert "the chosen answer is the more probable one in" in status
     assert result["compare"]["rows"] in (3, 4) and (folder.merged / "model.safetensors").exists()
+    evaluation = evaluation_files.read_evaluation(folder)
+    assert evaluation and evaluation.target and evaluation.shortcut
+    target = evaluation.sets["target"]
+    assert target.n == preferences["pairs"] and target.arms["tuned"].metric == "preferred"
+    assert evaluation.target.evidence[0].tuned == preferences["tuned"]
+    assert evaluation.target.evidence[0].measure == "preferred"
+    assert evaluation.shortcut.part == "training", "four test pairs are too few to tell"
+    assert evaluation.verdict != "ship" and "by_length" in {r.name for r in evaluation.reasons}
+    assert result["compare"]["verdict"]["evidence"][0]["measure"] == "preferred"
+    card = (folder.path / "card.md").read_text()
+    assert "pairs whose chosen answer is the more probable one" in card
 
 
 def test_kto_tells_wanted_answers_from_unwanted_ones(small_workspace: Workspace) -> None:
     data = write_labeled(small_workspace.root / "labeled-in.jsonl")
-    plan = small_workspace.plan(data=data, rows=40, objective="kto", **FAST)
+    plan = small_workspace.plan(data=data, rows=40, finish=True, objective="kto", **FAST)
     folder = small_workspace.train_here(plan, "kto")
     assert observe(folder).end_reason == "finished"
     first, *_ = events(folder, "log")
@@ -84,6 +97,15 @@ def test_kto_tells_wanted_answers_from_unwanted_ones(small_workspace: Workspace)
     assert evaluations(folder, "loss")[-1] < 0.4
     assert evaluations(folder, "rewards_margins")[-1] > 0.5
     assert evaluations(folder, "kl")[-1] >= 0
+    evaluation = evaluation_files.read_evaluation(folder)
+    assert evaluation
+    target = evaluation.sets["target"]
+    assert target.arms["tuned"].metric == "ranked" and target.arms["base"].score == 0.5
+    answers = [json.loads(line) for line in (folder.evaluations / "tuned.jsonl").open()]
+    assert sum(bool(answer.get("logps")) for answer in answers) > target.n, "and of trained rows"
+    if target.arms["tuned"].n:  # both labels are among the test rows
+        assert evaluation.target and evaluation.target.evidence[0].tuned > 0.5
+        assert "a wanted answer gained more probability" in ok_here("status", "kto")
 
 
 def test_killed_run_resumes_with_the_same_steps(small_workspace: Workspace) -> None:
@@ -109,6 +131,7 @@ def test_dpo_continues_an_adapter_and_takes_it_as_reference(small_workspace: Wor
         ok_here(
             "branch", "parent", "--name", "child", "--set", "recipe.objective=dpo",
             "--set", f"data.files.train={data}", "--set", "learning_rate=1e-3",
+            "--set", "finish.compare=true", "--set", "data.split.test=0.2",
         )  # fmt: skip
     child = small_workspace.folder("child")
     assert observe(child).end_reason == "finished"
@@ -119,6 +142,19 @@ def test_dpo_continues_an_adapter_and_takes_it_as_reference(small_workspace: Wor
     saved = checkpoints.all_complete(child.checkpoints)[-1]
     names = {path.name for path in (child.checkpoints / saved.name).iterdir()}
     assert "ref" not in names, "the reference is made again from the initial weights"
+    evaluation = evaluation_files.read_evaluation(child)
+    assert evaluation and evaluation.parent == "parent" and evaluation.over_parent
+    target = evaluation.sets["target"]
+    assert list(target.arms) == ["base", "parent", "tuned"] and target.over_parent
+    # The parent's own answers: its weights are not those of its base.
+    logps = {
+        arm: [json.loads(line)["logps"] for line in (child.evaluations / f"{arm}.jsonl").open()
+              if '"logps"' in line]
+        for arm in ("base", "parent", "tuned")
+    }  # fmt: skip
+    assert logps["base"][0] != logps["parent"][0] != logps["tuned"][0]
+    reasons = describe_evaluation.describe_reasons(evaluation, len(evaluation.reasons))
+    assert any("its parent parent" in reason for reason in reasons)
     shared = child.read_job().inputs["trained_before"]
     assert codes(child).count("test_trained_before") == (1 if shared else 0)
 

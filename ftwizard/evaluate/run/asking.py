@@ -19,8 +19,9 @@ from ftwizard.evaluate import (
 )
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.local_model import Loss
+from ftwizard.evaluate.run import preferences
 from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, has_gpu
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
@@ -38,7 +39,7 @@ REPORT_EVERY_S = 1.0
 def ask_base_arms(
     worker: Worker, subject: EvaluationSubject, items: Sequence[Item], seconds: float | None = None
 ) -> Answers:
-    """Return the scored answers of the base model, alone and with the user's prompt."""
+    """Return the scored answers of the base model, alone and with the user's prompt, and of the parent."""
     answers: Answers = {}
     arms = list_base_arms(subject)
     for arm in arms:
@@ -54,30 +55,31 @@ def ask_base_arm(
     items: Sequence[Item],
     seconds: float | None = None,
 ) -> Answers:
-    """Return the scored answers of the base model, or of that with the user's prompt."""
+    """Return the scored answers of one of the models that the tuned one is compared with."""
     if kept := read_answers(subject.folder, arm.name):
         return {arm.name: kept}
-    asked = items if arm.name == "base" else _select_for_prompt(subject, items)
+    asked = items if arm.name == "base" else _select_for_rivals(subject, items)
     return ask(worker, subject, [arm], asked, seconds)
 
 
-def _select_for_prompt(subject: EvaluationSubject, items: Sequence[Item]) -> list[Item]:
-    """Return the items that the prompted model answers: where answers are slow or billed those of the
-    task, for which the prompt is; never those of the training rows."""
+def _select_for_rivals(subject: EvaluationSubject, items: Sequence[Item]) -> list[Item]:
+    """Return the items that prompted model and parent answer: where answers are slow or billed those of the
+    task, for which they are; never those of the training rows."""
     others = (TRAIN, "general", "safety") if subject.is_thrifty else (TRAIN,)
     return [item for item in items if item.set not in others]
 
 
 def list_base_arms(subject: EvaluationSubject) -> list[Arm]:
-    """Return the base model, and the base model with the user's system prompt and examples."""
+    """Return the base model, the base model with the user's system prompt and examples, and the parent."""
     base, settings, test_set = subject.base, subject.plan.evaluate, subject.test_set
     if base is None:
         return []
     shots = test_set.shots[: settings.shots]
     system = settings.system or test_set.system
-    if not shots and settings.system is None:
-        return [base]
-    return [base, replace(base, name="prompted", system=system, shots=shots)]
+    arms = [base]
+    if shots or settings.system is not None:
+        arms.append(replace(base, name="prompted", system=system, shots=shots))
+    return [*arms, subject.parent] if subject.parent else arms
 
 
 def ask(
@@ -91,12 +93,14 @@ def ask(
 
     In limited ``seconds``, as many items as fit are answered, a random part of them all.
     """
-    recipe = subject.plan.recipe
+    recipe, began = subject.plan.recipe, time.monotonic()
     own = [item for item in items if item.scorer != "lm_eval"]
     answers = runner.answer_all(
         arms, own, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
         on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip
+    left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+    answers = preferences.read_likelihoods(worker, subject, arms, own, answers, left)
     if seconds is None:
         ask_by_lm_eval(worker, subject.plan, arms, items, answers)
     by_id = {item.id: item for item in items}
@@ -216,6 +220,8 @@ def ask_by_lm_eval(
 
 
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
+    if item.scorer in LIKELIHOOD_SCORERS:  # whatever its text is
+        return answer if answer.score else replace(answer, score=scorers.score(item, answer.text))
     answer = thinking.check_finished(answer)
     if answer.score is not None:  # there is no answer: its note says why
         return answer

@@ -12,9 +12,10 @@ import msgspec
 from ftwizard.evaluate import results, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.preference_results import METRICS
 from ftwizard.evaluate.run.asking import ask_base_arms, measure_texts
 from ftwizard.evaluate.run.item_selection import freeze_items, rank_set
-from ftwizard.evaluate.run.subject import EvaluationSubject
+from ftwizard.evaluate.run.subject import EvaluationSubject, add_parent
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
@@ -58,6 +59,7 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | No
         worker.folder, plan, base, dataset.read_test_set(worker.folder),
         uses_endpoints=runner.is_endpoint(base),
     )  # fmt: skip
+    subject = add_parent(subject, worker.folder)
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
     if seconds is None:
@@ -71,7 +73,9 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | No
         )
     }
     target = summaries.get("target")
-    is_scored = target is not None and target.arms["base"].n > 0
+    # Labeled answers are scored by the change since the base model, which alone shows no headroom.
+    score = target.arms["base"] if target else None
+    is_scored = score is not None and score.n > 0 and score.metric != METRICS["wanted"]
     headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
     return Baseline(sets=summaries, headroom=headroom)
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ftwizard.evaluate import (
     frozen_items,
     personal_items,
+    preference_items,
     prompts,
     reward_scores,
     runner,
@@ -19,7 +20,7 @@ from ftwizard.evaluate import (
 )
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.run.subject import EvaluationSubject, read_training_rows
 from ftwizard.jobs.worker import Worker
@@ -43,7 +44,7 @@ def freeze_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     worker.phase("comparing", what="items")
     collected = collect_items(worker, subject)
     limit = _choose_limit(subject, collected)
-    items, counts = frozen_items.draw(collected, limit, plan.recipe.seed)
+    items, counts = _draw(collected, limit, plan.recipe.seed)
     base = _make_answerer(subject)
     items = prompts.set_limits(items, base.count_tokens if base else prompts.count_bytes)
     mode = base.thinking.mode if base else "none"
@@ -53,6 +54,18 @@ def freeze_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
         message = f"This model may think before it answers. In the evaluation, thinking is {text}."
         worker.events.write_finding("thinking", message)
     return items
+
+
+def _draw(
+    items: Sequence[Item], limit: int, seed: int
+) -> tuple[list[Item], dict[str, frozen_items.DrawnSet]]:
+    """Draw at most ``limit`` items of each set; of more rows of preferences, only the probability counts."""
+    read = {item.set for item in items if item.scorer in LIKELIHOOD_SCORERS and item.set != TRAIN}
+    drawn, counts = frozen_items.draw([i for i in items if i.set not in read], limit, seed)
+    more, more_counts = frozen_items.draw(
+        [item for item in items if item.set in read], max(limit, preference_items.MAX_READ), seed
+    )
+    return [*drawn, *preference_items.limit_answers(more, limit)], counts | more_counts
 
 
 def _choose_limit(subject: EvaluationSubject, items: Sequence[Item]) -> int:
@@ -104,10 +117,10 @@ def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     rows = _make_target_items(plan, test_set)
     rows += [
         replace(item, set=TRAIN, id=f"{TRAIN}-{item.id}")
-        for item in _make_target_items(plan, replace(test_set, rows=test_set.trained))
+        for item in _make_target_items(plan, replace(test_set, rows=test_set.trained, unwanted=[]))
     ]
     if limit := plan.finish.max_new_tokens:
-        rows = [replace(item, max_tokens=limit) for item in rows]
+        rows = [item if item.max_tokens == 0 else replace(item, max_tokens=limit) for item in rows]
     items = rows
     if plan.evaluate.general:
         items += sets.read_packaged("general")
@@ -125,9 +138,11 @@ def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
 
 
 def _make_target_items(plan: Plan, test_set: SavedTestSet) -> list[Item]:
-    """Return the rows of a test set as items, which rewards score where the run trained on them."""
-    if plan.is_hosted or plan.recipe.objective != "grpo":
+    """Return the rows of a test set as items, scored by what the run trains for."""
+    if plan.is_hosted or plan.recipe.objective == "sft":
         return sets.make_target_items(test_set)
+    if plan.recipe.objective != "grpo":
+        return preference_items.make_items(test_set)
     settings = plan.recipe.grpo
     return reward_scores.make_items(test_set.rows, settings.rewards, settings.max_completion_length)
 

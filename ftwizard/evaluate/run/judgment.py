@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ftwizard.diagnosis import Curve
+from ftwizard.diagnosis.pair_lengths import LengthRule
 from ftwizard.evaluate import frozen_items, results, sets
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.exports.recorded import Recorded
@@ -45,6 +47,8 @@ class RunEvidence(NamedTuple):
     curve: Curve | None = None
     step: int | None = None
     """Step of the tuned weights."""
+    lengths: LengthRule | None = None
+    """How well the length of answers alone tells the training pairs apart, where that was reported."""
 
 
 NO_EVIDENCE = RunEvidence()
@@ -55,8 +59,18 @@ def read_evidence(worker: Worker, subject: EvaluationSubject, step: int | None) 
     """Return the training rows and the curve of a run. ``step``: of the tuned weights; None: the last."""
     worker.phase("comparing", what="the verdict")
     rows = to_training_rows(*read_training_rows(worker, subject))
-    curve = loss_curves.from_progress(read_progress(subject.folder, exact=True), subject.folder)
-    return RunEvidence(rows, curve, step)
+    progress = read_progress(subject.folder, exact=True)
+    curve = loss_curves.from_progress(progress, subject.folder)
+    return RunEvidence(rows, curve, step, _find_length_rule(progress.findings))
+
+
+def _find_length_rule(findings: Sequence[Mapping[str, Any]]) -> LengthRule | None:
+    reported = [
+        finding.get("evidence") for finding in findings if finding.get("code") == "pairs_by_length"
+    ]
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.convert(reported[-1], LengthRule) if reported else None
+    return None
 
 
 def judge_answers(
@@ -76,7 +90,7 @@ def judge_answers(
     by_arm = results.index_answers(answers)
     failures = find_failures(
         FailureInputs(
-            items=items, base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
+            items=[item for item in items if item.max_tokens != 0], base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
             curve=evidence.curve, step=evidence.step,
             text_losses=[
                 TextLoss(base.total / base.tokens, tuned.total / tuned.tokens, base.tokens)
@@ -85,9 +99,13 @@ def judge_answers(
         )
     )  # fmt: skip
     own = [row for row in evidence.rows if row.line > 0]  # which a person can change
-    evaluation = results.make_evaluation(items, answers, failures, subject.plan.gate, own)
+    evaluation = results.make_evaluation(
+        items, answers, failures, subject.plan.gate, own, evidence.lengths
+    )
     return msgspec.structs.replace(
-        evaluation, actions=list(_list_possible(evaluation, subject.plan))
+        evaluation,
+        actions=list(_list_possible(evaluation, subject.plan)),
+        parent=subject.parent_id,
     )
 
 
@@ -148,7 +166,7 @@ def write_evaluation(
     """
     folder = subject.folder
     write_json(folder.evaluation, evaluation)
-    asked = [item for item in items if item.set != TRAIN]
+    asked = [item for item in items if item.set != TRAIN and item.max_tokens != 0]
     recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
     facts = [
         ("model", subject.plan.model.name),

@@ -1,63 +1,133 @@
-"""Whether base and tuned model prefer the chosen answer of the test pairs, by its probability."""
+"""Preferences of each model among the answers of the test rows, by their probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
+from msgspec.structs import replace
 
-from ftwizard.evaluate import runner
+from ftwizard.data.reader import ParsedRow
+from ftwizard.evaluate import preference_items, runner
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.local_model import RowLikelihood
-from ftwizard.evaluate.run.subject import EvaluationSubject
+from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
+from ftwizard.evaluate.run.subject import Answers, EvaluationSubject
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import paired_tests
+from ftwizard.runs.evaluation import Evaluation, ItemAnswer
 from ftwizard.runs.preference_scores import PreferenceScores
-from ftwizard.runs.result import BaseComparison
+from ftwizard.runs.result import BaseComparison, ModelScores
 
 
-def add_preferences(
-    worker: Worker, subject: EvaluationSubject, tuned: Arm, compared: BaseComparison
-) -> BaseComparison:
-    """Return the comparison with the share of test pairs that each model prefers rightly.
+def read_likelihoods(
+    worker: Worker,
+    subject: EvaluationSubject,
+    arms: Sequence[Arm],
+    items: Sequence[Item],
+    answers: Answers,
+    seconds: float | None = None,
+) -> Answers:
+    """Return the answers of arms, those to rows of preferences with the probabilities of their answers.
 
-    It is unchanged for a run that was not trained on pairs.
+    In limited ``seconds``, rows that no time is left for have no answer. An endpoint reports no
+    probabilities that can be relied on.
     """
-    rows = [row for row in subject.test_set.rows if row.example.kind == "preference"]
-    if not rows or subject.base is None or subject.uses_endpoints:
-        return compared
-    if not compared.base or not compared.tuned:
-        return compared
+    rows = _find_rows(subject, items)
+    local = [arm for arm in arms if not arm.is_endpoint]
+    if not rows or not local:
+        return answers
+    by_id = {item.id: item for item in items}
 
     def report(name: str, done: int) -> None:
         worker.check_stop()
         worker.phase(
-            "comparing", what=f"{name} model, test pairs", done=done, total=len(rows), unit="pairs"
+            "comparing",
+            what=f"{name} model, probabilities",
+            done=done,
+            total=len(rows),
+            unit="rows",
         )
 
     likelihoods = runner.compute_row_likelihoods(
-        [subject.base, tuned], rows, recipe=subject.plan.recipe, on_progress=report,
+        local, list(rows.values()), recipe=subject.plan.recipe, on_progress=report, seconds=seconds,
         say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip
-    scores = score_pairs(*(likelihoods[arm.name] for arm in (subject.base, tuned)))
+    complete = dict(answers)
+    for arm in local:
+        measured = dict(zip(rows, likelihoods[arm.name], strict=False))
+        lines = list[ItemAnswer]()
+        for answer in answers[arm.name]:
+            if answer.item in measured and (likelihood := measured[answer.item]):
+                answer = replace(answer, logps=likelihood.logps, logp_tokens=likelihood.tokens)
+            elif answer.item in rows and answer.item not in measured:
+                continue  # no time was left
+            if answer.item in rows:
+                score = preference_items.score(by_id[answer.item], answer)
+                answer = replace(answer, score=score)
+            lines.append(answer)
+        complete[arm.name] = lines
+    return complete
+
+
+def _find_rows(subject: EvaluationSubject, items: Sequence[Item]) -> dict[str, ParsedRow]:
+    """Return the rows of preferences by the id of their item, in the order of the items."""
+    saved = subject.test_set
+    tested = {row.line: row for row in (*saved.rows, *saved.unwanted)}
+    trained = {row.line: row for row in saved.trained}
+    rows = {}
+    for item in items:
+        lines = trained if item.set == TRAIN else tested
+        if item.scorer in LIKELIHOOD_SCORERS and item.line in lines:
+            rows[item.id] = lines[item.line]
+    return rows
+
+
+def add_preferences(
+    compared: BaseComparison, evaluation: Evaluation, items: Sequence[Item], answers: Answers
+) -> BaseComparison:
+    """Return the comparison of a run that was trained on preferences with what both models prefer."""
+    target = [item for item in items if item.set == "target" and item.scorer in LIKELIHOOD_SCORERS]
+    if not target or not compared.base or not compared.tuned:
+        return compared
+    compared = replace(compared, verdict=evaluation.target or compared.verdict)
+    base, tuned = (
+        {answer.item: answer for answer in answers.get(arm, ())} for arm in ("base", "tuned")
+    )
+    if target[0].scorer == "wanted":
+        arms = evaluation.sets["target"].arms
+        return (
+            _replace_scores(compared, "ranked", arms["base"].score, arms["tuned"].score)
+            if arms["tuned"].n
+            else compared
+        )
+    scores = score_pairs(
+        [base.get(item.id) for item in target], [tuned.get(item.id) for item in target]
+    )
     if scores is None:
         return compared
-    return msgspec.structs.replace(
+    compared = _replace_scores(compared, "preferred", scores.base, scores.tuned)
+    return replace(compared, preferences=scores)
+
+
+def _replace_scores(
+    compared: BaseComparison, name: str, base: float, tuned: float
+) -> BaseComparison:
+    assert isinstance(compared.base, ModelScores) and isinstance(compared.tuned, ModelScores)
+    return replace(
         compared,
-        preferences=scores,
-        base=msgspec.structs.replace(compared.base, preferred=scores.base),
-        tuned=msgspec.structs.replace(compared.tuned, preferred=scores.tuned),
+        base=replace(compared.base, **{name: base}),
+        tuned=replace(compared.tuned, **{name: tuned}),
     )
 
 
 def score_pairs(
-    base: Sequence[RowLikelihood | None], tuned: Sequence[RowLikelihood | None]
+    base: Sequence[ItemAnswer | None], tuned: Sequence[ItemAnswer | None]
 ) -> PreferenceScores | None:
     """Compare two models by the same pairs; None without a pair that both could read."""
     pairs = [
-        (before.prefers_chosen, after.prefers_chosen)
+        (before.logps[0] > before.logps[1], after.logps[0] > after.logps[1])
         for before, after in zip(base, tuned, strict=True)
-        if before and after
+        if before and after and len(before.logps) == len(after.logps) == 2
     ]
     if not pairs:
         return None

@@ -34,6 +34,9 @@ class EvaluationSubject(NamedTuple):
     be billed."""
     requests_per_minute: float | None = None
     """What the platform of the tuned models allows for all of them, where that is few and known."""
+    parent: Arm | None = None
+    """The weights of an earlier run that this one started from."""
+    parent_id: str = ""
 
     @property
     def max_items(self) -> int:
@@ -48,6 +51,25 @@ class EvaluationSubject(NamedTuple):
     def is_thrifty(self) -> bool:
         """Return whether answers are slow or cost money, so that fewer are asked for."""
         return self.uses_endpoints or not has_gpu()
+
+
+def add_parent(subject: EvaluationSubject, run: JobFolder) -> EvaluationSubject:
+    """Return the subject with the run that ``run`` started from, where it continues its weights.
+
+    A run that begins where its parent began (step 0) has other weights in ``origin``, or none.
+    """
+    parent = run.read_job().parent
+    origin = JobFolder(run.link).origin  # its path stays valid where the folder is moved meanwhile
+    if parent is None or not parent.step or not origin.is_dir():
+        return subject
+    if subject.base is None or subject.uses_endpoints:
+        return subject
+    base = subject.base.model
+    if subject.plan.recipe.method == "full":
+        arm = Arm(name="parent", model=str(origin), tokenizer=base)
+    else:
+        arm = Arm(name="parent", model=base, adapter=str(origin), tokenizer=base)
+    return subject._replace(parent=arm, parent_id=parent.id)
 
 
 def read_training_rows(

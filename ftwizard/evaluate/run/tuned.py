@@ -21,7 +21,7 @@ from ftwizard.evaluate.run.asking import (
 )
 from ftwizard.evaluate.run.item_selection import freeze_items
 from ftwizard.evaluate.run.judgment import judge_answers, read_evidence, write_evaluation
-from ftwizard.evaluate.run.subject import Answers, EvaluationSubject
+from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, add_parent
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
@@ -45,6 +45,7 @@ def evaluate_tuned(
     folder = worker.folder
     base = Arm(name="base", model=trained.base)
     subject = EvaluationSubject(folder, plan, base, dataset.read_test_set(folder))
+    subject = add_parent(subject, folder)
     if seconds is not None and seconds < MIN_EVALUATION_S:
         worker.events.write_finding(
             "comparison_skipped",
@@ -87,7 +88,7 @@ def judge_run(
     compared = compare.derive_comparison(
         subject.folder, subject.plan, subject.test_set, items, answers
     )
-    return evaluation, preferences.add_preferences(worker, subject, tuned, compared)
+    return evaluation, preferences.add_preferences(compared, evaluation, items, answers)
 
 
 def _ask_all(

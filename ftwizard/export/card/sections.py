@@ -154,6 +154,9 @@ def _list_sets(evaluation: Evaluation) -> Iterator[str]:
         if "prompted" in arms
         else ""
     )
+    if "parent" in arms:
+        run = escape(evaluation.parent or "an earlier run")
+        prompted += f" “parent” is the model that this run started from: {run}."
     yield ""
     yield (
         f"Scores are {' or '.join(escape(words.name_metric(metric)) for metric in metrics)}, with 95% "
