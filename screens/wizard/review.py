@@ -36,6 +36,7 @@ from ftwizard.text import make_lines_visible, make_visible
 
 ASKING = "Asking Slurm when and where it would start…"
 SCRIPT_HEADING = "The batch script, as ftwizard submits it:"
+PLAN_HEADING = "The plan, as ftwizard saves it:"
 REST_S = 0.7
 """Time without a key in the name after which Slurm is asked again."""
 MIN_READ_S = 0.6
@@ -142,9 +143,9 @@ class ReviewPage(WizardPage):
 
     def _show_script(self, script: str) -> None:
         """Show the batch script; nothing without one."""
-        heading = Text(f"{SCRIPT_HEADING}\n", "dim") if script else Text()
-        text = heading.append(make_lines_visible(script.rstrip("\n")), "")
-        self.query_one("#script", Static).update(text)
+        lines = make_lines_visible(script.rstrip("\n"))
+        text = Text.assemble((f"{SCRIPT_HEADING}\n", "dim"), lines, (f"\n\n{PLAN_HEADING}", "dim"))
+        self.query_one("#script", Static).update(text if script else "")
         self.call_after_refresh(self.refresh_bindings)
 
     def on_resize(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import Gpu
@@ -82,6 +82,12 @@ def on_page(
     return drive(FtwizardApp(), (80, 24), whole)
 
 
+def read_plan(page: ReviewPage) -> str:
+    """Return the texts of the scrolled part, also those out of view."""
+    texts = page.query("#plan Static").results(Static)
+    return " ".join(" ".join(str(each.content) for each in texts).split())
+
+
 def words(pilot: Pilot[Any]) -> str:
     return " ".join(frame(pilot.app).split())
 
@@ -101,6 +107,9 @@ def test_job_is_shown_with_its_script_and_start_without_blocking(slurm: Slurm) -
         await wait_for_text(pilot, "→ Slurm would start it at once")
         await pilot.press("pagedown")
         await wait_for_text(pilot, "#SBATCH --nodes=2")
+        assert "#SBATCH --nodes=2 The plan, as ftwizard saves it: provider: local" in read_plan(
+            page
+        )
         await pilot.pause(MIN_READ_S)
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
