@@ -75,7 +75,7 @@ def test_rewards_without_a_signal_are_named(
         ("return [len(c[0]['content']) for c in completions]", None, ""),
         ("return [float(bool(c[0]['content'])) for c in completions]", "other_as_high", "in every row"),
         ("return [None] * len(completions)", "not_applicable", "none of the rows"),
-        ("return [1]", "wrong_length", "1 rewards for 10"),
+        ("return [1]", "wrong_length", "1 reward for 10"),
         ("return [{}[r] for r in reference_answer]", "exception", "KeyError: '1' (its line 2), for the row at line 1"),
     ],
 )  # fmt: skip

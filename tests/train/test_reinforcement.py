@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ftwizard.errors import FtwizardError
@@ -68,6 +69,7 @@ def test_a_run_logs_rewards_and_keeps_the_best_checkpoint(tmp_path: Path) -> Non
         samples[0]["rewards"]["short"] + 0.5 * samples[0]["rewards"]["length_limit"]
     )
     assert not [f for f in events(folder, "finding") if f["code"] in ("samples_failed", "nan")]
+    assert not [p for p in psutil.Process().children() if "own.py" in " ".join(p.cmdline())]
 
 
 def test_a_reward_that_fails_saves_the_steps_before_and_the_run_resumes(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ class RewardTrainer(GRPOTrainer):
             return values
         return list(gather_object(values))
 
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
+        """Train; afterwards, end the processes of the user's functions."""
+        try:
+            return super().train(*arguments, **keywords)
+        finally:
+            for function in self.reward_funcs:
+                if isinstance(function, RewardFunction):
+                    function.scorer.close()
+
     def training_step(self, model: Any, *arguments: Any) -> Any:
         """Train on a batch; save the steps before it if a reward function fails."""
         with self._saving_before_failure():
