@@ -322,7 +322,7 @@ def test_canceled_job_ends_its_run_and_is_not_queued_again(lab: Lab, cluster: Cl
     ("settings", "word"),
     [
         ({"partition": "nosuch"}, "debug, high"),
-        ({"memory": "900G"}, "Lower slurm.memory"),
+        ({"memory": "900G"}, "slurm.memory"),
         ({"gpus": 1}, "The cluster's GPUs"),
     ],
 )
