@@ -103,8 +103,10 @@ def estimate_on(
         written = _time_answers(plan, machine, shape, setup, train, validation, work.steps)
         time, speedup = (written.training if written else None), None
         if written and choice:
-            one = msgspec.structs.replace(plan, where=Where(), slurm=Slurm(), recipe=_alone(plan))
-            alone = _time_answers(one, machine, shape, setup, train, validation, work.steps)
+            lone_plan = msgspec.structs.replace(
+                plan, where=Where(), slurm=Slurm(), recipe=_alone(plan)
+            )
+            alone = _time_answers(lone_plan, machine, shape, setup, train, validation, work.steps)
             speedup = _compare_answers(alone, written)
     else:
         time, speedup = _time(plan, machine, shape, setup, train, work, choice)
@@ -304,10 +306,14 @@ def _compare_answers(alone: ReinforcementTime | None, together: ReinforcementTim
     """Return how many times as fast as one process several are, which write answers alike."""
     if alone is None:
         return None
-    one, all_ = alone.training, together.training
-    ratios = (one.lowest / all_.lowest, one.value / all_.value, one.highest / all_.highest)
+    single, several = alone.training, together.training
+    ratios = (
+        single.lowest / several.lowest,
+        single.value / several.value,
+        single.highest / several.highest,
+    )
     return Figure(
-        value=ratios[1], unit="times", low=min(ratios), high=max(ratios), as_of=all_.as_of,
+        value=ratios[1], unit="times", low=min(ratios), high=max(ratios), as_of=several.as_of,
         source="computed: one process writes all answers at once, several a part each",
     )  # fmt: skip
 

@@ -39,9 +39,9 @@ def test_dpo_in_two_processes_survives_a_kill_with_the_losses_of_one(
     recipe: dict[str, Any] = {
         "rows": 37, "objective": "dpo", "learning_rate": 2e-3, "save_steps": 2, "precision": "fp32",
     }  # fmt: skip
-    one = small_workspace.plan("one", data=data, batch_size=4, **recipe)
+    single = small_workspace.plan("one", data=data, batch_size=4, **recipe)
     two = in_ranks(small_workspace.plan("two", data=data, batch_size=2, **recipe))
-    alone = small_workspace.train_here(one, "one")
+    alone = small_workspace.train_here(single, "one")
     folder = small_workspace.train(two, "two")
     until_step(folder, 3, 200)
     find(folder, "_rank")[1].send_signal(signal.SIGKILL)

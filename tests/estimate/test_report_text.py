@@ -75,10 +75,10 @@ def test_rows_that_are_left_out_are_named() -> None:
 
 def test_fewer_rows_per_pass_are_named_only_if_longer_rows_fit_with_them() -> None:
     two = LongestRows(batch_size=2, unit="pair", fits=512, may_fit=512, limit=8192)
-    one = LongestRows(batch_size=1, unit="pair", fits=8192, may_fit=8192, limit=8192)
+    single = LongestRows(batch_size=1, unit="pair", fits=8192, may_fit=8192, limit=8192)
     all_fit = msgspec.structs.replace(two, fits=8192, may_fit=8192)
-    assert write(Recipe(), longest_rows=[two, one]).count("(1 pair per pass)") == 1
-    words = write(Recipe(), longest_rows=[all_fit, one])
+    assert write(Recipe(), longest_rows=[two, single]).count("(1 pair per pass)") == 1
+    words = write(Recipe(), longest_rows=[all_fit, single])
     assert "8,192 tokens fit, all that the model was made for (2 pairs per pass)" in words
     assert "1 pair" not in words
 

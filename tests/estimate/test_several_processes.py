@@ -250,9 +250,9 @@ def test_preferences_and_rewards_are_estimated_for_each_gpu_and_in_total(
     """Four GPUs take a part each of what one takes in four times as many passes."""
     rewards = (Reward(function="exact_answer"),)
     grpo = GRPO(num_generations=4, rewards=rewards) if objective == "grpo" else GRPO()
-    one = Recipe(objective=objective, batch_size=4, gradient_accumulation=8, grpo=grpo)
-    four = msgspec.structs.replace(one, gradient_accumulation=2)
-    alone, together = estimate(make_plan(one)), estimate(make_plan(four, 4))
+    recipe = Recipe(objective=objective, batch_size=4, gradient_accumulation=8, grpo=grpo)
+    four = msgspec.structs.replace(recipe, gradient_accumulation=2)
+    alone, together = estimate(make_plan(recipe)), estimate(make_plan(four, 4))
     assert together.steps.value == alone.steps.value
     assert alone.time and together.time and together.parallel and together.parallel.memory
     assert together.parallel.mode == "ddp" and together.parallel.cost_each
@@ -263,5 +263,5 @@ def test_preferences_and_rewards_are_estimated_for_each_gpu_and_in_total(
     assert together.time.value < alone.time.value
     # Cores are shared, so several processes on them save nothing.
     facts = make_machine(cores=8)
-    alone, together = estimate(make_plan(one), facts), estimate(make_plan(four, 4), facts)
+    alone, together = estimate(make_plan(recipe), facts), estimate(make_plan(four, 4), facts)
     assert alone.time and together.time and together.time.value > 0.95 * alone.time.value
