@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ftwizard.evaluate import runner
+from ftwizard.evaluate import reward_scores, runner
 from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
@@ -37,6 +37,7 @@ from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.runs.verdict import RewardSpan
 from ftwizard.train import dataset
 
 _RANK = {"ship": 2, "cannot_tell": 1, "do_not_ship": 0}
@@ -54,7 +55,8 @@ def run(worker: Worker) -> WorkResult:
         answers = ask_base_arms(worker, subject, items)
     answers |= ask(worker, subject, arms, items)
     answers = ask_judge(worker, subject, items, answers)
-    evaluations = _judge(worker, subject, arms, request, items, answers)
+    answers, span = reward_scores.rescale(items, answers)
+    evaluations = _judge(worker, subject, arms, request, items, answers, span)
     best = max(evaluations, key=lambda name: _rank(evaluations[name]))
     tuned = next(replace(arm, name="tuned") for arm in arms if arm.name == best)
     again = f"ftwizard eval {Path(request.run).name}" if request.run and request.is_result else None
@@ -156,6 +158,7 @@ def _judge(
     request: EvaluationRequest,
     items: Sequence[Item],
     answers: Answers,
+    span: RewardSpan | None,
 ) -> dict[str, Evaluation]:
     """Return the evaluation of each candidate, which takes the place of the tuned model."""
     evidence = NO_EVIDENCE
@@ -171,7 +174,7 @@ def _judge(
         own["tuned"] = answers[name]
         of_step = evidence._replace(step=request.steps.get(name))
         losses = {"base": texts.get("base", []), "tuned": texts.get(name, [])}
-        evaluations[name] = judge_answers(subject, items, own, of_step, losses)
+        evaluations[name] = judge_answers(subject, items, own, of_step, losses, span)
     return evaluations
 
 

@@ -24,7 +24,7 @@ from ftwizard.runs.evaluation import (
     SetResult,
 )
 from ftwizard.runs.paired_tests import PairedTest
-from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
+from ftwizard.runs.verdict import RewardSpan, RowScores, ScoredPair, Verdict
 
 TRAIN = "train"
 """Set of items made from training rows."""
@@ -51,19 +51,21 @@ def make_evaluation(
     gate: Gate,
     rows: Sequence[near_rows.Row] = (),
     lengths: LengthRule | None = None,
+    span: RewardSpan | None = None,
 ) -> Evaluation:
     """Summarize the scored answers of base, prompted (if any) and tuned model, and judge them.
 
     Items that occur twice count once, and of several answers to an item the last one counts.
     ``rows``: lines, prompts and answers of the training set, of which flips and the examples of
-    failures name the nearest. ``lengths``: how far length alone tells the pairs trained on apart. Items that no model was asked are left out, and so are items from the
-    training set, which show overfitting.
+    failures name the nearest. ``lengths``: how far length alone tells the pairs trained on apart. ``span``:
+    rewards that scores by rewards are shares of. Items that no model was asked are left out, and so are
+    items from the training set, which show overfitting.
     """
     by_arm = index_answers(answers)
     asked = {item for lines in by_arm.values() for item in lines}
     items = [i for i in _drop_duplicates(items) if i.set != TRAIN and i.id in asked]
     sets = {
-        name: summarize_set([item for item in items if item.set == name], by_arm)
+        name: summarize_set([item for item in items if item.set == name], by_arm, span)
         for name in dict.fromkeys(item.set for item in items)
     }
     target = [item for item in items if item.set == "target"]
@@ -72,9 +74,9 @@ def make_evaluation(
         sets,
         failures,
         gate,
-        target=judge_target(target, by_arm, "base"),
-        over_prompted=judge_target(target, by_arm, "prompted"),
-        over_parent=judge_target(target, by_arm, "parent"),
+        target=judge_target(target, by_arm, "base", span),
+        over_prompted=judge_target(target, by_arm, "prompted", span),
+        over_parent=judge_target(target, by_arm, "parent", span),
         shortcut=preference_results.find_shortcut(target, by_arm, lengths),
     )
 
@@ -102,8 +104,11 @@ def index_answers(answers: Mapping[str, Iterable[ItemAnswer]]) -> Answers:
     return {arm: {answer.item: answer for answer in lines} for arm, lines in answers.items()}
 
 
-def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
+def summarize_set(
+    items: Sequence[Item], answers: Answers, span: RewardSpan | None = None
+) -> SetResult:
     """Summarize one set; an item without an answer counts as one that could not be scored."""
+    span = span if any(item.scorer == "rewards" for item in items) else None
     items = _drop_duplicates(items)
     if {item.scorer for item in items} == {"wanted"}:
         return preference_results.summarize_labeled(items, answers)
@@ -116,7 +121,7 @@ def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
     return SetResult(
         n=len(items),
         arms={
-            arm: _summarize_arm(items, lines, is_binary)
+            arm: _summarize_arm(items, lines, is_binary, span)
             for arm, lines in answers.items()
             if any(item.id in lines for item in items)
         },
@@ -125,12 +130,15 @@ def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
         over_parent=_compare(over_parent, is_binary),
         loss_difference=_compare_losses(items, answers),
         provable=_find_provable(pairs or before, len(items), is_binary),
+        span=span,
         fixed=[flip for flip in flips if flip.change > 0],
         broken=[flip for flip in flips if flip.change < 0],
     )
 
 
-def judge_target(items: Sequence[Item], answers: Answers, rival: str) -> Verdict | None:
+def judge_target(
+    items: Sequence[Item], answers: Answers, rival: str, span: RewardSpan | None = None
+) -> Verdict | None:
     """Judge whether the tuned model is better than a rival on the target set; None if not compared.
 
     Graded answers are free text: their losses decide too, unless a judge scored them.
@@ -155,7 +163,7 @@ def judge_target(items: Sequence[Item], answers: Answers, rival: str) -> Verdict
         )
         for pair in pairs
     ]
-    return verdict.judge(kind, scored)
+    return verdict.judge(kind, scored, span if scorers == {"rewards"} else None)
 
 
 def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowScores:
@@ -203,7 +211,10 @@ def _read_score(answer: ItemAnswer, is_binary: bool) -> float:
 
 
 def _summarize_arm(
-    items: Sequence[Item], answers: Mapping[str, ItemAnswer], is_binary: bool
+    items: Sequence[Item],
+    answers: Mapping[str, ItemAnswer],
+    is_binary: bool,
+    span: RewardSpan | None,
 ) -> ArmScore:
     lines = [answers.get(item.id) for item in items]
     scores = [_read_score(line, is_binary) for line in lines if line and _is_scored(line)]
@@ -224,11 +235,15 @@ def _summarize_arm(
         score=math.fsum(scores) / len(scores) if scores else 0.0,
         low=bounds.low,
         high=bounds.high,
-        metric=metrics.pop() if len(metrics) == 1 else "mean_score",
+        metric=_name_span(span) if span else metrics.pop() if len(metrics) == 1 else "mean_score",
         n=len(scores),
         unscored=len(items) - len(scores),
         loss=math.fsum(loss * count for loss, count in losses) / tokens if tokens else None,
     )
+
+
+def _name_span(span: RewardSpan) -> str:
+    return f"reward ({span.low:.3g} to {span.high:.3g})".replace("-", "−")
 
 
 def _pair_answers(items: Sequence[Item], answers: Answers, first: str, second: str) -> list[_Pair]:

@@ -1,7 +1,7 @@
 """Test prompts of reinforcement as items, and their scores by the rewards of the plan.
 
-A score is the weighted mean of the rewards, so that rewards of 0 to 1 give a share. Others are cut to
-these limits.
+A score is the weighted mean of the rewards, so that rewards of 0 to 1 give a share. Of others, the
+share is that of the way from the least to the greatest score that any of the compared models got.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from ftwizard.rewards.reward import Reward, RewardError
 from ftwizard.rewards.rows import PromptRow, make_batch, to_row
 from ftwizard.rewards.scoring import open_scorers
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
+from ftwizard.runs.verdict import RewardSpan
 
 BINARY = frozenset(
     ("exact_answer", "numeric_answer", "choice_letter", "json_valid", "regex_format")
 )
 """Packaged functions that only give 0 and 1: alone, they make an answer right or wrong."""
+Answers = dict[str, list[ItemAnswer]]
+"""Answers by the name of the arm."""
 MAX_BATCH = 64
 """Answers that a function scores at once, within its time limit."""
 
@@ -79,6 +82,32 @@ def score_all(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> tuple[lis
     return scored, problem
 
 
+def rescale(items: Sequence[Item], answers: Answers) -> tuple[Answers, RewardSpan | None]:
+    """Return answers whose scores by rewards are shares of a span, and the span.
+
+    It reaches from the least to the greatest score of all models, and over 0–1. None: the scores are
+    within 0–1, and as they were.
+    """
+    ids = {item.id for item in items if item.scorer == "rewards"}
+    scores = [
+        answer.score.value
+        for lines in answers.values()
+        for answer in lines
+        if answer.item in ids and answer.score and answer.score.value is not None
+    ]
+    low, high = min(0.0, *scores, 0.0), max(1.0, *scores, 1.0)
+    if (low, high) == (0.0, 1.0):
+        return answers, None
+    span = RewardSpan(low=low, high=high)
+
+    def scale(answer: ItemAnswer) -> ItemAnswer:
+        if answer.item not in ids or answer.score is None or answer.score.value is None:
+            return answer
+        return replace(answer, score=replace(answer.score, value=span.to_share(answer.score.value)))
+
+    return {arm: [scale(answer) for answer in lines] for arm, lines in answers.items()}, span
+
+
 def _to_row(item: Item) -> PromptRow:
     return PromptRow(
         line=item.line or 0,
@@ -94,6 +123,6 @@ def _combine(rewards: Sequence[Reward], values: Sequence[float | None]) -> ItemS
     total = sum(abs(weight) for weight, _ in applied)
     if not total:
         return ItemScore(note="None of the rewards applies to it.")
-    value = min(1.0, max(0.0, sum(weight * reward for weight, reward in applied) / total))
+    value = sum(weight * reward for weight, reward in applied) / total
     is_binary = len(rewards) == 1 and rewards[0].file is None and rewards[0].name in BINARY
     return ItemScore(value=value, passed=value == 1.0 if is_binary else None)

@@ -8,7 +8,7 @@ import msgspec
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs.paired_tests import ALPHA
-from ftwizard.runs.verdict import ShipVerdict, Verdict
+from ftwizard.runs.verdict import RewardSpan, ShipVerdict, Verdict
 
 ArmName = Literal["base", "prompted", "parent", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set; ``parent``:
@@ -40,7 +40,8 @@ class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The score of one answer."""
 
     value: float | None = None
-    """0–1; None: it could not be scored, and is neither right nor wrong."""
+    """0–1, but for rewards, which may be outside; None: it could not be scored, and is neither right
+    nor wrong."""
     passed: bool | None = None
     """Whether it is right; None for graded scores, and for answers that could not be scored."""
     note: str = ""
@@ -148,6 +149,8 @@ class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From base to tuned model, of the losses in nats per token: below 0 is better."""
     provable: float | None = None
     """Smallest net change that this many items can show, 0–1; None if they can show none."""
+    span: RewardSpan | None = None
+    """Rewards that the scores are shares of, where they are not within 0–1."""
     fixed: list[Flip] = []
     broken: list[Flip] = []
     """Worst first."""

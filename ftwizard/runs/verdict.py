@@ -60,6 +60,19 @@ class ScoredPair(NamedTuple):
     """Answer tokens that the losses are means of."""
 
 
+class RewardSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """Rewards of which scores of 0–1 are shares: the least and the greatest that any model got."""
+
+    low: float
+    high: float
+
+    def to_share(self, reward: float) -> float:
+        return (reward - self.low) / (self.high - self.low)
+
+    def to_reward(self, share: float) -> float:
+        return self.low + share * (self.high - self.low)
+
+
 class MeasuredChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One measure over the test rows."""
 
@@ -74,6 +87,8 @@ class MeasuredChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     rows: int
     base_low: float = 0.0
     """Lower end of the 95% interval of ``base``; 0 for losses."""
+    span: RewardSpan | None = None
+    """Of scores that are shares of it."""
 
     @property
     def direction(self) -> int:
@@ -103,16 +118,20 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return next((item for item in self.evidence if item.measure == measure), None)
 
 
-def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
+def judge(kind: AnswerKind, pairs: Sequence[ScoredPair], span: RewardSpan | None = None) -> Verdict:
     """Judge the tuned model by the scores of at least one row.
 
     JSON and short answers are judged by those that are right, then by JSON fields; free text by
     its score if it has one, else by the loss, then by chrF. A measure that no row has is left out.
+    ``span``: rewards that the scores are shares of. They may have no upper limit, so that none says
+    that the base model suffices.
     """
     match = _test_match(pairs)
     loss = _test_mean("loss", pairs)
     decisive: MeasuredChange | None
     if score := _test_mean("score", pairs):
+        if span:
+            score = msgspec.structs.replace(score, span=span, base_low=0.0)
         outcome, decisive = _judge_score(score)
         evidence = [score, loss]
     elif kind == "text":
@@ -276,6 +295,9 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
         verb = "fell" if tuned < base else "rose"
         return f"test loss {verb} from {base:.3f} to {tuned:.3f}"
     if evidence.measure == "score":
+        if span := evidence.span:
+            rewards = (f"{span.to_reward(share):.3g}".replace("-", "−") for share in (tuned, base))
+            return f"the mean reward is {next(rewards)}, {next(rewards)} with {rival}"
         return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
     if rival != BASE:
         return f"chrF is {tuned:.0f}, {base:.0f} with {rival}"

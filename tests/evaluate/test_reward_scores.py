@@ -5,11 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ftwizard.evaluate import reward_scores
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.results import make_evaluation
 from ftwizard.evaluate.set_files import make_item
+from ftwizard.plan.schema import Gate
 from ftwizard.rewards.reward import Reward
-from ftwizard.runs.evaluation import ItemAnswer
+from ftwizard.runs import verdict
+from ftwizard.runs.evaluation import Evaluation, ItemAnswer, ItemScore
+
+REWARDS = st.floats(-1e3, 1e3)
+
+
+def make_items(count: int) -> list[Item]:
+    return [
+        Item(id=f"p{n}", set="target", messages=[{"role": "user", "content": f"q{n}"}], scorer="rewards")
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def score(items: list[Item], rewards: list[float]) -> list[ItemAnswer]:
+    return [
+        ItemAnswer(item=item.id, text="a", score=ItemScore(value=reward))
+        for item, reward in zip(items, rewards, strict=True)
+    ]
+
+
+def judge(base: list[float], tuned: list[float]) -> Evaluation:
+    items = make_items(len(base))
+    answers = {"base": score(items, base), "tuned": score(items, tuned)}
+    answers, span = reward_scores.rescale(items, answers)
+    return make_evaluation(items, answers, [], Gate(), span=span)
 
 
 def test_a_file_that_is_gone_leaves_answers_without_a_score(tmp_path: Path) -> None:
@@ -24,3 +54,55 @@ def test_a_file_that_is_gone_leaves_answers_without_a_score(tmp_path: Path) -> N
     assert "does not exist" in problem and "gone.py" in problem
     assert scored[0].score and scored[0].score.value is None and scored[0].score.note == problem
     assert scored[1] == answers[1]
+
+
+def test_rewards_of_any_size_are_compared_not_cut() -> None:
+    base = [5.0 + n % 3 for n in range(40)]
+    evaluation = judge(base, [reward + 3 for reward in base])
+    assert evaluation.target and evaluation.target.outcome == "helped"
+    assert "the mean reward is 8.97, 5.97 with the base model" in verdict.describe(
+        evaluation.target
+    )
+    arms = evaluation.sets["target"].arms
+    assert arms["tuned"].metric == "reward (0 to 10)"
+    assert arms["tuned"].score == pytest.approx(0.897, abs=1e-3)
+
+    lowered = judge([-reward for reward in base], [-reward - 3 for reward in base])
+    assert lowered.target and lowered.target.outcome == "worse"
+    assert "the mean reward is −8.97, −5.97 with" in verdict.describe(lowered.target)
+
+
+def test_equal_rewards_without_a_known_limit_do_not_suffice() -> None:
+    """Rewards of 0–1 that are all 1 leave nothing to gain; the greatest of others may be above."""
+    at_limit, beyond = judge([1.0] * 100, [1.0] * 100), judge([5.0] * 100, [5.0] * 100)
+    assert at_limit.target and at_limit.target.outcome == "base_suffices"
+    assert beyond.target and beyond.target.outcome not in ("base_suffices", "helped", "worse")
+    assert at_limit.sets["target"].span is None and beyond.sets["target"].span
+
+
+@given(st.lists(REWARDS, min_size=1, max_size=8), st.lists(REWARDS, min_size=1, max_size=8))
+def test_shares_keep_the_order_of_rewards(base: list[float], tuned: list[float]) -> None:
+    items = make_items(max(len(base), len(tuned)))
+    answers = {"base": score(items[: len(base)], base), "tuned": score(items[: len(tuned)], tuned)}
+    scaled, span = reward_scores.rescale(items, answers)
+    values = [a.score.value for lines in scaled.values() for a in lines if a.score]
+    assert all(value is not None and 0 <= value <= 1 for value in values)
+    assert (span is None) == all(0 <= reward <= 1 for reward in base + tuned)
+    if span is None:
+        assert values == base + tuned
+    else:
+        for reward, value in zip(base + tuned, values, strict=True):
+            assert value is not None
+            assert span.to_reward(value) == pytest.approx(reward, rel=1e-9, abs=1e-9)
+
+
+def test_a_weight_below_zero_gives_scores_below_zero() -> None:
+    rewards = [
+        Reward(function="length_limit", weight=-1.0, options={"max": 40, "unit": "characters"})
+    ]
+    item = make_item(
+        "target", [{"role": "user", "content": "Hi"}], "rewards", [],
+        {"rewards": [msgspec.to_builtins(reward) for reward in rewards], "columns": {}}, line=1,
+    )  # fmt: skip
+    (scored,), problem = reward_scores.score_all([item], [ItemAnswer(item=item.id, text="short")])
+    assert not problem and scored.score and scored.score.value == -1.0

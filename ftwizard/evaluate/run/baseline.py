@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.evaluate import results, runner
+from ftwizard.evaluate import results, reward_scores, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.preference_results import METRICS
@@ -65,16 +65,18 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | No
     if seconds is None:
         measure_texts(worker, subject, [base])  # which the cache keeps
     _trim_memory()
+    answers, span = reward_scores.rescale(items, answers)
     by_arm = results.index_answers(answers)
     summaries = {
-        name: results.summarize_set([item for item in items if item.set == name], by_arm)
+        name: results.summarize_set([item for item in items if item.set == name], by_arm, span)
         for name in dict.fromkeys(
             item.set for item in sorted(items, key=rank_set) if item.set != TRAIN
         )
     }
     target = summaries.get("target")
-    # Labeled answers are scored by the change since the base model, which alone shows no headroom.
-    score = target.arms["base"] if target else None
+    # Labeled answers are scored by the change since the base model, which alone shows no headroom;
+    # nor do rewards that have no known limit.
+    score = target.arms["base"] if target and not target.span else None
     is_scored = score is not None and score.n > 0 and score.metric != METRICS["wanted"]
     headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
     return Baseline(sets=summaries, headroom=headroom)

@@ -35,6 +35,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.runs import hosted, loss_curves
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.summary import read_progress
+from ftwizard.runs.verdict import RewardSpan
 
 MAX_MIX_SHARE = 0.5
 """As in a plan."""
@@ -79,10 +80,11 @@ def judge_answers(
     answers: Answers,
     evidence: RunEvidence = NO_EVIDENCE,
     texts: Mapping[str, Sequence[Loss]] | None = None,
+    span: RewardSpan | None = None,
 ) -> Evaluation:
     """Judge the answers of base and tuned model by the gate and the five failures.
 
-    ``texts``: their losses on general text.
+    ``texts``: their losses on general text; ``span``: rewards that scores by rewards are shares of.
     """
     texts = texts or {}
     items = sorted(items, key=rank_set)
@@ -100,7 +102,7 @@ def judge_answers(
     )  # fmt: skip
     own = [row for row in evidence.rows if row.line > 0]  # which a person can change
     evaluation = results.make_evaluation(
-        items, answers, failures, subject.plan.gate, own, evidence.lengths
+        items, answers, failures, subject.plan.gate, own, evidence.lengths, span
     )
     return msgspec.structs.replace(
         evaluation,

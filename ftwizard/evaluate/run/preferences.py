@@ -85,7 +85,11 @@ def _find_rows(subject: EvaluationSubject, items: Sequence[Item]) -> dict[str, P
 def add_preferences(
     compared: BaseComparison, evaluation: Evaluation, items: Sequence[Item], answers: Answers
 ) -> BaseComparison:
-    """Return the comparison of a run that was trained on preferences with what both models prefer."""
+    """Return the comparison of a run that was trained on preferences or rewards with its own verdict,
+    and with what both models prefer.
+    """
+    if any(item.set == "target" and item.scorer == "rewards" for item in items):
+        return replace(compared, verdict=evaluation.target or compared.verdict)
     target = [item for item in items if item.set == "target" and item.scorer in LIKELIHOOD_SCORERS]
     if not target or not compared.base or not compared.tuned:
         return compared

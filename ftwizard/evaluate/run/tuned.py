@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import compare
+from ftwizard.evaluate import compare, reward_scores
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
@@ -82,7 +82,8 @@ def judge_run(
         worker.events.write_finding("judge_failed", message, "warning", action=again)
     texts = measure_texts(worker, subject, with_texts) if with_texts else {}
     evidence = read_evidence(worker, subject, step)
-    evaluation = judge_answers(subject, items, answers, evidence, texts)
+    answers, span = reward_scores.rescale(items, answers)
+    evaluation = judge_answers(subject, items, answers, evidence, texts, span)
     arms = [arm for arm in (*list_base_arms(subject), tuned) if arm.name in answers]
     write_evaluation(worker, subject, evaluation, items, arms, answers, again)
     compared = compare.derive_comparison(
