@@ -42,6 +42,8 @@ MAX_NAME_WIDTH = 30
 """Cells of a set's or an arm's name, which can be a file."""
 TABLE_NAME_WIDTH = 15
 """The same in a table, so that one of three models fits 80 columns."""
+TABLE_WIDTH = 80
+"""Cells of a table in lines of text."""
 _OVER: dict[Rival, str] = {
     "base": "", "prompted": " over a prompt", "parent": " over its parent",
 }  # fmt: skip
@@ -387,6 +389,16 @@ def format_scores(
     return ScoreTable(heading, rows, names)
 
 
+def fit_scores(
+    sets: Mapping[str, SetResult], width: int = TABLE_WIDTH, *, with_loss: bool = True
+) -> ScoreTable:
+    """Format the scores for ``width`` cells: where these do not hold them, only the changes have their intervals."""
+    table = format_scores(sets, with_loss=with_loss)
+    if max(map(cell_len, table.align())) <= width:
+        return table
+    return format_scores(sets, with_loss=with_loss, with_bounds=False)
+
+
 def mark_set(evaluation: Evaluation, name: str) -> str:
     """Return the mark of a set: whether the gate lets it pass; ``?`` if that cannot be told."""
     change, gate = evaluation.sets[name].difference, evaluation.gate
@@ -404,7 +416,8 @@ def mark_set(evaluation: Evaluation, name: str) -> str:
     if "contaminated" in reasons:
         return _MARKS[None]
     is_better = evaluation.target is not None and evaluation.target.outcome == "helped"
-    return _MARKS[is_better and not reasons & {"small_gain", "prompt_suffices"}]
+    is_worse = evaluation.over_parent is not None and evaluation.over_parent.outcome == "worse"
+    return _MARKS[is_better and not is_worse and not reasons & {"small_gain", "prompt_suffices"}]
 
 
 _MARKS = {True: "✓", False: "✗", None: "?"}
@@ -552,7 +565,7 @@ def list_details(evaluation: Evaluation, run_id: str = "", again: Sequence[str] 
     """
     lines = []
     if evaluation.sets:
-        table = format_scores(evaluation.sets, with_loss=False)
+        table = fit_scores(evaluation.sets, with_loss=False)
         lines += ["", *(line.rstrip() for line in table.align())]
         for name, result in evaluation.sets.items():
             if unscored := max((arm.unscored for arm in result.arms.values()), default=0):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -83,11 +82,8 @@ def format_scores(evaluation: Evaluation, width: int, *, with_loss: bool) -> Tex
     Where ``width`` cells do not hold them, only the changes have their intervals.
     """
     marks = {name: words.mark_set(evaluation, name) for name in evaluation.sets}
-    for with_bounds in (True, False):
-        table = words.format_scores(evaluation.sets, with_loss=with_loss, with_bounds=with_bounds)
-        heading, *lines = table.align()
-        if cell_len(heading) + len("  ✓") <= width:
-            break
+    table = words.fit_scores(evaluation.sets, width - len("  ✓"), with_loss=with_loss)
+    heading, *lines = table.align()
     text = Text(heading, "dim", no_wrap=True)
     for name, line in zip(table.sets, lines, strict=True):
         mark = marks.get(name, "")

@@ -217,6 +217,20 @@ def test_a_table_of_three_models_fits_80_columns() -> None:
     assert max(map(len, words.list_details(evaluation))) <= 80
 
 
+@pytest.mark.parametrize("with_loss", [True, False])
+def test_a_table_of_four_models_fits_80_columns(with_loss: bool) -> None:
+    arm = ArmScore(score=1.0, low=0.955, high=1.0, metric="accuracy", n=100)
+    difference = PairedDifference(value=-1.0, low=-1.0, high=-0.957, p=0.0, n=100)
+    arms = dict.fromkeys(("base", "prompted", "parent", "tuned"), arm)
+    sets = {"my-prompts.jsonl": SetResult(n=100, arms=arms, difference=difference)}
+    lines = words.fit_scores(sets, with_loss=with_loss).align()
+    assert max(map(len, lines)) <= 80 < max(map(len, words.format_scores(sets).align()))
+    assert "100%" in lines[1] and "−100 (−100 to −96)" in lines[1]  # the change keeps its interval
+    assert words.fit_scores(sets, 120).align() == words.format_scores(sets).align()
+    evaluation = Evaluation(verdict="ship", sets=sets)
+    assert max(map(len, words.list_details(evaluation))) <= 80
+
+
 def test_more_items_repeat_the_evaluation_of_the_same_weights() -> None:
     action = Action(kind="more_items", value=73, set="safety")
     evaluation = Evaluation(verdict="cannot_tell", actions=[action])
