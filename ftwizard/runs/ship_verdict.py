@@ -73,8 +73,8 @@ def judge_evaluation(
     """Judge a tuned model.
 
     **Do not ship**: a failure was found; a set lost more than the gate tolerates, and chance is
-    excluded as the cause; the tuned model is shown to be worse than the best of its base, the
-    prompted base and the run that it started from; or the whole interval of its gain is below the gate. A gain on the target does not
+    excluded as the cause; the tuned model is shown to be worse than its base, the prompted base or
+    the run that it started from; or the whole interval of its gain over one of them is below the gate. A gain on the target does not
     make up for any of these.
 
     **Cannot tell**: the gain can be chance, or be below the gate by chance; refusals or answers to
@@ -220,25 +220,28 @@ def _is_contaminated(failures: Sequence[Failure]) -> bool:
 def _judge_gain(
     result: SetResult | None, gate: Gate, judged: Mapping[Rival, Verdict | None]
 ) -> tuple[ShipVerdict, list[VerdictReason]]:
-    """Judge the gain on the target set over the best of base model, prompted model and parent."""
+    """Judge the gain on the target set over the best of base model, prompted model and parent.
+
+    The best by its score may be so by chance. So the gain over each of them counts against the tuned
+    model: it cannot be larger over the best.
+    """
     target = judged["base"]
     if result is None or target is None:
         is_asked = result is not None and bool(result.arms)
         reason = VerdictReason(name="not_measured", sets=["target"])
         return "cannot_tell", [VerdictReason(name="not_compared") if is_asked else reason]
-    rival: Verdict = target
-    name: Rival = "base"
-    for other, verdict in judged.items():
-        if verdict and other != "base" and _is_rival_better(verdict, rival):
-            rival, name = verdict, other
+    rivals = {name: verdict for name, verdict in judged.items() if verdict}
+    worse = {name: verdict for name, verdict in rivals.items() if verdict.outcome == "worse"}
+    close = {name: verdict for name, verdict in rivals.items() if _is_gain_small(verdict, gate)}
+    name, rival = _pick_best(worse or close or rivals)
     is_prompted = name == "prompted"
     line = VerdictReason(name=_LINES[name])
     gain = measure_gain(rival.evidence[0]) if rival.evidence else None
     if rival.outcome == "worse":
         return "do_not_ship", [VerdictReason(name="prompt_suffices") if is_prompted else line]
     if gain and gain.high < gate.gain:
-        small = VerdictReason(name="small_gain", sets=["target"], rival=name)
-        return "do_not_ship", [VerdictReason(name="prompt_suffices") if is_prompted else small]
+        line = VerdictReason(name="small_gain", sets=["target"], rival=name)
+        return "do_not_ship", [VerdictReason(name="prompt_suffices") if is_prompted else line]
     if rival.outcome != "helped" or gain is None:
         return "cannot_tell", [
             VerdictReason(name="gain_unproven", sets=["target"], rival=name),
@@ -249,6 +252,20 @@ def _judge_gain(
             VerdictReason(name="small_gain_unproven", sets=["target"], rival=name)
         ]
     return "ship", []
+
+
+def _is_gain_small(verdict: Verdict, gate: Gate) -> bool:
+    """Return whether the whole interval of the gain is below the gate."""
+    return bool(verdict.evidence) and measure_gain(verdict.evidence[0]).high < gate.gain
+
+
+def _pick_best(rivals: Mapping[Rival, Verdict]) -> tuple[Rival, Verdict]:
+    """Return the rival with the best score; the first of several."""
+    name, *others = rivals
+    for other in others:
+        if _is_rival_better(rivals[other], rivals[name]):
+            name = other
+    return name, rivals[name]
 
 
 def _is_rival_better(verdict: Verdict, than: Verdict) -> bool:

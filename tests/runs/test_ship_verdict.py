@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ftwizard.plan.schema import Gate
+from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs import paired_tests, verdict
 from ftwizard.runs.evaluation import (
     Action,
@@ -174,18 +175,33 @@ TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
     (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "cannot_tell", "gain_unproven"),
     (compare(0, 2, 0, 2), compare(2, 0, 0, 2), "cannot_tell", "gain_unproven"),
     (compare(10, 30, 1, 50), compare(34, 6, 3, 50), "cannot_tell", "gain_unproven"),
+    # as good as none by its score, but right where the tuned model is wrong
+    (compare(1, 1, 7, 9), compare(2, 0, 6, 9), "do_not_ship", "prompt_suffices"),
+    # a bit worse than none, by chance
+    (compare(0, 2, 8, 10), compare(0, 0, 7, 10), "do_not_ship", "prompt_suffices"),
     # a prompt that is worse than none
     (compare(10, 25, 1, 50), compare(2, 33, 1, 50), "ship", "target"),
 ]
 
 
 @pytest.mark.parametrize(("target", "over_prompted", "expected", "reason"), TARGETS)
-def test_the_gain_is_judged_over_the_better_of_base_and_prompt(
+def test_the_gain_is_judged_over_base_and_prompt(
     target: Verdict | None, over_prompted: Verdict | None, expected: ShipVerdict, reason: str
 ) -> None:
     evaluation = judge(target=target, over_prompted=over_prompted)
     assert evaluation.verdict == expected
     assert reason in names(evaluation)
+
+
+def test_a_model_that_is_worse_than_its_parent_is_not_shipped() -> None:
+    over_parent = compare(35, 0, 8, 50)
+    assert over_parent.outcome == "worse"
+    evaluation = judge_evaluation(
+        STEADY, HEALTHY, GATE, target=HELPED, over_prompted=None, over_parent=over_parent
+    )
+    assert evaluation.verdict == "do_not_ship"
+    assert words.describe_verdict(evaluation) == "✗ Do not ship: it is worse than its parent"
+    assert words.mark_set(evaluation, "target") == "✗"
 
 
 def test_a_gain_must_reach_the_gate() -> None:

@@ -82,6 +82,7 @@ CALM = {"general": (4, 4, 100), "safety": (3, 3, 80)}
 @given(list_outcomes(), SETS | st.just(CALM), GAINS, st.booleans())
 @example([(False, True, True)] * 2, CALM, 0.05, True)
 @example([(False, True, True), (True, False, False)] + [(True, True, False)] * 6, CALM, 0.0, True)
+@example([(False, True, False), (True, False, False)] + [(True, True, False)] * 6, CALM, 0.0, True)
 @example([(True, True, True)] * 2, CALM, 0.05, False)
 @example([(True, True, True)] * 80, CALM, 0.05, False)
 @example([(False, False, True)] * 5, CALM, 0.05, False)
@@ -100,11 +101,12 @@ def test_a_verdict_has_the_interval_that_supports_it(
         and difference.high < 0
         and is_within_gate(difference, name, evaluation.gate) is False
     ]
-    is_too_small = measured.high < gain or measured.high < 0
-    if evaluation.verdict == "do_not_ship":
-        assert lost or is_too_small
+    judged = [evaluation.target, evaluation.over_prompted]
+    gains = [measure_gain(item.evidence[0]) for item in judged if item]
+    is_too_small = any(over.high < gain or over.high < 0 for over in gains)
+    assert (evaluation.verdict == "do_not_ship") == (bool(lost) or is_too_small)
     if evaluation.verdict == "ship":
-        assert not lost and rival.p < 0.05 and measured.low > 0
+        assert rival.p < 0.05 and measured.low > 0
         assert measured.value >= gain - 1e-9
     sentences = " ".join(
         [words.describe_verdict(evaluation), *words.describe_reasons(evaluation, 9)]
@@ -120,7 +122,7 @@ def test_a_verdict_has_the_interval_that_supports_it(
     if "It helped" in sentences:
         assert evaluation.target and evaluation.target.evidence[0].low > 0
     if "The gain is at most" in sentences:
-        assert measured.high < gain
+        assert gains[0].high < gain
     if names & {"gain_unproven", "small_gain_unproven", "loss_unproven", "few_items"}:
         assert evaluation.verdict != "ship"
     assert sentences.startswith(f"{words.MARKS[evaluation.verdict]} ")
