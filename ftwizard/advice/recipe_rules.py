@@ -116,6 +116,13 @@ class SettingChoice(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}: {self.details}" if self.details else self.name
 
 
+class ObjectiveNote(Sourced, frozen=True, kw_only=True):
+    """The source of a setting's default for one objective."""
+
+    reason: str = ""
+    """What the setting does there; empty if that is the same."""
+
+
 class Setting(Sourced, frozen=True, kw_only=True):
     """One setting of the wizard; ``source`` is the source of its default."""
 
@@ -150,6 +157,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Whether the value is a text of several lines."""
     needs: dict[str, tuple[str | bool | int, ...]] = msgspec.field(default_factory=dict)
     """Values of other settings, by their name in a plan, without which it has no effect."""
+    by_objective: dict[ObjectiveName, ObjectiveNote] = msgspec.field(default_factory=dict)
+    """Objectives for which its reason or its source is another."""
 
     @property
     def path(self) -> str:
@@ -166,6 +175,14 @@ class Setting(Sourced, frozen=True, kw_only=True):
     def applies(self, plan: Plan) -> bool:
         """Return whether it has an effect with a plan's other settings."""
         return all(operator.attrgetter(name)(plan) in values for name, values in self.needs.items())
+
+    def explained_for(self, objective: ObjectiveName) -> Setting:
+        """Return the setting with the reason and the source that it has for an objective."""
+        if (note := self.by_objective.get(objective)) is None:
+            return self
+        return msgspec.structs.replace(
+            self, reason=note.reason or self.reason, source=note.source, as_of=note.as_of
+        )
 
     @property
     def default(self) -> Any:

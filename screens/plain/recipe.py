@@ -208,9 +208,10 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     now = setting_values.get_value(draft.plan, setting)
     is_followed = advised is not None and setting.key not in draft.touched
     usual = setting_values.to_value(advised) if advised and is_followed else now
-    prompter.explain(setting_values.describe_reason(setting, advised))
+    explained = setting.explained_for(draft.plan.recipe.objective)
+    prompter.explain(setting_values.describe_reason(explained, advised))
     origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
-    prompter.note(setting_values.describe_sources(setting, advised, origin))
+    prompter.note(setting_values.describe_sources(explained, advised, origin))
     shown = setting_values.with_value(draft, setting, usual)
     if about := place_texts.describe_row(setting, shown, _read_cluster(setting, prompter)):
         prompter.note(about)

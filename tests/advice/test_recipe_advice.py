@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any, get_args
 
@@ -9,12 +10,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.sft_config import SFTConfig
 
 from ftwizard.advice import recipe_advice, recipe_rules
 from ftwizard.advice.evidence import GradableAnswers, Kind
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.data.format_names import Format
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.rewards.packaged import PACKAGED
 from tests.advice.test_provider_advice import machine
@@ -44,6 +50,18 @@ def test_setting_texts_are_short_printable_and_sourced(setting: recipe_rules.Set
     if setting.low is not None and setting.high is not None:
         assert setting.low < setting.high
         assert default is None or setting.low <= default <= setting.high
+
+
+@pytest.mark.parametrize("objective", get_args(ObjectiveName))
+def test_the_default_max_length_cites_the_config_of_the_objective(objective: ObjectiveName) -> None:
+    setting = recipe_rules.setting("max_length").explained_for(objective)
+    config = {"sft": SFTConfig, "dpo": DPOConfig, "kto": KTOConfig, "grpo": GRPOConfig}[objective]
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if "max_length" in fields:
+        assert fields["max_length"].default == setting.default
+        assert f"{config.__name__} defaults" in setting.source
+    else:  # a limit of ftwizard's own
+        assert "TRL" not in setting.source and setting.reason.startswith("Of a prompt")
 
 
 @given(st.sampled_from(METHODS), _sizes, _rows, _machines)

@@ -395,8 +395,9 @@ class RecipePage(SettingsPage):
             text.append(f"{about}\n")
         if setting.part == "slurm" and self._cluster_note:
             text.append(f"{self._cluster_note}\n", "dim")
+        explained = setting.explained_for(draft.plan.recipe.objective)
         return text.append_text(
-            texts.format_reason(setting, self._advised.get(setting.key), row.origin)
+            texts.format_reason(explained, self._advised.get(setting.key), row.origin)
         )
 
 
