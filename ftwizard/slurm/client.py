@@ -17,6 +17,7 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.slurm import submit_errors
 from ftwizard.slurm.job_states import SlurmJob, parse_job, parse_queue
+from ftwizard.slurm.submit_errors import describe_silence, summarize
 from ftwizard.text import make_visible
 
 ASK_S = 4.0
@@ -145,11 +146,11 @@ def find_job(job_id: int) -> SlurmJob | None:
         _queue.jobs, _queue.asked_at = None, time.monotonic()
         done = _run(["squeue", "--me", "--noheader", "--states=all", f"--format={_FORMAT}"], ASK_S)
         if done.returncode:
-            raise _no_answer(done.stderr)
+            raise describe_silence(summarize(done.stderr))
         _queue.jobs = parse_queue(done.stdout)
         _queue.asked_at = time.monotonic()
     if _queue.jobs is None:
-        raise _no_answer("")
+        raise describe_silence("")
     return _queue.jobs.get(job_id)
 
 
@@ -166,7 +167,7 @@ def list_hosts(nodes: str) -> list[str]:
     """Return the names in Slurm's notation of nodes: ``node[1-2]``; raise FtwizardError if it fails."""
     done = _run(["scontrol", "show", "hostnames", nodes], ASK_S)
     if done.returncode or not done.stdout.split():
-        raise _no_answer(done.stderr)
+        raise describe_silence(summarize(done.stderr))
     return done.stdout.split()
 
 
@@ -194,7 +195,7 @@ def ask_nodes(nodes: int, argv: Sequence[str], timeout_s: float) -> StepOutput:
             errors="replace",
         )
     except OSError as error:
-        raise _no_answer(f"srun: {error.strerror}") from None
+        raise describe_silence(f"srun: {error.strerror}") from None
     for limit_s, end in ((timeout_s, step.terminate), (ASK_S, step.kill)):
         try:
             return StepOutput(*step.communicate(timeout=limit_s))
@@ -270,7 +271,7 @@ def ask(*argv: str) -> str:
     """Return what one of Slurm's commands prints; raise FtwizardError if it does not answer."""
     done = _run(list(argv), ASK_S)
     if done.returncode:
-        raise _no_answer(done.stderr)
+        raise describe_silence(summarize(done.stderr))
     return done.stdout
 
 
@@ -324,15 +325,6 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _no_answer(f"{argv[0]} took longer than {timeout_s:g} s", TIMEOUT) from None
+        raise describe_silence(f"{argv[0]} took longer than {timeout_s:g} s", TIMEOUT) from None
     except OSError as error:
-        raise _no_answer(f"{argv[0]}: {error.strerror}") from None
-
-
-def _no_answer(reason: str, code: str = "") -> FtwizardError:
-    shown = make_visible(" ".join(reason.split()), 200)
-    return FtwizardError(
-        f"Slurm does not answer{f': {shown}' if shown else ''}.",
-        "See whether its controller is up: scontrol ping",
-        code=code,
-    )
+        raise describe_silence(f"{argv[0]}: {error.strerror}") from None

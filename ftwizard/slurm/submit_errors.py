@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
 
-_PREFIX = re.compile(r"^(?:sbatch: )?(?:error: )?(?:allocation failure: )?", re.MULTILINE)
+_PREFIX = re.compile(
+    r"^(?:s[a-z]+: )?(?:(?:error|fatal): )?(?:allocation failure: )?(?:[a-z_]+_[a-z_]+(?: error)?: )?"
+)
+"""Command, severity and function before what is meant: ``sinfo: error: fetch_config: ``."""
+_UNREACHED = re.compile("unable to contact|configuration (source|file)", re.IGNORECASE)
+"""What its commands print where they reached no controller: it judged nothing."""
+MAX_SUMMARY = 100
+"""Characters of Slurm's words in an error that is not about the job."""
 _NODES = "See what its nodes have: sinfo --Node --long"
 _HINTS: tuple[tuple[str, str, str], ...] = (
     (
@@ -39,7 +46,6 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
         "",
         f"Its nodes are too few or too small. Lower slurm.nodes, slurm.gpus, slurm.cpus or slurm.memory. {_NODES}",
     ),
-    ("unable to contact", "", "See whether its controller is up: scontrol ping"),
     ("requeue", "slurm.requeue", "The site does not allow this. Set slurm.requeue to false."),
 )
 """Parts of Slurm's words, the setting that they are about (if it is one), and what to do; the first that
@@ -49,8 +55,9 @@ fits."""
 def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> FtwizardError:
     """Return the error for a submission that Slurm refused with ``text``; its ``code`` is the setting
     that it is about, if it is one."""
-    lines = [_PREFIX.sub("", line).strip() for line in text.splitlines()]
-    lines = list(dict.fromkeys(line for line in lines if line))
+    if _UNREACHED.search(text):
+        return describe_silence(summarize(text))
+    lines = _list_lines(text)
     reason = make_visible("; ".join(lines[:3]), 300).rstrip(".") or "it gave no reason"
     message = f"Slurm refused the job: {reason}."
     lower = text.lower()
@@ -64,3 +71,22 @@ def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> Ftwizard
     default = "", "Change slurm in the plan, or ask your cluster's support."
     setting, hint = next(((name, hint) for part, name, hint in _HINTS if part in lower), default)
     return FtwizardError(message, hint, code=setting)
+
+
+def describe_silence(reason: str, code: str = "") -> FtwizardError:
+    """Return the error for a controller that does not answer."""
+    return FtwizardError(
+        f"Slurm does not answer{f': {reason}' if reason else ''}.",
+        "See whether its controller is up: scontrol ping",
+        code=code,
+    )
+
+
+def summarize(text: str) -> str:
+    """Return what a command that failed says last, without its name: what it says first is how it tried."""
+    return make_visible(next(reversed(_list_lines(text)), ""), MAX_SUMMARY).rstrip(".")
+
+
+def _list_lines(text: str) -> list[str]:
+    lines = [_PREFIX.sub("", line).strip() for line in text.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))

@@ -122,6 +122,40 @@ def test_refusal_names_the_setting_to_change(text: str, hint: str) -> None:
     assert "\x1b" not in error.text
 
 
+UNREACHED = """\
+{0}: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+{0}: error: fetch_config: DNS SRV lookup failed
+{0}: error: _establish_config_source: failed to fetch config
+{0}: fatal: Could not establish a configuration source
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (UNREACHED, "Could not establish a configuration source"),
+        ("slurm_load_partitions: Unable to contact slurm controller (connect failure)",
+         "Unable to contact slurm controller (connect failure)"),
+        ("sinfo: error: \x1b[31mx", "␛[31mx"),
+    ],
+)  # fmt: skip
+def test_cluster_that_is_not_reached_is_one_sentence(
+    commands: Path, text: str, reason: str
+) -> None:
+    write(commands, "sinfo", f"cat <<'END' >&2\n{text.format('sinfo')}\nEND\nexit 1")
+    with pytest.raises(FtwizardError) as raised:
+        client.ask("sinfo")
+    assert raised.value.message == f"Slurm does not answer: {reason}."
+    assert raised.value.hint == "See whether its controller is up: scontrol ping"
+
+
+def test_job_that_no_controller_judged_is_not_called_refused() -> None:
+    error = submit_errors.explain(UNREACHED.format("sbatch"), list)
+    assert error.message == "Slurm does not answer: Could not establish a configuration source."
+    down = "sbatch: error: Batch job submission failed: Unable to contact slurm controller"
+    assert submit_errors.explain(down, list).message.startswith("Slurm does not answer: Batch job")
+
+
 def test_machine_without_slurm_is_told_where_to_start(
     commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
