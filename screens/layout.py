@@ -26,6 +26,15 @@ def wrap_hanging(text: Text, hang: int, width: int) -> Text:
     return Text("\n").join(lines)
 
 
+def build_note(mark: Text, text: str) -> Table:
+    """Return a mark of one cell, and a text that wraps next to it."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    grid.add_row(mark, Text(text))
+    return grid
+
+
 def build_list(lines: Iterable[str]) -> Table:
     """Return lines of which each begins with a dot, and wraps behind it."""
     grid = Table.grid(padding=(0, 1, 0, 0))

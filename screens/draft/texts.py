@@ -111,11 +111,11 @@ def format_estimate(draft: Draft, price_hint: str, probe_hint: str = "") -> Text
     return text
 
 
-def format_summary(draft: Draft) -> Text:
-    """Format steps, time and disk of the run to start; empty without an estimate."""
+def describe_summary(draft: Draft) -> str:
+    """Describe steps, time and disk of the run to start; empty without an estimate."""
     report = draft.estimate
     if not report:
-        return Text()
+        return ""
     parts = [format_count(report.steps, "step")] if report.steps else []
     whole = (report.run.whole if report.run else None) or report.time
     if whole and whole.low is not None and whole.high is not None:
@@ -125,7 +125,7 @@ def format_summary(draft: Draft) -> Text:
     if disk := report.disk:
         parts.append(f"about {format_bytes(disk.needed.value)} of disk space")
     parts.append("runs in the background")
-    return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
+    return " · ".join(parts)
 
 
 def format_reason(setting: Setting, advised: AdvisedValue | None, origin: str) -> Text:

@@ -41,6 +41,8 @@ REST_S = 0.7
 """Time without a key in the name after which Slurm is asked again."""
 MIN_READ_S = 0.6
 """Enter is ignored this soon: nobody can have read the plan yet."""
+_ARROW = Text("→", palette.ACCENT)
+_CROSS = Text("✗", f"bold {palette.BAD}")
 
 
 class ReviewPage(WizardPage):
@@ -94,7 +96,7 @@ class ReviewPage(WizardPage):
             yield Static("Name", classes="name", markup=False)
             yield TextInput(self._suggested, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
-        yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
+        yield Static(id="summary", classes="note", markup=False)
         yield Static(id="place", classes="note", markup=False)
         yield Static(id="slurm", classes="note", markup=False)
         with ScrollPane(id="plan", can_focus=False):
@@ -105,10 +107,11 @@ class ReviewPage(WizardPage):
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#summary").display = bool(self._draft.estimate)
+        summary = texts.describe_summary(self._draft)
         place = place_texts.describe_place(self._draft)
-        self.query_one("#place", Static).update(Text.assemble(("→ ", palette.ACCENT), place))
-        self.query_one("#place").display = bool(place)
+        for name, note in (("#summary", summary), ("#place", place)):
+            self.query_one(name, Static).update(layout.build_note(_ARROW, note))
+            self.query_one(name).display = bool(note)
         for name in ("#slurm", "#script"):
             self.query_one(name).display = self._is_queued
         self.query_one(Input).focus()
@@ -131,14 +134,14 @@ class ReviewPage(WizardPage):
             tested = msgspec.convert(document, JobPreview)
         except FtwizardError as error:
             refusal = place_texts.describe_refusal(error)
-            note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(refusal, 800)))
+            note.update(layout.build_note(_CROSS, make_visible(refusal, 800)))
             self._show_script(error.document.get("script", ""))
             return
         except OSError as error:
-            note.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), f"{error.strerror or error}"))
+            note.update(layout.build_note(_CROSS, f"{error.strerror or error}"))
             return
         words = describe.describe_placement(tested.placement)
-        note.update(Text.assemble(("→ ", palette.ACCENT), words))
+        note.update(layout.build_note(_ARROW, words))
         self._show_script(tested.script)
 
     def _show_script(self, script: str) -> None:
@@ -185,7 +188,7 @@ class ReviewPage(WizardPage):
         name = self.get_draft().name
         line = self.query_one("#problem-line", Static)
         problem = find_name_problem(name, self._draft.saved)
-        line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
+        line.update(layout.build_note(_CROSS, problem) if problem else "")
         line.display = bool(problem)
         same = Text.assemble(("same as  ", "dim"), format_command(name, self._draft.hour))
         self.query_one("#command", Static).update(same)

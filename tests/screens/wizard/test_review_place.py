@@ -138,6 +138,22 @@ def test_refusal_names_the_field_and_enter_still_tries(slurm: Slurm) -> None:
     on_page(play, ON_CLUSTER, JOB, steps.append)
 
 
+def test_long_notes_wrap_next_to_their_marks(slurm: Slurm) -> None:
+    slurm.answer = FtwizardError("Slurm refused the job: " + "no such thing, " * 12)
+    slurm.answered.set()
+    lines: list[str] = []
+
+    async def play(pilot: Pilot[Any], page: ReviewPage) -> None:
+        await wait_for_text(pilot, "✗ Slurm refused the job:")
+        lines[:] = frame(pilot.app).split("\n")
+
+    on_page(play, ON_CLUSTER, JOB)
+    for mark in ("  → a Slurm job in", "  ✗ Slurm refused"):
+        first = next(index for index, line in enumerate(lines) if line.startswith(mark))
+        below = lines[first + 1]
+        assert below.startswith("    ") and below[4] != " ", below
+
+
 def test_several_gpus_are_shown_with_mode_and_memory_of_each(slurm: Slurm) -> None:
     async def play(pilot: Pilot[Any], page: ReviewPage) -> None:
         await wait_for_text(pilot, "→ 2 GPUs of this machine. auto uses DDP. It fits")
