@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ftwizard.evaluate import reward_scores
+from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
+from ftwizard.evaluate.run import asking
+from ftwizard.evaluate.run.subject import EvaluationSubject
 from ftwizard.evaluate.set_files import make_item
-from ftwizard.plan.schema import Gate
+from ftwizard.evaluate.thinking import check_finished
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan.schema import Data, Files, Gate, Model, Plan
 from ftwizard.rewards.reward import Reward
 from ftwizard.runs import verdict
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer, ItemScore
+from ftwizard.train.dataset import SavedTestSet
+from tests.helpers.jobs import events
 
 REWARDS = st.floats(-1e3, 1e3)
 
@@ -54,6 +64,57 @@ def test_a_file_that_is_gone_leaves_answers_without_a_score(tmp_path: Path) -> N
     assert "does not exist" in problem and "gone.py" in problem
     assert scored[0].score and scored[0].score.value is None and scored[0].score.note == problem
     assert scored[1] == answers[1]
+
+
+class RecordingWorker:
+    """A worker of which only the events are needed."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.events = EventWriter(folder.events, 1)
+
+
+def test_answers_left_unscored_are_scored_once_the_file_is_back(tmp_path: Path) -> None:
+    """The base model's answers are kept with the run, and are not asked again."""
+    folder = JobFolder(tmp_path / "run")
+    folder.evaluations.mkdir(parents=True)
+    file = tmp_path / "own.py"
+    reward = Reward(function=f"{file}:short")
+    item = make_item(
+        "target", [{"role": "user", "content": "Hi"}], "rewards", [],
+        {"rewards": [msgspec.to_builtins(reward)], "columns": {}}, line=1,
+    )  # fmt: skip
+    thought = replace(item, id="thought")
+    other = ItemAnswer(item="other", text="No", score=ItemScore(value=0.0, passed=False))
+    lines = [
+        ItemAnswer(item=item.id, text="Hello"),
+        ItemAnswer(item=thought.id, text="<think>Well", tokens=2),
+        other,
+    ]
+    worker: Any = RecordingWorker(folder)
+    plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name="tiny"))
+    base = Arm(name="base", model="not-asked")
+    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[], answers=[]))
+
+    def ask_again() -> list[ItemAnswer]:
+        return asking.ask_base_arm(worker, subject, base, [item, thought])[base.name]
+
+    unscored, _ = reward_scores.score_all([item, thought], list(map(check_finished, lines)))
+    asking.write_answers(folder, "base", unscored)
+    still = ask_again()
+    assert still[0].score and still[0].score.value is None and "own.py" in still[0].score.note
+    assert [event["code"] for event in events(folder)] == ["reward_failed"], "said again"
+
+    file.write_text(
+        "def short(completions, **kwargs):\n"
+        "    return [1 / len(c[0]['content']) for c in completions]\n"
+    )
+    scored = ask_again()
+    assert scored[0].score == ItemScore(value=0.2)
+    assert scored[1].score and "only thinking" in scored[1].score.note, "there is nothing to score"
+    assert scored[2] == other
+    assert asking.read_answers(folder, "base") == scored, "kept"
+    file.unlink()
+    assert ask_again() == scored, "what has a score is not scored again"
 
 
 def test_rewards_of_any_size_are_compared_not_cut() -> None:

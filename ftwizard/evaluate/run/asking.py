@@ -57,7 +57,7 @@ def ask_base_arm(
 ) -> Answers:
     """Return the scored answers of one of the models that the tuned one is compared with."""
     if kept := read_answers(subject.folder, arm.name):
-        return {arm.name: kept}
+        return {arm.name: _score_again(worker, subject.folder, arm.name, items, kept)}
     asked = items if arm.name == "base" else _select_for_rivals(subject, items)
     return ask(worker, subject, [arm], asked, seconds)
 
@@ -123,6 +123,26 @@ def _score_by_rewards(worker: Worker, items: Sequence[Item], answers: Answers) -
         if problem:
             message = f"Answers of the {arm} model could not be scored. {problem}"
             worker.events.write_finding("reward_failed", message, "warning")
+    return scored
+
+
+def _score_again(
+    worker: Worker, folder: JobFolder, arm: str, items: Sequence[Item], kept: list[ItemAnswer]
+) -> list[ItemAnswer]:
+    """Return kept answers, with scores by the rewards where there was none: their file may be back."""
+    rewarded = {item.id for item in items if item.scorer == "rewards"}
+    unscored = [
+        answer.item in rewarded and answer.score is not None and answer.score.value is None
+        for answer in kept
+    ]
+    if not any(unscored):
+        return kept
+    cleared = [
+        replace(answer, score=None) if is_unscored else answer
+        for answer, is_unscored in zip(kept, unscored, strict=True)
+    ]
+    scored = _score_by_rewards(worker, items, {arm: cleared})[arm]
+    write_answers(folder, arm, scored)
     return scored
 
 
