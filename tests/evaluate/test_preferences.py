@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.diagnosis.pair_lengths import judge_counts
-from ftwizard.evaluate import preference_items, preference_results, results
+from ftwizard.evaluate import preference_items, preference_results, results, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run import asking, preferences
 from ftwizard.evaluate.run.preferences import score_pairs
 from ftwizard.evaluate.run.subject import EvaluationSubject, add_parent
 from ftwizard.evaluate.set_files import make_item
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, write_json
 from ftwizard.plan.schema import Data, Files, Gate, Method, Model, Plan, Recipe
-from ftwizard.runs import describe_evaluation, verdict
+from ftwizard.runs import describe_evaluation, evaluation_files, verdict
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
 from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.train.dataset import SavedTestSet
+from tests.helpers import training
+from tests.helpers.jobs import events
+from tests.helpers.pairs import write_rows
 
 RIGHT, WRONG = ItemAnswer(item="", text="", logps=[-5.0, -9.0]), ItemAnswer(
     item="", text="", logps=[-9.0, -5.0]
@@ -281,3 +288,54 @@ def test_labels_of_one_kind_are_not_compared() -> None:
 def test_more_rows_are_read_than_answered() -> None:
     items = preference_items.limit_answers([*make_labeled(2, 0), *make_pairs(5)], 3)
     assert [item.max_tokens for item in items] == [None] * 3 + [0] * 4
+
+
+@pytest.mark.parametrize(("took_s", "expected_s"), [(2.0, 8.0), (30.0, 2.0)])
+def test_rows_of_preferences_have_time_left_however_long_the_answers_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, took_s: float, expected_s: float
+) -> None:
+    clock, limits = [0.0], list[float | None]()
+
+    def answer_slowly(*_: object, **__: object) -> dict[str, list[ItemAnswer]]:
+        clock[0] += took_s
+        return {"base": []}
+
+    def read(*words: Any) -> dict[str, list[ItemAnswer]]:
+        limits.append(words[-1])
+        return {"base": []}
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(runner, "answer_all", answer_slowly)
+    monkeypatch.setattr(preferences, "read_likelihoods", read)
+    folder = JobFolder(tmp_path)
+    folder.evaluations.mkdir()
+    plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name="tiny"))
+    base = Arm(name="base", model="tiny")
+    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[], answers=[]))
+    worker: Any = SimpleNamespace(phase=lambda *_, **__: None)
+    asking.ask(worker, subject, [base], make_pairs(4), seconds=10.0)
+    assert limits == [pytest.approx(expected_s)]
+
+
+def test_a_budget_that_ends_before_a_pair_is_read_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base model then has no score of the test pairs, and the training goes on without."""
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    pairs = [
+        {"prompt": f"{n}: the cat", "chosen": "sat on a mat" + " two" * (n % 3), "rejected": "saw"}
+        for n in range(20)
+    ]
+    parts = {"train": pairs[:10], "validation": pairs[10:14], "test": pairs[14:]}
+    for name, part in parts.items():
+        write_rows(tmp_path / f"{name}-pairs.jsonl", part)
+    files = {name: f"{name}-pairs.jsonl" for name in parts}
+    folder = training.prepare(
+        tmp_path, "spent", objective="dpo", samples={"count": 0},
+        more={"data": {"files": files}, "finish": {"compare": True},
+              "budget": {"minutes": 0.0001}},
+    )  # fmt: skip
+    training.again(folder)
+    baseline = evaluation_files.read_baseline(folder)
+    assert baseline is not None and baseline.headroom is None
+    assert events(folder, "log"), "it was trained"

@@ -32,6 +32,9 @@ from ftwizard.text import format_count
 
 MIN_TEXTS = 20
 """General texts that are measured on a CPU."""
+MIN_LIKELIHOOD_SHARE = 0.2
+"""Share of a limited time that rows of preferences are read in, however long the answers before took:
+these rows decide the verdict."""
 REPORT_EVERY_S = 1.0
 """Least time between two reports of progress."""
 
@@ -100,7 +103,8 @@ def ask(
         on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-    answers = preferences.read_likelihoods(worker, subject, arms, own, answers, left)
+    least = None if seconds is None or left is None else max(left, seconds * MIN_LIKELIHOOD_SHARE)
+    answers = preferences.read_likelihoods(worker, subject, arms, own, answers, least)
     if seconds is None:
         ask_by_lm_eval(worker, subject.plan, arms, items, answers)
     by_id = {item.id: item for item in items}

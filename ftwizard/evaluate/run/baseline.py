@@ -75,8 +75,8 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | No
     }
     target = summaries.get("target")
     # Labeled answers are scored by the change since the base model, which alone shows no headroom;
-    # nor do rewards that have no known limit.
-    score = target.arms["base"] if target and not target.span else None
+    # nor do rewards that have no known limit. In a limited time there may be no answer.
+    score = target.arms.get("base") if target and not target.span else None
     is_scored = score is not None and score.n > 0 and score.metric != METRICS["wanted"]
     headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
     return Baseline(sets=summaries, headroom=headroom)
