@@ -121,12 +121,19 @@ def follow_curve(follower: CurveFollower, *, as_json: bool = False) -> int:
     redraws = console.is_terminal and output.can_draw()
     live = Live(console=console, refresh_per_second=2, transient=True)
     log = _EventLog(console)
+    follower.read_all()
+    damage = follower.source.damage
     output.print_lines(console, *describe_source(follower))
+    if follower.progress.step is None and not follower.is_quiet:
+        output.print_lines(console, "· No losses in it yet. They are shown as they are written.")
     try:
         with live if redraws else contextlib.nullcontext():
             while True:
                 follower.read_all()
                 follower.read_state()
+                if follower.source.damage != damage:
+                    damage = follower.source.damage
+                    output.print_lines(console, *([f"! {damage}"] if damage else []))
                 if redraws:
                     live.update(_draw(follower.folder, follower.status, follower.progress))
                 else:

@@ -33,6 +33,8 @@ MAX_LISTED = 5
 STATE_LAG_S = 600.0
 """Time for which a log may be older than a trainer's state and still be the newer of the two."""
 STATE_NAME = "trainer_state.json"
+_CURVES = ("loss", "reward")
+"""Parts of the names of columns that are a curve."""
 READ_KINDS = (
     "Read are: transformers' trainer_state.json or an output folder with checkpoint-*/, a folder of "
     "TensorBoard event files, a W&B run (wandb/offline-run-*/run-*.wandb), and a CSV, TSV or JSON Lines "
@@ -283,6 +285,28 @@ class Table(CurveSource):
             self.damage = f"{format_count(self._torn, 'line')} could not be read."
         return events
 
+    def list_foreign_columns(self) -> list[str]:
+        """Return the columns of a table none of which is a loss or a reward; else nothing.
+
+        Lines of JSON may have other names later, and a header may still be being written. Raises
+        FtwizardError for a file that cannot be read.
+        """
+        if self.kind == "JSON Lines":
+            return []
+        try:
+            with self.path.open("rb") as file:
+                lines = file.read(MAX_HEADER_BYTES).splitlines(keepends=True)
+        except OSError as error:
+            name = make_visible(str(self.path), 200)
+            raise FtwizardError(f"{name} could not be read: {error.strerror}.") from error
+        for line in lines:
+            text = line.decode("utf-8-sig", "replace")
+            if text.strip() and not text.startswith("#"):
+                names = self._split(text.strip(), max(",\t;", key=text.count))
+                is_curve = any(word in name.lower() for name in names for word in _CURVES)
+                return names if text.endswith(("\n", "\r")) and not is_curve else []
+        return []
+
     def _begin_anew(self) -> None:
         super()._begin_anew()
         self._names, self._torn = [], 0
@@ -305,11 +329,13 @@ class Table(CurveSource):
     def _parse_cells(self, text: str) -> dict[str, Any]:
         if not self._names:
             self._delimiter = max(",\t;", key=text.count)
-            self._names = self._split(text)
+            self._names = self._split(text, self._delimiter)
             return {}
         # With semicolons as delimiters, a comma is the decimal point.
         comma = self._delimiter == ";"
-        cells = [cell.replace(",", ".") if comma else cell for cell in self._split(text)]
+        cells = [
+            cell.replace(",", ".") if comma else cell for cell in self._split(text, self._delimiter)
+        ]
         if len(cells) != len(self._names):
             self._torn += 1
         return {
@@ -318,9 +344,9 @@ class Table(CurveSource):
             if (number := _parse_number(cell)) is not None
         }
 
-    def _split(self, text: str) -> list[str]:
+    def _split(self, text: str, delimiter: str) -> list[str]:
         try:
-            return next(csv.reader([text], delimiter=self._delimiter), [])
+            return next(csv.reader([text], delimiter=delimiter), [])
         except csv.Error:
             return []
 
@@ -361,6 +387,11 @@ def open_source(path: Path) -> CurveSource:
     if path.is_file():
         if (source := _open_file(path)) is None:
             raise FtwizardError(f"{name} is not a log that can be watched.", READ_KINDS)
+        if isinstance(source, Table) and (columns := source.list_foreign_columns()):
+            listed = make_visible(", ".join(columns), 200)
+            raise FtwizardError(
+                f"{name} contains no loss curve. Its columns: {listed}.", READ_KINDS
+            )
         return source
     sources = list(_find_sources(path))
     if not sources:

@@ -69,3 +69,49 @@ def test_folder_without_a_curve_is_refused_with_what_is_read(command: str, tmp_p
 def test_name_that_is_neither_run_nor_file(tmp_path: Path) -> None:
     done = run_here("watch", tmp_path / "nothing")
     assert done.returncode == 1 and "was not found" in done.stderr
+
+
+def test_what_is_damaged_or_missing_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after the ten minutes without a change that end the view."""
+    board = tmp_path / "events.out.tfevents.1.host"
+    board.write_bytes(bytes(range(200)))
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    monkeypatch.setattr("ftwizard.cli.watch._wait_while_read", _leave)
+    for path, text in ((board, "is damaged at byte 0"), (empty, "No losses in it yet")):
+        done = run_here("watch", path)
+        assert done.returncode == 0 and text in done.stdout
+
+
+def test_damage_that_comes_later_is_said_once(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next(board.iterdir())
+    os.utime(path)  # still being written
+    calls: list[float] = []
+
+    def damage(seconds: float) -> None:
+        calls.append(seconds)
+        if len(calls) == 1:
+            path.write_bytes(path.read_bytes() + bytes(range(50)))
+        if len(calls) == 3:
+            _leave(seconds)
+
+    monkeypatch.setattr("ftwizard.cli.watch._wait_while_read", damage)
+    assert run_here("watch", board).stdout.count("is damaged at byte") == 1
+
+
+def _leave(_seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"name,age\nx,3\n", b"# made by hand\nname;age\n", b"\xff\x00\x9c\n\x00\n", b"1,2.5\n2,2.4\n"],
+)
+def test_table_without_a_loss_is_refused_with_its_columns(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes(content)
+    done = run_here("watch", path)
+    assert done.returncode == 1
+    assert "people.csv contains no loss curve. Its columns: " in done.stderr

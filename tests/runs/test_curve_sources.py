@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -114,7 +115,7 @@ def test_tensorboard_folder_of_two_attempts(tmp_path: Path) -> None:
 
 def test_long_logs_of_other_values_are_read_through(tmp_path: Path) -> None:
     table = tmp_path / "log.csv"
-    table.write_text("name,step\n" + "a,\n" * 200_000 + "b,5\n")
+    table.write_text("loss,step\n" + "a,\n" * 200_000 + "b,5\n")
     assert follow(table).progress.losses.last is None
     board = tmp_path / "events.out.tfevents.1"
     text = (
@@ -263,4 +264,5 @@ def test_any_rows_can_be_followed(tmp_path: Path, rows: list[dict[str, Any]]) ->
 def test_any_bytes_can_be_followed(tmp_path: Path, data: bytes) -> None:
     for name in ("a.csv", "b.jsonl", "trainer_state.json", "run-a.wandb", "x.tfevents.1"):
         (tmp_path / name).write_bytes(data)
-        follow(tmp_path / name)
+        with contextlib.suppress(FtwizardError):  # a table without a loss
+            follow(tmp_path / name)
