@@ -11,10 +11,13 @@ from statistics import fmean, median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, Value
 from ftwizard.diagnosis.statistics import (
+    BATCHES,
     Shift,
+    average_batches,
     find_fall,
     find_onset,
     measure_noise,
+    measure_residuals,
     measure_shift,
     measure_spread_of_steps,
     thin,
@@ -26,8 +29,8 @@ MIN_LOGS = 20
 """Logged rewards needed for any judgment."""
 MIN_Z = 4.0
 """Standard errors of a change: a run is diagnosed dozens of times."""
-MIN_HALVES_Z = 4.0
-"""The same between the means of the two halves of a run, whose errors are smaller."""
+MIN_HALVES_Z = 3.0
+"""The same between the two halves of a run, whose errors allow for lasting noise, of two series."""
 NO_SIGNAL, MIN_NO_SIGNAL = 0.8, 0.7
 """Share of groups whose rewards are all equal, and the lower end of its interval."""
 LASTING_LOGS = 12
@@ -40,14 +43,12 @@ MIN_FLAT_SHARE = 0.4
 """The same as a share of the run."""
 FLAT_SHARE, FLAT_Z = 0.25, 2.5
 """Rise, with so many standard errors, as a share of the rewards' standard deviation, that counts as none."""
-MIN_COLLAPSE_Z = 5.0
-"""The same as ``MIN_Z`` where the highest of several windows is compared."""
+MIN_COLLAPSE_Z = 3.5
+"""The same for a fall from the highest of several windows, whose errors allow for lasting noise."""
 MIN_COLLAPSE = 0.6
 """Share of the rise so far that a collapsed reward has lost."""
-MIN_COLLAPSE_SPREAD = 0.3
-"""The loss as a share of the rewards' standard deviation."""
-WINDOWS = 6
-"""Parts of a run whose mean rewards are compared."""
+MIN_COLLAPSE_SPREAD = 0.5
+"""The loss as a share of the rewards' standard deviation: a medium effect (Cohen 1988)."""
 MIN_GROWTH = 2.0
 """Multiple of its first length from which completions run away."""
 MIN_STALLED_GROWTH = 1.25
@@ -118,11 +119,15 @@ def find_flat_reward(curve: Curve) -> Sign | None:
         return None
     if curve.total_steps and points[-1][0] < MIN_FLAT_SHARE * curve.total_steps:
         return None
-    shift, scale = _measure_trend(points), median(spread)
+    shift, scale = measure_trend(points), median(spread)
     if shift is None or scale <= 0 or shift.z > 2:
         return None
     # The whole rise is about twice that between the means of the halves.
-    if 2 * (shift.rise + FLAT_Z * shift.error) > FLAT_SHARE * scale:
+    limit = FLAT_SHARE * scale
+    if 2 * (shift.rise + FLAT_Z * shift.error) > limit:
+        return None
+    # It may have risen at once: four errors of the halves are about two of a batch.
+    if shift.now - average_batches(points)[0][1] > min(limit, 4 * shift.error):
         return None
     return Sign(
         "no_learning", int(points[0][0]), 0.85,
@@ -130,16 +135,22 @@ def find_flat_reward(curve: Curve) -> Sign | None:
     )  # fmt: skip
 
 
-def _measure_trend(points: Sequence[Point]) -> Shift | None:
-    """Measure the shift between the two halves of a run: more precise than between its ends."""
-    half = len(points) // 2
-    first, second = points[:half], points[half:]
+def measure_trend(points: Sequence[Point]) -> Shift | None:
+    """Measure the shift between the two halves of a run: more precise than between its ends.
+
+    The policy and the prompts of neighboring steps are nearly the same, so the error is that of batch
+    means, about a line: a reward that rose only at first counts as noise, not as flat.
+    """
+    batches = average_batches(points)
+    half = len(batches) // 2
     if half < 3:
         return None
-    values = [value for _, value in points]
-    sigma = max(measure_noise(values), measure_spread_of_steps(values))
-    levels = [fmean(value for _, value in part) for part in (first, second)]
-    return Shift(levels[0], levels[1], sigma * math.sqrt(2 / half), second[0][0])
+    means = [value for _, value in batches]
+    # Twelve means may agree by luck: never less than the error of independent steps.
+    single = measure_spread_of_steps([value for _, value in points])
+    sigma = max(measure_residuals(means, 1), single * math.sqrt(len(means) / len(points)))
+    error = sigma * math.sqrt(1 / half + 1 / (len(means) - half))
+    return Shift(fmean(means[:half]), fmean(means[half:]), error, batches[half][0])
 
 
 def find_reward_collapse(curve: Curve) -> Sign | None:
@@ -147,18 +158,18 @@ def find_reward_collapse(curve: Curve) -> Sign | None:
     points = curve.get_metric("reward")
     if len(points) < 2 * MIN_LOGS:
         return None
-    size = len(points) // WINDOWS
-    parts = [points[len(points) - (k + 1) * size : len(points) - k * size] for k in range(WINDOWS)]
-    means = [fmean(value for _, value in part) for part in reversed(parts)]
-    best = max(range(WINDOWS - 1), key=means.__getitem__)
-    values = [value for _, value in points]
-    error = max(measure_noise(values), measure_spread_of_steps(values)) * math.sqrt(2 / size)
+    batches = average_batches(points)
+    levels = [value for _, value in batches]
+    means = [fmean(levels[k : k + 2]) for k in range(0, BATCHES, 2)]
+    best = max(range(len(means) - 1), key=means.__getitem__)
+    # The error of the difference of two means of two batches each is that of one batch.
+    error = max(measure_spread_of_steps(levels), measure_residuals(levels, 2))
     fall, rise = means[best] - means[-1], means[best] - means[0]
     spread = [value for _, value in curve.get_metric("reward_std")]
     least = max(MIN_COLLAPSE * rise, MIN_COLLAPSE_SPREAD * median(spread) if spread else 0.0)
     if fall <= 0 or fall < least or fall < MIN_COLLAPSE_Z * error:
         return None
-    onset = parts[WINDOWS - 1 - best][-1][0]
+    onset = batches[2 * best + 2][0]
     return Sign(
         "reward_collapse", int(onset), 0.9,
         {"reward_start": means[0], "reward_best": means[best], "reward_now": means[-1]},
@@ -172,7 +183,7 @@ def find_reward_overfitting(curve: Curve) -> Sign | None:
     fall = find_fall(evals, MIN_EVAL_FALL * level)
     if fall is None:
         return None
-    training = _measure_trend(
+    training = measure_trend(
         [point for point in curve.get_metric("reward") if point[0] >= fall.since]
     )
     if training is not None and training.z < -2:
@@ -190,11 +201,11 @@ def find_reward_hacking(curve: Curve) -> Sign | None:
     That is a validation score, such as one on general tasks, or one of several reward functions.
     """
     rewards = curve.get_metric("reward")
-    reward, rise = measure_shift(rewards), _measure_trend(rewards)
+    reward, rise = measure_shift(rewards), measure_trend(rewards)
     if reward is None or rise is None or len(rewards) < MIN_LOGS or rise.z < MIN_HALVES_Z:
         return None
     for name, points in _list_other_scores(curve):
-        shift, halves = measure_shift(points), _measure_trend(points)
+        shift, halves = measure_shift(points), measure_trend(points)
         if shift is None or halves is None or halves.z > -MIN_HALVES_Z:
             continue
         if -shift.rise >= MIN_SCORE_FALL * max(abs(shift.start), abs(shift.now)):
@@ -231,10 +242,10 @@ def find_length_hacking(curve: Curve) -> Sign | None:
         return None
     half = len(lengths) // 2
     later = [point for point in lengths if point[0] >= lengths[half][0]]
-    growth = _measure_trend(later)
+    growth = measure_trend(later)
     if growth is None or trend([value for _, value in thin(later)]) < 1.645:
         return None  # it was longer at once, and stays so
-    gain = _measure_trend([point for point in rewards if point[0] >= lengths[half][0]])
+    gain = measure_trend([point for point in rewards if point[0] >= lengths[half][0]])
     is_stalled = gain is not None and gain.z < 2 and growth.now > MIN_STALLED_GROWTH * growth.start
     return Sign(
         "length_hacking", int(find_onset(lengths, (shift.start + shift.now) / 2)),

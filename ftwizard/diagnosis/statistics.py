@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import mul
 from statistics import NormalDist, fmean, median
 
 from ftwizard.diagnosis.curve import Point
@@ -18,6 +19,9 @@ MAX_POINTS = 64
 """Points that tests over all pairs use."""
 MAX_TRIPLES = 8192
 """Positions in a long series at which noise is measured."""
+BATCHES = 12
+"""Parts of a series whose means are compared: 10 to 30 suffice (Schmeiser 1982), the fewer, the longer
+each is compared with the time over which steps resemble each other."""
 
 
 def spread(values: Sequence[float]) -> float:
@@ -195,6 +199,39 @@ def measure_spread_of_steps(values: Sequence[float]) -> float:
     return math.sqrt(fmean([(b - a) ** 2 for a, b in pairwise(values)]) / 2)
 
 
+def average_batches(points: Sequence[Point]) -> list[Point]:
+    """Reduce to at most ``BATCHES`` points: the first step and the mean of equally long batches.
+
+    Neighboring steps may resemble each other, which makes a mean far less sure than their
+    differences suggest. Means of batches longer than that are nearly independent.
+    """
+    count = min(BATCHES, len(points))
+    edges = [len(points) * k // count for k in range(count + 1)] if count else []
+    return [(points[i][0], fmean(value for _, value in points[i:j])) for i, j in pairwise(edges)]
+
+
+def remove_polynomial(values: Sequence[float], degree: int) -> list[float]:
+    """Return the residuals about the line (degree 1) or parabola (2) of least squares."""
+    n = len(values)
+    steps = [k - (n - 1) / 2 for k in range(n)]
+    # On evenly spaced, centered steps, these are orthogonal.
+    columns = [[1.0] * n, steps, [step**2 - (n**2 - 1) / 12 for step in steps]]
+    residuals = list(values)
+    for column in columns[: degree + 1]:
+        share = sum(map(mul, residuals, column)) / sum(map(mul, column, column))
+        residuals = [value - share * x for value, x in zip(residuals, column, strict=True)]
+    return residuals
+
+
+def measure_residuals(values: Sequence[float], degree: int) -> float:
+    """Return the standard deviation about such a line or parabola, of more than ``degree + 1`` values.
+
+    Unlike successive differences, it counts noise that lasts over several values.
+    """
+    squares = sum(value**2 for value in remove_polynomial(values, degree))
+    return math.sqrt(squares / (len(values) - degree - 1))
+
+
 def find_onset(points: Sequence[Point], level: float, *, is_above: bool = True) -> float:
     """Return the step since which a running median has stayed beyond ``level``."""
     values = running_median([value for _, value in points], REACH)
@@ -217,18 +254,21 @@ class Fall:
     noise: float
 
 
-def find_fall(points: Sequence[Point], least: float, min_z: float = 4.0) -> Fall | None:
+def find_fall(points: Sequence[Point], least: float, min_z: float = 3.5) -> Fall | None:
     """Find a fall by at least ``least`` and ``min_z`` standard deviations; None without one.
 
     Levels are medians of three points: the highest of many noisy ones is partly luck. The newest
-    two are averaged.
+    two are averaged. The noise is the larger of that of neighbors and that about a parabola, which
+    a series that rises and then falls resembles.
     """
     if len(points) < 5:
         return None
     values = [value for _, value in points]
     levels = [median(values[max(0, i - 1) : i + 2]) for i in range(len(values) - 2)]
     best = max(range(len(levels)), key=levels.__getitem__)
-    now, sigma = fmean(values[-2:]), max(noise(values), measure_spread_of_steps(values) / 2)
+    # The median of few second differences would be too unsure, and too low for lasting noise.
+    jumps = measure_spread_of_steps(remove_polynomial(values, 2))
+    now, sigma = fmean(values[-2:]), max(jumps, measure_residuals(values, 2))
     fall = levels[best] - now
     if fall < max(least, min_z * sigma) or max(values[-2:]) >= levels[best]:
         return None

@@ -5,7 +5,7 @@
 Each simulated curve is diagnosed as it grows, as a live run is. A warning with another code than
 the curve's label is false, at any time. Three kinds of noise: that of the rows drawn, the same with
 steps that resemble each other (AR(1)), and with rare outliers. ``--logs`` prints the verdict on each
-logged run in a folder (``trainer_state.json`` and the like).
+logged run in a folder (``trainer_state.json`` and the like). ``reward_noise`` has more shapes and kinds of noise.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,19 +26,24 @@ from ftwizard.runs.diagnosis_writer import GROWTH_FACTOR, MIN_LOGS
 from tests.helpers.objective_curves import KINDS
 
 
-def follow(curve: Curve) -> tuple[set[str], set[str]]:
-    """Return the warnings while a curve grows, and those at its end."""
-    ever: set[str] = set()
+def list_looks(curve: Curve) -> Iterator[Curve]:
+    """Yield the curve as it was at each diagnosis of a live run, and at last the whole."""
     steps = [step for step, _ in curve.get_metric("reward") or curve.train]
     count = MIN_LOGS
     while count < len(steps):
-        ever |= _warn(curve.until(steps[count - 1]))
+        yield curve.until(steps[count - 1])
         count = max(count + 1, int(count * GROWTH_FACTOR) + 1)
-    last = _warn(curve)
-    return ever | last, last
+    yield curve
 
 
-def _warn(curve: Curve) -> set[str]:
+def follow(curve: Curve) -> tuple[set[str], set[str]]:
+    """Return the warnings while a curve grows, and those at its end."""
+    looks = [list_warnings(look) for look in list_looks(curve)]
+    return set().union(*looks), looks[-1]
+
+
+def list_warnings(curve: Curve) -> set[str]:
+    """Return the codes of what a user is warned of."""
     return {item.code for item in to_findings(diagnose(curve)) if item.severity != "info"}
 
 

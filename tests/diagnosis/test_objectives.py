@@ -10,8 +10,10 @@ import pytest
 
 from ftwizard.diagnosis import Curve, CurveVerdict, diagnose, to_findings
 from ftwizard.diagnosis.pair_lengths import judge_lengths
+from ftwizard.diagnosis.reinforcement import measure_trend
 from ftwizard.runs import loss_curves
 from tests.benchmarks.objective_diagnosis import follow
+from tests.benchmarks.reward_noise import SHAPES, draw_noise, draw_rewards
 from tests.helpers.objective_curves import (
     KINDS,
     Kind,
@@ -255,3 +257,38 @@ def test_length_rule_needs_pairs_of_different_lengths() -> None:
 def test_usual_share_of_longer_chosen_answers_is_not_telling() -> None:
     rule = judge_lengths([(9, 5)] * 62 + [(5, 9)] * 38)
     assert rule is not None and rule.accuracy == 0.62 and not rule.is_telling
+
+
+def _count_warnings(shape: str, noise: str, code: str, steps: int = 300) -> int:
+    """Count the seeds of eight whose whole curve is warned of."""
+    curves = (draw_rewards(SHAPES[shape], noise, seed, steps, 0.3) for seed in range(8))
+    return sum(code in _codes(diagnose(curve)) for curve in curves)
+
+
+@pytest.mark.parametrize("noise", ["white", "AR 0.5", "AR 0.7", "t3", "epochs"])
+def test_reward_that_rises_is_not_flat_whatever_the_noise(noise: str) -> None:
+    for shape in ("rises", "saturates", "saturates at once", "steps up at 30%"):
+        assert _count_warnings(shape, noise, "no_learning") <= 1
+
+
+@pytest.mark.parametrize("noise", ["AR 0.5", "AR 0.7"])
+def test_noise_that_lasts_is_no_collapse(noise: str) -> None:
+    assert _count_warnings("flat", noise, "reward_collapse") <= 1
+    assert _count_warnings("collapses", noise, "reward_collapse") == 8
+
+
+def test_flat_reward_is_proven_by_enough_steps() -> None:
+    assert _count_warnings("flat", "white", "no_learning", 1000) >= 6
+    assert _count_warnings("flat", "AR 0.5", "no_learning", 2000) >= 5
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_error_of_batch_means_covers_noise_that_lasts(rho: float) -> None:
+    """The halves of pure noise rarely differ by three errors (1.3% for Student's t with 10)."""
+    far = 0
+    for seed in range(100):
+        noise = list(enumerate(draw_noise(f"AR {rho}", random.Random(seed), 200)))
+        shift = measure_trend(noise)
+        assert shift is not None
+        far += abs(shift.z) > 3
+    assert far <= 4
