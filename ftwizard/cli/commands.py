@@ -374,7 +374,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
     ("eject", "write the training as a plain TRL script that runs without ftwizard", "eject:eject", (
         _value("source", "RUN|PLAN", "run id, or plan (YAML file)"),
-        _value("--out", "DIR", "new folder for the script, its requirements and its rows",
+        _value("--out", "DIR", "new folder for the script, its requirements, rows and reward functions",
                required=True),
         _value("--skypilot", "GPU", "also write a task for SkyPilot, which rents a machine with that "
                "GPU: A100-80GB"),

@@ -52,7 +52,7 @@ def _describe(report: EjectReport) -> Iterator[str]:
     yield f"✓ {folder}/train.py trains as {make_visible(report.origin)} does, without ftwizard."
     copied = sum(size for name, size in report.files.items() if name.startswith("data/"))
     rows = format_count(sum(report.rows.values()), "row")
-    as_tokens = ", as token ids and labels" if report.form == "tokens" else ""
+    as_tokens = ", as token ids" if report.form == "tokens" else ""
     yield (
         f"  {rows} of your data were copied to data/ ({format_bytes(copied)}{as_tokens}). Only you "
         "can read them."

@@ -17,14 +17,15 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
-from ftwizard.export import script_rows, skypilot, training_script
+from ftwizard.export import objective_script, script_rows, skypilot, training_script
+from ftwizard.export.objective_script import ObjectiveFacts
 from ftwizard.export.script_rows import RowForm, ScriptRow
 from ftwizard.export.training_script import ScriptFacts
 from ftwizard.hardware import hub_kernels
 from ftwizard.jobs import events
 from ftwizard.jobs.folder import JobFolder, sync_files, sync_folder
 from ftwizard.models import hub
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.runs import environment
 from ftwizard.text import make_visible
 from ftwizard.train import (
@@ -34,10 +35,14 @@ from ftwizard.train import (
     loss_head,
     model_loading,
     packing,
+    prompt_rows,
+    reward_check,
     runtime,
     target_modules,
+    trainer_rows,
 )
 from ftwizard.train.encoder import Encoder, encode_rows, load_encoder
+from ftwizard.train.objectives import preference
 
 REQUIRED = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "safetensors")
 MAX_HEAD_BYTES = 8 << 20
@@ -100,13 +105,9 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
     base model that changed since the run started, and for a training that has no plain equivalent.
     """
     require_empty(out)
-    objective = origin.plan.recipe.objective
-    if objective != "sft":
-        raise FtwizardError(
-            f"Only supervised training is written as a script, and recipe.objective is {objective}.",
-            f"TRL's {objective.upper()}Trainer takes the same settings, under the same names.",
-        )
     plan, record = origin.plan, origin.run.read_job() if origin.run else None
+    rewards = plan.recipe.grpo.rewards if plan.recipe.objective == "grpo" else ()
+    copies = objective_script.copy_rewards(rewards)
     say("reading", what="rows")
     if origin.run:
         launcher.require_files(origin.run, plan, _HINT)
@@ -123,27 +124,31 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
         )
     base = hub.fetch_tokenizer(source, lambda what, **fields: say("fetching", what=what, **fields))
     encoder = load_encoder(base, lambda phase, **fields: say(phase, **fields))
-    rows = _encode(encoder, parts, plan.recipe.max_length, say)
+    rows = _encode(encoder, parts, plan.recipe, say)
     every_row = [*rows.train, *rows.mix, *rows.validation]
     say("checking", what="that the script makes the same tokens and mask")
-    form = script_rows.choose_form(encoder, every_row, plan.recipe.max_length)
+    form = script_rows.choose_form(
+        encoder, every_row, plan.recipe.max_length, plan.recipe.objective
+    )
     facts = _gather_facts(origin, source, base, encoder, rows, form)
     versions, are_recorded = _choose_versions(origin, facts)
     files = {
         "train.py": training_script.build(plan, facts),
         "requirements.txt": _list_requirements(versions),
     }
+    files |= copies
     cluster = skypilot.name_cluster(out.name)
     if accelerator:
         files[skypilot.TASK] = skypilot.build_task(cluster, accelerator, facts)
     data = {"train": [*rows.train, *rows.mix], "validation": rows.validation}
     with _new_folder(out) as part:
         for name, text in files.items():
+            (part / name).parent.mkdir(mode=_PRIVATE, exist_ok=True)
             _write(part / name, [text])
         (part / "data").mkdir(mode=_PRIVATE)
         for name, listed in data.items():
             if listed:
-                documents = script_rows.to_documents(listed, form)
+                documents = script_rows.to_documents(listed, form, plan.recipe.objective)
                 lines = (msgspec.json.encode(row).decode() + "\n" for row in documents)
                 _write(part / "data" / f"{name}.jsonl", lines)
         if facts.initial_adapter:
@@ -179,17 +184,19 @@ def require_empty(out: Path) -> None:
         )
 
 
-def _encode(encoder: Encoder, parts: dataset.Rows, max_length: int, say: Say) -> _Rows:
+def _encode(encoder: Encoder, parts: dataset.Rows, recipe: Recipe, say: Say) -> _Rows:
+    encode = prompt_rows.encode_prompts if recipe.objective == "grpo" else encode_rows
     kept: dict[str, list[ScriptRow]] = {}
     for name in ("train", "mix", "validation"):
         rows = parts.get(name, [])
         by_line = {row.line: row for row in rows}
-        encoded, _ = encode_rows(
-            encoder, rows, max_length,
+        encoded, _ = encode(
+            encoder, rows, recipe.max_length,
             lambda done, total: say("tokenizing", done=done, total=total, unit="rows"),
             needed=name == "train",
         )  # fmt: skip
-        kept[name] = [ScriptRow(by_line[row.line], row) for row in encoded]
+        ordered = trainer_rows.order(encoded, recipe) if name == "train" else encoded
+        kept[name] = [ScriptRow(by_line[row.line], row) for row in ordered]
     return _Rows(**kept)
 
 
@@ -206,8 +213,12 @@ def _gather_facts(
     _require_plain(origin, model)
     loaded = (_read_loaded(origin.run) if origin.run else None) or _choose(plan, base, model)
     encoded = [row.encoded for row in (*rows.train, *rows.mix)]
-    pack_to = plan.recipe.max_length if plan.recipe.packing else None
-    sequences = len(packing.build_dataset(encoded, pack_to=pack_to))
+    sequences = len(encoded)
+    if plan.recipe.packing:
+        sequences = len(packing.build_dataset(encoded, pack_to=plan.recipe.max_length))
+    if plan.recipe.objective == "grpo":
+        prompt_rows.require_enough(sequences, plan.recipe)
+    begins_with_adapter = _has_initial_weights(origin.run)
     router = {"router_aux_loss_coef": None if plan.recipe.method == "full" else 0.0}
     router |= loss_head.router_settings(model)
     has_router = hasattr(model.config.get_text_config(), "router_aux_loss_coef")
@@ -230,10 +241,21 @@ def _gather_facts(
         end_ids=tuple(sorted(encoder.special_ids)),
         router_loss=router["router_aux_loss_coef"] if has_router else None,
         checkpointing=_name_checkpointing(),
-        initial_adapter=_has_initial_weights(origin.run),
+        initial_adapter=begins_with_adapter,
+        objective=ObjectiveFacts(
+            asks_reference_first=preference.asks_reference_first(
+                plan.recipe, has_origin=begins_with_adapter
+            ),
+            stop_ids=tuple(sorted(encoder.stop_ids | _read_eos(encoder))),
+        ),
         notes=tuple(_list_reasons(origin)),
         left_out=tuple(_list_left_out(plan)),
     )
+
+
+def _read_eos(encoder: Encoder) -> set[int]:
+    eos = encoder.tokenizer.eos_token_id
+    return set() if eos is None else {eos}
 
 
 def _describe_model(source: hub.ModelSource) -> str:
@@ -247,11 +269,13 @@ def _describe_model(source: hub.ModelSource) -> str:
 def _require_plain(origin: Origin, model: Any) -> None:
     """Raise FtwizardError for a training that a plain script cannot repeat."""
     kind = type(model).__name__
-    if origin.plan.recipe.objective != "sft":
+    recipe = origin.plan.recipe
+    answers = recipe.batch_size * recipe.gradient_accumulation
+    if recipe.objective == "grpo" and answers % recipe.grpo.num_generations:
         raise FtwizardError(
-            f"A training with recipe.objective {origin.plan.recipe.objective} cannot be ejected: a "
-            "plain script would let TRL tokenize the rows, with another mask.",
-            f"To train on the rows with TRL itself, copy {make_visible(origin.plan.data.files.train)}.",
+            f"The script would train in one process, whose steps have {answers} answers, which is not "
+            "a multiple of recipe.grpo.num_generations.",
+            "Set where.processes to 1, and recipe.gradient_accumulation as a check of the plan says.",
         )
     if model.base_model is model:
         raise FtwizardError(
@@ -324,12 +348,18 @@ def _list_reasons(origin: Origin) -> Iterator[str]:
     """Yield the reasons that the run and its plan recorded."""
     if origin.plan.provider_reason:
         yield f"Why on this machine: {origin.plan.provider_reason}"
+    rewards = origin.run.read_job().inputs.get("rewards", {}) if origin.run else {}
+    if reward_check.describe_changes(origin.plan, rewards):
+        yield "A file of rewards changed since the run started. The script has the newer one."
     if origin.run and (why := origin.run.read_job().inputs.get("epochs")):
         yield f"Why {origin.plan.recipe.epochs:g} epochs: {why}"
 
 
 def _list_left_out(plan: Plan) -> Iterator[str]:
     """Yield what the run does besides the training."""
+    yield from objective_script.list_limits(plan)
+    if plan.ranks > 1:
+        yield f"the {plan.ranks} processes: a step has the rows of one"
     limits = [n for n in ("minutes", "hours", "usd") if getattr(plan.budget, n) is not None]
     yield from (f"the limit budget.{name}" for name in limits)
     if plan.recipe.padding_free and not plan.recipe.packing:
@@ -352,10 +382,10 @@ def _choose_versions(origin: Origin, facts: ScriptFacts) -> tuple[dict[str, str]
     flash = ("flash-attn",) if facts.attention == "flash_attention_2" else ()
     from_hub = facts.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
     kernels = ("kernels",) if from_hub else ()
-    names = (*REQUIRED, *adapter, *quantized, *flash, *kernels)
-    versions: Mapping[str, str] = (
-        recorded.packages if recorded else environment.read_versions(names)
-    )
+    rewards = objective_script.get_packages(origin.plan)
+    names = (*REQUIRED, *adapter, *quantized, *flash, *kernels, *rewards)
+    versions = dict(environment.read_versions(rewards))
+    versions |= recorded.packages if recorded else environment.read_versions(names)
     return {name: versions[name] for name in names if name in versions}, recorded is not None
 
 

@@ -10,10 +10,12 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.estimate import training_setup
-from ftwizard.export import script_rows
+from ftwizard.export import objective_script, script_rows
+from ftwizard.export.objective_script import ObjectiveFacts
 from ftwizard.export.script_rows import RowForm
 from ftwizard.plan.schema import Plan
 from ftwizard.text import make_visible
+from ftwizard.train.objectives import preference
 
 _WIDTH = 96
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -53,6 +55,7 @@ class ScriptFacts(msgspec.Struct, frozen=True, kw_only=True):
     checkpointing: str
     """The setting's name in this version of TRL."""
     initial_adapter: bool = False
+    objective: ObjectiveFacts = ObjectiveFacts()
     notes: tuple[str, ...] = ()
     """Reasons that the run recorded."""
     left_out: tuple[str, ...] = ()
@@ -89,7 +92,8 @@ def _paragraph(text: str) -> list[str]:
 
 def _describe(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     method = training_setup.METHOD_NAMES[plan.recipe.method]
-    yield f'"""{method} with TRL, on {facts.train:,} examples.'
+    title = objective_script.TITLES[plan.recipe.objective]
+    yield f'"""{title}{method} {"and" if title else "with"} TRL, on {facts.train:,} examples.'
     yield ""
     yield from _paragraph(f"Written by ftwizard {facts.version} from {facts.origin}.")
     yield "It runs alone, and computes the same losses with the versions in requirements.txt:"
@@ -107,7 +111,9 @@ def _describe(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
 
 
 def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
-    recipe = plan.recipe
+    recipe, name = plan.recipe, plan.recipe.objective.upper()
+    if _freezes(plan, facts):
+        yield "import functools"
     yield "import json"
     yield "import os"
     yield "from pathlib import Path"
@@ -127,7 +133,10 @@ def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "from peft import set_peft_model_state_dict"
         yield "from safetensors.torch import load_file"
     yield f"from transformers import {', '.join(names)}"
-    yield "from trl import SFTConfig, SFTTrainer"
+    yield f"from trl import {name}Config, {name}Trainer"
+    if recipe.objective == "grpo":
+        yield ""
+        yield from objective_script.import_rewards(recipe.grpo.rewards)
     yield ""
     yield from _comment(facts.model_note)
     yield f"MODEL = {_quote(facts.model)}"
@@ -140,21 +149,42 @@ def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
 def _load_rows(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     revision = ", revision=REVISION" if facts.revision else ""
     yield f"tokenizer = AutoTokenizer.from_pretrained(MODEL{revision})"
-    if function := script_rows.name_function(facts.form):
+    objective = plan.recipe.objective
+    if functions := script_rows.read_functions(facts.form, objective):
         yield "# Tokens that end an answer: the model's, and those of its tokenizer."
         yield f"END_IDS = {{{', '.join(map(str, facts.end_ids))}}}"
+        for source in functions:
+            yield "\n"
+            yield source
+    if mismatches := objective == "kto" and plan.recipe.kto.loss_type == "kto":
         yield "\n"
-        yield script_rows.read_function(facts.form).replace(": Any", "").replace("[str, Any]", "")
+        yield script_rows.read_source(script_rows.add_other_answers)
     yield "\n"
     yield "def read_rows(name):"
     yield '    with (HERE / "data" / name).open(encoding="utf-8") as file:'
     yield "        rows = [json.loads(line) for line in file]"
-    if function:
-        yield f"    return Dataset.from_list([{function}(tokenizer, row, END_IDS) for row in rows])"
+    if functions:
+        call = f"{script_rows.name_function(facts.form)}(tokenizer, row, END_IDS)"
+        if len(functions) > 1:
+            function, limit = script_rows.name_function(facts.form), plan.recipe.max_length
+            call = f"tokenize_answers({function}, tokenizer, row, END_IDS, {limit})"
+        yield f"    rows = [{call} for row in rows]"
+    if mismatches:
+        yield f"    add_other_answers(rows, {plan.recipe.batch_size})"
+    if objective == "grpo":
+        yield "    # Reward functions get whole rows as one text: columns of a dataset have one type each."
+        yield "    columns = {}"
+        if facts.form == "tokens":
+            yield '    columns["prompt_ids"] = [row.pop("prompt_ids") for row in rows]'
+        yield '    columns["row"] = [json.dumps(row) for row in rows]'
+        yield '    columns["prompt"] = ['
+        yield '        [{"role": m["role"], "content": m["content"]} for m in row["prompt"]] for row in rows'
+        yield "    ]"
+        yield "    return Dataset.from_dict(columns)"
     else:
         yield "    return Dataset.from_list(rows)"
     yield "\n"
-    yield from _comment(_describe_form(facts.form))
+    yield from _comment(_describe_form(facts.form, plan))
     mixed = f", of which the last {facts.mixed:,} are general ones, against forgetting"
     yield from _comment(f"{facts.train:,} rows{mixed if facts.mixed else ''}.")
     yield 'train_rows = read_rows("train.jsonl")'
@@ -162,7 +192,19 @@ def _load_rows(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield 'validation_rows = read_rows("validation.jsonl")'
 
 
-def _describe_form(form: RowForm) -> str:
+def _describe_form(form: RowForm, plan: Plan) -> str:
+    if plan.recipe.objective == "grpo":
+        return (
+            "The prompts are token ids as well: TRL would make others of them. Another model needs other tokens."
+            if form == "tokens"
+            else "TRL applies the chat template to the prompts. Reward functions get the other columns."
+        )
+    if plan.recipe.objective != "sft":
+        order = " They are in the order of the training." if plan.recipe.objective == "kto" else ""
+        made = "Answers count up to their end token, where TRL would also count what follows it."
+        if form == "tokens":
+            made = "The rows are token ids; each answer ends with its end token. Another model needs other tokens."
+        return made + order
     return {
         "messages": "TRL applies the chat template. Only answers and their end token count.",
         "conversations": "TRL has no training template for this model, so the function above makes "
@@ -236,8 +278,11 @@ def _list(name: str, values: Iterable[str]) -> Iterator[str]:
 
 
 def _configure(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
-    settings = {**_training_settings(plan, facts), **_evaluation_settings(plan, facts)}
-    yield "config = SFTConfig("
+    own = objective_script.list_settings(
+        plan.recipe, facts.form, asks_reference_first=facts.objective.asks_reference_first
+    )
+    settings = {**_training_settings(plan, facts), **_evaluation_settings(plan, facts), **own}
+    yield f"config = {plan.recipe.objective.upper()}Config("
     for name, (value, reason) in settings.items():
         line = f"    {name}={value},"
         if reason and len(line) + len(reason) + 4 <= _WIDTH:
@@ -270,22 +315,16 @@ def _training_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
         "warmup_steps": (round(recipe.warmup * facts.total), f"{recipe.warmup:.0%} of all steps"),
         "weight_decay": (recipe.weight_decay, ""),
         "max_grad_norm": (recipe.max_grad_norm, "gradients are clipped to this norm"),
-        "seed": (recipe.seed, "of the order of rows, the adapter's first weights and dropout"),
+        "seed": (
+            recipe.seed,
+            "of the order of rows, the adapter's first weights and all else that is random",
+        ),
         "bf16": (facts.precision == "bf16", ""),
         "use_cpu": (f"not {has_gpu}", ""),
         "dataloader_pin_memory": (has_gpu, ""),
         facts.checkpointing: (
             has_gpu if recompute is None else recompute,
             "recomputes activations to save memory",
-        ),
-        "max_length": (recipe.max_length, "longer rows are cut at the end"),
-        "packing": (
-            recipe.packing,
-            "rows of one sequence do not see each other" if recipe.packing else "",
-        ),
-        "assistant_only_loss": (
-            facts.form == "messages",
-            "" if facts.form == "messages" else "the rows have labels",
         ),
         "logging_steps": (1, ""),
         "logging_nan_inf_filter": (False, "it would hide a NaN loss"),
@@ -311,20 +350,25 @@ def _evaluation_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
             "eval_strategy": (_quote("no"), "there are no validation rows"),
             "save_strategy": (_quote("no"), "the last weights are saved at the end"),
         }
-    recipe = plan.recipe
+    recipe, is_reward = plan.recipe, plan.recipe.objective == "grpo"
+    best = "highest reward of the validation prompts" if is_reward else "lowest validation loss"
     every = recipe.evaluation_steps or training_setup.evaluation_steps(facts.total)
     return {
         "per_device_eval_batch_size": (recipe.batch_size, ""),
-        "eval_packing": (False, ""),
         "eval_strategy": (_quote("steps"), ""),
         "eval_steps": (every, ""),
         "save_strategy": (_quote("steps"), ""),
         "save_steps": (every, "so that the best weights are on disk"),
         "save_total_limit": (2, "the best and the newest"),
-        "load_best_model_at_end": (True, "the weights with the lowest validation loss"),
-        "metric_for_best_model": (_quote("eval_loss"), ""),
-        "greater_is_better": (False, ""),
+        "load_best_model_at_end": (True, f"the weights with the {best}"),
+        "metric_for_best_model": (_quote("eval_reward" if is_reward else "eval_loss"), ""),
+        "greater_is_better": (is_reward, ""),
     }
+
+
+def _freezes(plan: Plan, facts: ScriptFacts) -> bool:
+    """Return whether the reference is a frozen copy of the adapter that the run began with."""
+    return facts.initial_adapter and plan.recipe.objective != "sft"
 
 
 def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
@@ -337,9 +381,20 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "        if state.global_step >= state.max_steps:"
         yield "            control.should_evaluate = True"
         yield "\n"
-    yield "trainer = SFTTrainer("
+    if source := objective_script.define_trainer(plan.recipe, facts.form):
+        if not facts.validation:
+            yield ""
+        yield source
+        yield "\n"
+    if plan.recipe.objective == "grpo":
+        yield from objective_script.list_rewards(plan.recipe.grpo.rewards)
+        ids = ", ".join(map(str, facts.objective.stop_ids))
+        yield f"model.generation_config.eos_token_id = [{ids}]  # what ends an answer"
+    yield f"trainer = {objective_script.name_trainer(plan.recipe, facts.form)}("
     yield "    model=model,"
     yield "    args=config,"
+    if plan.recipe.objective == "grpo":
+        yield "    reward_funcs=rewards,"
     yield "    train_dataset=train_rows,"
     if facts.validation:
         yield "    eval_dataset=validation_rows,"
@@ -348,7 +403,7 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "    peft_config=adapter,"
     if facts.validation:
         patience = plan.recipe.patience
-        yield "    # Ends when so many evaluations in a row bring no lower validation loss."
+        yield "    # Ends when so many evaluations in a row bring no better value of metric_for_best_model."
         yield f"    callbacks=[EvaluateAtEnd(), EarlyStoppingCallback(early_stopping_patience={patience})],"
     yield ")"
     if plan.recipe.method == "qlora" or facts.parameters:
@@ -356,10 +411,18 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "for parameter in trainer.model.parameters():"
         yield "    if parameter.requires_grad:"
         yield "        parameter.data = parameter.data.float()"
+    if _freezes(plan, facts):
+        yield "\n"
+        yield f"REFERENCE = {_quote(preference.REFERENCE)}"
+        yield "\n"
+        yield script_rows.read_source(preference.freeze_reference)
+        yield "\n"
     if facts.initial_adapter:
         yield "# The run began with the weights of another run's checkpoint."
         yield 'initial = load_file(HERE / "initial" / "adapter_model.safetensors")'
         yield "set_peft_model_state_dict(trainer.model, initial)"
+    if _freezes(plan, facts):
+        yield "freeze_reference(trainer.model)"
     yield "trainer.train()"
     yield "trainer.save_state()  # trainer_state.json has the losses of all steps"
 

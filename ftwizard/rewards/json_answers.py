@@ -10,8 +10,6 @@ from typing import Any
 
 import regex
 
-from ftwizard.data.example import RowProblem
-
 MAX_MATCH_S = 1.0
 """For a pattern on one text; a pattern that backtracks without end must not stop an evaluation."""
 MAX_STARTS = 50
@@ -106,6 +104,8 @@ def check_schema(schema: Any) -> None:
     """Raise RowProblem if a schema is invalid, or if it uses what is not supported."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
+
+    from ftwizard.data.example import RowProblem  # ejected scripts have a copy of this module
 
     if not isinstance(schema, dict):
         raise RowProblem("schema", "its schema is not a JSON object", "write a JSON Schema")

@@ -17,7 +17,7 @@ from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.mapping.guess import guess_answer
 from ftwizard.errors import CANNOT_TELL, FtwizardError
 from ftwizard.rewards.reward import Batch
-from ftwizard.rewards.scoring import REFERENCE
+from ftwizard.rewards.trl_functions import REFERENCE
 from ftwizard.text import make_visible
 
 _TAKEN = frozenset(("prompts", "completions", "prompt", "completion", "completion_ids"))

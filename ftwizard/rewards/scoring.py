@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -13,12 +13,11 @@ from ftwizard.graders.limited_process import LimitedProcess, ProcessFailure
 from ftwizard.rewards import child
 from ftwizard.rewards.packaged import PACKAGED, check_options
 from ftwizard.rewards.reward import Batch, Reward, RewardError
+from ftwizard.rewards.trl_functions import REFERENCE, get_last_text
 from ftwizard.text import format_bytes, format_duration, make_visible
 
 START_LIMIT_S = 60.0
 """For the imports of the file."""
-REFERENCE = "reference_answer"
-"""Column with the right answer of each row."""
 _GIVEN = ("prompts", "completions")
 
 Problem = Literal[
@@ -85,7 +84,7 @@ class Scorer:
         packaged, options = PACKAGED[self.reward.name], self.reward.options
         references = batch.columns.get(REFERENCE) or [""] * len(batch.completions)
         return [
-            packaged.score(completion, reference or "", _get_last_text(prompt), options)
+            packaged.score(completion, reference or "", get_last_text(prompt), options)
             for completion, reference, prompt in zip(
                 batch.completions, references, batch.prompts, strict=True
             )
@@ -107,11 +106,6 @@ def sum_rewards(rewards: Sequence[Reward], values: Sequence[float | None]) -> fl
         if value is not None
     ]
     return sum(terms) if terms else None
-
-
-def _get_last_text(prompt: Sequence[dict[str, Any]]) -> str:
-    content = prompt[-1].get("content") if prompt else None
-    return content if isinstance(content, str) else ""
 
 
 class _RewardProcess:

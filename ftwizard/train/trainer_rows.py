@@ -32,10 +32,17 @@ def build_dataset(rows: list[EncodedRow], recipe: Recipe, ranks: int = 1) -> Any
     """
     if recipe.objective == "sft":
         return packing.build_dataset(rows, pack_to=recipe.max_length if recipe.packing else None)
-    if recipe.objective == "kto":
-        # TRL needs the rows in a fixed order, in which each is paired with others of its batch.
-        rows = random.Random(recipe.seed).sample(rows, len(rows))
-    return build_in_order(rows, recipe, ranks)
+    return build_in_order(order(rows, recipe), recipe, ranks)
+
+
+def order(rows: Sequence[Any], recipe: Recipe) -> Sequence[Any]:
+    """Return training rows in the order in which the trainer gets them.
+
+    KTO needs a fixed one, in which each row is paired with others of its batch.
+    """
+    if recipe.objective != "kto":
+        return rows
+    return random.Random(recipe.seed).sample(rows, len(rows))
 
 
 def build_in_order(rows: Sequence[EncodedRow], recipe: Recipe, ranks: int = 1) -> Any:

@@ -83,7 +83,9 @@ def test_a_run_with_rewards_stops_resumes_and_is_evaluated_by_them(workspace: Wo
     card = (folder.path / "card.md").read_text()
     assert "GRPO with the rewards `brief (own.py)` and `exact_answer`" in card
     assert "mean reward" in card
-    assert "Only supervised training is written" in run("eject", "colors", "--out", "x").stderr
+    out = workspace.root / "script"
+    ejected = as_json("eject", "colors", "--out", out)
+    assert {"own.py", "train.py", "reward_functions/answer_scores.py"} <= ejected["files"].keys()
 
 
 def test_a_start_is_refused_where_a_reward_fails(workspace: Workspace) -> None:

@@ -16,13 +16,11 @@ from ruamel.yaml import YAML
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
 from ftwizard.export import eject as ejection
-from ftwizard.export.eject import EjectReport, Origin
-from ftwizard.jobs.folder import JobFolder, Parent, write_json
-from ftwizard.models import hub
+from ftwizard.export.eject import Origin
+from ftwizard.jobs.folder import Parent, write_json
 from ftwizard.plan import plan_file
-from ftwizard.train import child_plan
 from tests.helpers import disks, training
-from tests.helpers.jobs import events
+from tests.helpers.ejected import WITHOUT_FTWIZARD, assert_same_losses, eject
 from tests.helpers.models import make_tiny
 
 MARKED = (
@@ -30,19 +28,6 @@ MARKED = (
     "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>"
     "{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WITHOUT_FTWIZARD = (
-    "import runpy, sys; sys.modules['ftwizard'] = None; "
-    "runpy.run_path(sys.argv[1], run_name='__main__')"
-)
-
-
-def eject(folder: JobFolder, out: Path) -> EjectReport:
-    record, plan = folder.read_job(), child_plan.read_used(folder)
-    base = Path(plan.model.name)
-    hashes = {"model": hub.locate(str(base)).fingerprint, "template": hub.template_hash(base)}
-    write_json(folder.job, msgspec.structs.replace(record, hashes=hashes))
-    origin = Origin(f"run {folder.id}", plan, folder)
-    return ejection.eject(origin, out, lambda *_, **__: None)
 
 
 def with_template(root: Path, template: str | None) -> Path:
@@ -57,30 +42,6 @@ def with_template(root: Path, template: str | None) -> Path:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def read_losses(out: Path) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the losses of steps and of evaluations that a script logged."""
-    state = out / "output" / "checkpoints" / "trainer_state.json"
-    history = json.loads(state.read_text())["log_history"]
-    return (
-        {entry["step"]: entry["loss"] for entry in history if "loss" in entry},
-        {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry},
-    )
-
-
-def run_losses(folder: JobFolder) -> tuple[dict[int, float], dict[int, float]]:
-    return (
-        {event["step"]: event["loss"] for event in events(folder, "log")},
-        {event["step"]: event["eval_loss"] for event in events(folder, "eval")},
-    )
-
-
-def assert_same_losses(folder: JobFolder, out: Path) -> None:
-    for ours, theirs in zip(run_losses(folder), read_losses(out), strict=True):
-        assert ours.keys() == theirs.keys()
-        for step, loss in ours.items():
-            assert theirs[step] == pytest.approx(loss, rel=1e-6), step
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import functools
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.plan.schema import KTO
+from ftwizard.plan.schema import KTO, Recipe
 from ftwizard.train import loss_head, trainer_rows
 from ftwizard.train.objectives.setup import Objective, TrainerSetup, shared_settings
 
@@ -104,8 +104,12 @@ def _asks_reference_first(setup: TrainerSetup) -> bool:
 
     The weights of an earlier run's adapter are loaded after that, so it cannot be asked then.
     """
-    continues_adapter = setup.lora_config is not None and setup.folder.origin.is_dir()
-    return setup.plan.recipe.asks_reference_first and not continues_adapter
+    return asks_reference_first(setup.plan.recipe, has_origin=setup.folder.origin.is_dir())
+
+
+def asks_reference_first(recipe: Recipe, *, has_origin: bool) -> bool:
+    """Return the same for a run that has weights of an earlier one (``has_origin``), or none."""
+    return recipe.asks_reference_first and not (recipe.method != "full" and has_origin)
 
 
 def verify(setup: TrainerSetup, trainer: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import Recipe
 from ftwizard.rewards.reward import name_uniquely
 from ftwizard.rewards.scoring import Scorer
 from ftwizard.train import loss_head, prompt_rows
@@ -32,7 +33,10 @@ def make_trainer(setup: TrainerSetup) -> Any:
     shared = shared_settings(
         plan, setup.folder, ready.total, setup.precision, GRPOConfig, validates=bool(validation)
     )
-    settings = {**shared, **_list_settings(setup), **setup.changes}
+    settings = {
+        **shared, **list_settings(plan.recipe), **loss_head.router_settings(setup.model),
+        "log_completions": False, **setup.changes,
+    }  # fmt: skip
     trainer = RewardTrainer(
         model=setup.model,
         args=GRPOConfig(**settings),
@@ -52,9 +56,8 @@ def make_trainer(setup: TrainerSetup) -> Any:
     return trainer
 
 
-def _list_settings(setup: TrainerSetup) -> dict[str, Any]:
+def list_settings(recipe: Recipe) -> dict[str, Any]:
     """Return the settings of GRPO under TRL's names."""
-    recipe = setup.plan.recipe
     settings = recipe.grpo
     validated = settings.num_generations_eval or settings.num_generations
     return {
@@ -77,8 +80,6 @@ def _list_settings(setup: TrainerSetup) -> dict[str, Any]:
         # The probabilities of the answers are compared with those that they were sampled with.
         "disable_dropout": True,
         "remove_unused_columns": False,
-        "log_completions": False,
-        **loss_head.router_settings(setup.model),
     }
 
 
