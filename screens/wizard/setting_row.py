@@ -38,10 +38,12 @@ class SettingRow(Horizontal):
 
         row: SettingRow
 
-    def __init__(self, setting: Setting, value: Any) -> None:
+    def __init__(self, setting: Setting, value: Any, *, resets: bool = False) -> None:
+        """``resets``: whether a field that is emptied follows the advice again, or the default."""
         classes = "setting advanced" if setting.advanced else "setting"
         super().__init__(classes=classes, id=get_row_id(setting))
         self.setting = setting
+        self._resets = resets
         self._shown_value = self._format(value)
         """The value that the page put into the field."""
         self.origin = "default"
@@ -62,11 +64,14 @@ class SettingRow(Horizontal):
                 summarize=self._summarize, find_problem=setting_values.find_lines_problem,
             )  # fmt: skip
         else:
-            is_shown = setting_values.can_be_automatic(setting)
-            is_shown = is_shown or setting.empty == setting_values.NEEDED
-            empty = setting.empty if is_shown else ""
-            yield TextInput(self._shown_value, max_length=400, placeholder=empty)
+            yield TextInput(self._shown_value, max_length=400, placeholder=self._get_empty_text())
             yield Static(self._describe_origin(), classes="origin", markup=False)
+
+    def _get_empty_text(self) -> str:
+        """Return what an empty field shows without a value to follow."""
+        is_shown = setting_values.can_be_automatic(self.setting)
+        is_shown = is_shown or self.setting.empty == setting_values.NEEDED
+        return self.setting.empty if is_shown else ""
 
     def _summarize(self, text: str) -> str:
         return setting_values.describe_value(self.setting, text)
@@ -84,9 +89,15 @@ class SettingRow(Horizontal):
             field.suggester = SuggestFromList(names, case_sensitive=False) if names else None
 
     @property
+    def _is_emptied(self) -> bool:
+        """Return whether the field is empty, and so stands for what it would have without a choice."""
+        field = self.field
+        return self._resets and isinstance(field, Input) and not field.value.strip()
+
+    @property
     def is_changed(self) -> bool:
         """Return whether the field has another value than the page put into it."""
-        return self.field.value != self._shown_value
+        return not self._is_emptied and self.field.value != self._shown_value
 
     @property
     def edited(self) -> bool:
@@ -94,13 +105,14 @@ class SettingRow(Horizontal):
 
         Compares values, as the Changed message arrives later than the change itself.
         """
-        is_chosen = self.origin not in ("default", "advised")
+        is_chosen = self.origin not in ("default", "advised") and not self._is_emptied
         return is_chosen or self.is_changed
 
     @property
     def value(self) -> Any:
         """Return the value; raise ValueError with a message if it is invalid."""
-        return setting_values.parse_value(self.setting, self.field.value)
+        typed = self._shown_value if self._is_emptied else self.field.value
+        return setting_values.parse_value(self.setting, typed)
 
     def _describe_range(self) -> str:
         """Describe the usual range if the value is outside it or invalid."""
@@ -118,11 +130,26 @@ class SettingRow(Horizontal):
         return f"; usually {low:g} to {high:g}" if is_outside else ""
 
     def put(self, value: Any, origin: str) -> None:
-        """Show a value that the person has not chosen."""
+        """Show a value that the person has not chosen now.
+
+        Where they have just emptied the field, it shows faintly until they leave it: they may be about
+        to type another one.
+        """
         self._shown_value = self._format(value)
+        field = self.field
+        if isinstance(field, Input) and self._resets and value is None and origin == "yours":
+            self._shown_value = self.setting.empty  # an empty field follows the advice
+        if isinstance(field, Input) and self._is_emptied and field.has_focus:
+            field.placeholder = self._shown_value or self._get_empty_text()
+        else:
+            self._fill()
+        self._set_origin(origin)
+
+    def _fill(self) -> None:
         with self.prevent(Choice.Changed, Input.Changed, TextBlock.Changed):
             self.field.value = self._shown_value
-        self._set_origin(origin)
+        if isinstance(self.field, Input):
+            self.field.placeholder = self._get_empty_text()
 
     def _set_origin(self, origin: str, note: str = "") -> None:
         self.origin = origin
@@ -144,8 +171,17 @@ class SettingRow(Horizontal):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.edited:  # an input also reports its initial value
+        if self._is_emptied and self.origin in ("default", "advised"):
+            event.input.placeholder = self._shown_value or self._get_empty_text()
+        elif self._is_emptied:
+            self.put(setting_values.get_default(self.setting), "default")
+            self.post_message(self.Changed(self))
+        elif self.edited:  # an input also reports its initial value
             self._changed()
+
+    def on_input_blurred(self) -> None:
+        if self._is_emptied:
+            self._fill()
 
     def _changed(self) -> None:
         self._set_origin("yours", self._describe_range())

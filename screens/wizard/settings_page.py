@@ -31,6 +31,8 @@ class SettingsPage(WizardPage):
     """
 
     STEP = 2
+    RESETS: ClassVar[bool] = False
+    """Whether an emptied field follows the advice again, or the default."""
     ADVANCED: ClassVar[str] = (
         "A first run does not need these settings. Right expands them, left collapses them."
     )
@@ -44,10 +46,14 @@ class SettingsPage(WizardPage):
         advanced = [setting for setting in settings if setting.advanced]
         basic = [setting for setting in settings if not setting.advanced]
         for setting in basic:
-            yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
+            yield self._build_row(setting)
         yield FoldedSection(label_advanced(len(advanced)))
         for setting in advanced:
-            yield SettingRow(setting, setting_values.get_value(self._draft.plan, setting))
+            yield self._build_row(setting)
+
+    def _build_row(self, setting: Setting) -> SettingRow:
+        value = setting_values.get_value(self._draft.plan, setting)
+        return SettingRow(setting, value, resets=self.RESETS)
 
     def _put_values(self) -> None:
         """Show the draft's values in all rows."""

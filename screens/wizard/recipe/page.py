@@ -52,11 +52,13 @@ MARGINS = 4
 class RecipePage(SettingsPage):
     """Dismisses with a draft that names a model and how to train it."""
 
+    RESETS = True
     NOTES = (
         "Model: a Hub id, or a folder with safetensors weights.",
         "A part of a name opens the list of models.",
         "Objective: what it learns from; the rows decide which fit.",
         "Every setting begins with a value that suits first runs.",
+        "An emptied field has that value again.",
         "Its reason and source are below the list.",
         "→ shows memory, time and cost on this machine.",
     )
@@ -218,6 +220,8 @@ class RecipePage(SettingsPage):
             self._update_texts()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
+        if not event.row.edited:  # emptied
+            self._forget_choice(event.row.setting)
         if event.row.setting.key == "learning_rate":
             self._draft, _ = self._read_rows()  # remembers for which model it was chosen
         if event.row.setting.key in ("objective", "method", "grpo.num_generations", *_PLACE_KEYS):
@@ -225,6 +229,13 @@ class RecipePage(SettingsPage):
             self.refresh_bindings()
         if event.row.setting.key == "epochs":
             self._find_earlier_run()
+
+    def _forget_choice(self, setting: Setting) -> None:
+        """Follow the advice on a setting again."""
+        draft = self._draft.without_touched(setting.key)
+        default = setting_values.get_default(setting)
+        self._draft = setting_values.with_value(draft, setting, default)
+        self._apply_advice()
 
     @work(group="next", exclusive=True, exit_on_error=False)
     async def go_next(self) -> None:

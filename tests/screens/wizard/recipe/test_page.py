@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.advice.recipe_rules import settings
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft.drafts import Draft, PageOutcome
@@ -117,11 +118,9 @@ def test_settings_without_effect_are_hidden_and_not_counted() -> None:
 def test_invalid_value_hides_the_previous_estimate() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         await wait_for_text(pilot, "steps  ·")
-        focus(page, "batch_size").value = ""
-        await wait_for_text(pilot, "→ Batch size: enter a whole number.")
-        shown = frame(pilot.app)
-        assert "steps  ·" not in shown
-        assert " auto" not in shown  # the batch size is never automatic
+        focus(page, "batch_size").value = "x"
+        await wait_for_text(pilot, "→ Batch size: “x” is not a whole number.")
+        assert "steps  ·" not in frame(pilot.app)
         page.query_one("#setting-batch_size Input", Input).value = "2"
         await wait_for_text(pilot, "steps  ·")
 
@@ -191,6 +190,82 @@ def test_advice_names_its_source_for_advised_and_user_values() -> None:
         )
         line.value = "1e-4"
         await wait_for_text(pilot, "yours (advised: 2e-4): QLoRA, 2023")
+
+    on_page(play)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "advised", "source"),
+    [
+        ("learning_rate", "7e-4", "2e-4", "advised: QLoRA, 2023"),
+        ("batch_size", "3", "4", "advised: "),
+        ("max_rows", "5", "", "default: ftwizard"),  # nothing is advised: all rows
+    ],
+)
+def test_an_emptied_field_follows_the_advice_again(
+    name: str, typed: str, advised: str, source: str
+) -> None:
+    draft = START.with_touched(name).with_recipe(learning_rate=7e-4, batch_size=3)
+    draft = draft.with_data(max_rows=5)
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        page.query_one(FoldedSection).action_turn(True)
+        line = focus(page, name)
+        row = page.query_one(f"#setting-{name}", SettingRow)
+        await wait_for_text(pilot, "yours (")
+        assert line.value == typed
+        await pilot.press("ctrl+u", "1", "backspace")
+        await wait_for_text(pilot, source)
+        assert line.value == "" and line.placeholder == (advised or row.setting.empty)
+        assert row.origin in ("advised", "default") and not row.edited
+        await pilot.press("9")  # what is typed next replaces it
+        await wait_for_text(pilot, "yours (")
+        assert line.value == "9" and name in page.get_draft().touched
+        await pilot.press("backspace")
+        await wait_for_text(pilot, source)
+        left = page.get_draft()
+        await pilot.press("down")
+        assert line.value == advised
+        assert page.get_draft() == left and name not in left.touched
+
+    on_page(play, start=draft)
+
+
+def test_a_deleted_advised_value_still_counts() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        line = focus(page, "batch_size")
+        await pilot.press("ctrl+u")
+        await until(pilot, lambda: line.placeholder == "4")
+        assert line.value == "" and page.get_draft().plan.recipe.batch_size == 4
+        await wait_for_text(pilot, "steps  ·")
+        await pilot.press("down")
+        assert line.value == "4"
+
+    on_page(play)
+
+
+def test_automatic_values_that_were_chosen_stay() -> None:
+    names = [setting.key for setting in settings()]
+    draft = START
+    for name in names:
+        draft = draft.with_touched(name)
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        shown = page.get_draft()
+        assert shown.touched == frozenset(names)
+        assert (shown.plan.recipe, shown.plan.slurm) == (draft.plan.recipe, draft.plan.slurm)
+
+    on_page(play, start=draft)
+
+
+def test_automatic_against_advice_is_typed_and_stays() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, "learning_rate").value = "auto"
+        await wait_for_text(pilot, "yours (advised: 2e-4)")
+        draft = page.get_draft()
+        assert draft.plan.recipe.learning_rate is None and "learning_rate" in draft.touched
+        page.query_one("#setting-learning_rate", SettingRow).put(None, "yours")  # the page again
+        assert page.get_draft() == draft
 
     on_page(play)
 
