@@ -187,7 +187,9 @@ def test_answers_that_can_be_verified_suggest_rewards(tmp_path: Path, home: Path
         assert choice.value == "sft" and "grpo.rewards" not in list_shown(page)
         choice.value = "grpo"
         await until(pilot, lambda: "grpo.rewards" in list_shown(page))
-        assert page.query_one("#setting-grpo-rewards Input", Input).value == "numeric_answer"
+        field = page.query_one("#setting-grpo-rewards Input", Input)
+        assert field.value == "numeric_answer"
+        assert field.size.width > len("numeric_answer, length_limit=50")
         batch = page.query_one("#setting-batch_size Input", Input).value
         accumulation = page.query_one("#setting-gradient_accumulation Input", Input).value
         assert int(batch) * int(accumulation) % 8 == 0
