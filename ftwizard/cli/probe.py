@@ -118,6 +118,8 @@ def _report_comparison(
             table.add_row(*_format_option(option))
     console.print(table)
     output.print_lines(console, *_comparison_lines(report, arguments.plan))
+    if compared.plan.ranks > 1:
+        output.print_lines(console, _describe_group(compared.plan))
     return 0
 
 

@@ -207,6 +207,12 @@ def _describe_failure(plan: Plan, end: _End) -> FtwizardError:
 def _does_not_fit(plan: Plan, end: _End) -> FtwizardError:
     recipe = plan.recipe
     memory = _memory_kind(end.reason)
+    if plan.ranks > 1 and plan.where.parallel != "ddp" and recipe.objective == "sft":
+        return FtwizardError(
+            f"The probe ran out of {memory}: it measures one process with the whole model.",
+            f"With FSDP, {plan.ranks} processes hold a part of it each. For their memory: ftwizard "
+            "estimate. To measure them, train with recipe.max_steps: 3.",
+        )
     if not end.has_stepped:
         return FtwizardError(
             f"The probe ran out of {memory} while loading the model.",

@@ -83,3 +83,16 @@ def test_plan_with_the_fastest_settings_is_written(
     assert document["written"] == str(out) and document["fastest"] == {"padding_free": True}
     assert msgspec.convert(document, SpeedComparison).options[1].gain == 0.5
     assert plan_file.load(out).recipe.padding_free
+
+
+def test_a_plan_with_several_processes_is_told_that_one_was_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = msgspec.structs.replace(PLAN.where, processes=2)
+    several = ComparedPlan(REPORT, msgspec.structs.replace(PLAN, where=where))
+    arguments = argparse.Namespace(plan="plan.yaml", json=False)
+    assert probe._report_comparison(arguments, several, None) == 0
+    assert "Measured with one process. The plan trains with 2" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert "Measured with one process" not in report(capsys, REPORT)

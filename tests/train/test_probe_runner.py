@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
@@ -114,6 +115,18 @@ def test_failed_probe_raises_an_error_with_a_hint(
         probe_batch(4)
     assert message in error.value.message and hint in error.value.hint
     assert error.value.exit_code == code
+
+
+def test_memory_that_ends_with_the_whole_model_is_no_verdict_on_a_sharded_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DUMMY_FITS", "64")
+    monkeypatch.setenv("DUMMY_ENDS", "loading")
+    where = msgspec.structs.replace(make_plan(4).where, processes=2)
+    several = msgspec.structs.replace(make_plan(4), where=where)
+    with pytest.raises(FtwizardError, match="one process with the whole model") as error:
+        probe_runner.run_probe(several, SOURCE, 3, lambda phase, **fields: None)
+    assert "FSDP" in error.value.hint
 
 
 def test_ctrl_c_ends_the_probe_and_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
