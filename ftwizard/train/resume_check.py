@@ -57,6 +57,9 @@ class ResumeCheck(TrainerCallback):
         losses = [entry["loss"] for entry in moment.state.log_history if "loss" in entry]
         losses = [loss for loss in losses[-COMPARED_LOSSES:] if math.isfinite(loss)]
         before, restored, missing = _list_parts(self._checkpoint, self._group.size)
+        # GRPO keeps the answers of a step in memory, for as many steps as train on them.
+        if moment.step % getattr(self._trainer, "num_iterations", 1):
+            missing["answers"] = "no checkpoint has those of the steps before, so they are new"
         self._certificate = ResumeCertificate(
             attempt=self._worker.attempt,
             step=moment.step,
@@ -126,9 +129,9 @@ def _list_parts(checkpoint: Path, ranks: int) -> tuple[int | None, tuple[str, ..
     if before == ranks:
         restored.append("random state")
     elif before is None:
-        missing["random state"] = "the checkpoint has none, so dropout differs"
+        missing["random state"] = "the checkpoint has none, so random choices differ"
     else:
-        missing["random state"] = f"saved by {before}, now {ranks} processes, so dropout differs"
+        missing["random state"] = f"saved by {before}, now {ranks} processes, so random choices differ"
     return before, tuple(restored), missing
 
 

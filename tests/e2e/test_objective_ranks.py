@@ -1,4 +1,4 @@
-"""Preferences and rewards in two processes on the CPU: losses and figures of one, kills, failures."""
+"""Preferences and rewards on the CPU, also in two processes: losses of one, kills, requests, failures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from tests.e2e.cli import as_json, ok
+from ftwizard.jobs.status import observe
+from ftwizard.runs import checkpoints
+from tests.e2e.cli import as_json, ok, ok_here
 from tests.e2e.test_ranks import find, finish, in_ranks, read_logs, until_gone
 from tests.e2e.workspace import Workspace, losses
-from tests.helpers.jobs import events, until_ended, until_step
-from tests.helpers.pairs import write_pairs
+from tests.helpers.jobs import command_pid, events, until_ended, until_step
+from tests.helpers.pairs import write_pairs, write_rows
+from tests.helpers.work_here import work_here
 
 pytestmark = pytest.mark.slow
 
@@ -84,32 +87,28 @@ def brief(completions, **kwargs):
 """
 
 
-def write_grpo_plan(workspace: Workspace, trap: Path) -> Path:
-    """Write a plan of two processes that have half a group of answers each in a step."""
+def write_grpo_plan(workspace: Workspace, name: str, trap: Path, **recipe: Any) -> Path:
+    """Write a plan with rewards; in two processes, each has half a group of answers in a step."""
     prompts = [f"What color is thing {'x' * n}? Answer with one word." for n in range(27)]
-    for name, part in (("train", prompts[:24]), ("val", prompts[24:])):
-        lines = [json.dumps({"prompt": prompt, "completion": "red"}) for prompt in part]
-        (workspace.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    rows = [{"prompt": prompt, "completion": "red"} for prompt in prompts]
+    data = write_rows(workspace.root / "prompts.jsonl", rows[:24])
+    write_rows(workspace.root / "val.jsonl", rows[24:])
     (workspace.root / "own.py").write_text(OWN.format(trap=str(trap)))
-    body = {
-        "data": {"files": {"train": "train.jsonl", "validation": "val.jsonl"},
-                 "split": {"test": 0}},
-        "model": {"name": str(workspace.model)},
-        "recipe": {
-            "objective": "grpo", "batch_size": 2, "gradient_accumulation": 1, "rank": 4,
-            "learning_rate": 1e-4, "max_steps": 400, "evaluation_steps": 2, "max_length": 64,
-            "grpo": {
-                "num_generations": 4, "max_completion_length": 4,
-                "rewards": [{"function": "own.py:brief"}, {"function": "own.py:length"}],
-            },
-        },
-        "samples": {"count": 0},
-        "where": {"processes": 2},
-        "finish": {"merge": False, "compare": False},
-        "evaluate": {"general": False, "safety": False, "shots": 0},
-        "allow": ["many-epochs", "weak-grader"],
+    settings: dict[str, Any] = {
+        "objective": "grpo", "batch_size": 2, "rank": 4, "learning_rate": 1e-4, "dropout": 0.0,
+        "gradient_accumulation": 1, "max_steps": 400, "evaluation_steps": 2, "save_steps": 2,
+        "max_length": 64, **recipe,
     }  # fmt: skip
-    path = workspace.root / "grpo.yaml"
+    settings["grpo"] = {
+        "num_generations": 4, "max_completion_length": 4,
+        "rewards": [{"function": "own.py:brief"}, {"function": "own.py:length"}],
+        **recipe.get("grpo", {}),
+    }  # fmt: skip
+    path = workspace.plan(name, data=data, **settings)
+    body = json.loads(path.read_text())
+    body["data"]["files"]["validation"] = "val.jsonl"
+    body["data"]["split"] = {"test": 0}
+    body["allow"] = ["many-epochs", "weak-grader"]
     path.write_text(json.dumps(body))
     return path
 
@@ -117,7 +116,9 @@ def write_grpo_plan(workspace: Workspace, trap: Path) -> Path:
 def test_rewards_in_two_processes_end_together(small_workspace: Workspace) -> None:
     """One process's reward function fails once; both save the step before it, and end."""
     trap = small_workspace.root / "trap"
-    folder = small_workspace.train(write_grpo_plan(small_workspace, trap), "rewards")
+    folder = small_workspace.train(
+        in_ranks(write_grpo_plan(small_workspace, "grpo", trap)), "rewards"
+    )
     until_step(folder, 3, 200)
     trap.touch()
     status = until_ended(folder, 60)
@@ -137,3 +138,30 @@ def test_rewards_in_two_processes_end_together(small_workspace: Workspace) -> No
         value = event["eval_rewards_length_mean"]
         assert any(value == pytest.approx(each, rel=1e-5) for each in possible), (value, possible)
     assert as_json("status", "rewards")["ranks"]["processes"] == 2
+
+
+def read_rewards(folder: JobFolder) -> dict[int, list[float]]:
+    """Return what was logged of each step by the last attempt that trained it."""
+    names = ("loss", "reward", "rewards_length_mean", "completions_mean_length")
+    return {event["step"]: [event[name] for name in names] for event in events(folder, "log")}
+
+
+def test_rewards_repeat_the_steps_that_a_kill_lost(small_workspace: Workspace) -> None:
+    """The random state is saved with the weights, so the answers are those of a run without a kill."""
+    settings = {"batch_size": 4, "max_steps": 7, "evaluation_steps": 4}
+    plan = write_grpo_plan(small_workspace, "grpo", small_workspace.root / "trap", **settings)
+    straight = small_workspace.train_here(plan, "straight")
+    folder = small_workspace.train(plan, "killed")
+    until_step(folder, 3, 200)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    assert until_ended(folder, 60).end_reason == "killed"
+    saved = checkpoints.all_complete(folder.checkpoints)[-1].step
+    with work_here():
+        ok_here("resume", "killed")
+    assert observe(folder).end_reason == "finished"
+    first = next(event for event in events(folder, "log") if event["attempt"] == 2)
+    assert first["step"] == saved + 1
+    assert read_rewards(folder) == read_rewards(straight)
+    resumed = as_json("status", "killed")["resumed"]
+    assert (resumed["step"], resumed["not_restored"]) == (saved, {})
+    assert resumed["adapter"] and "optimizer" in resumed["restored"]

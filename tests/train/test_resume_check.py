@@ -33,8 +33,10 @@ class Pair(RankGroup):
         return [value, self.hashes or value]
 
 
-def check(root: Path, group: RankGroup, first_loss: float, *files: str) -> JobFolder:
-    """Resume from a checkpoint with these further files, and log a first loss."""
+def check(
+    root: Path, group: RankGroup, first_loss: float, *files: str, trainer: Any = None
+) -> JobFolder:
+    """Resume from a checkpoint of step 4 with these further files, and log a first loss."""
     checkpoint = root / "checkpoint-4"
     checkpoint.mkdir()
     save_file(WEIGHTS, checkpoint / "adapter_model.safetensors")
@@ -46,6 +48,7 @@ def check(root: Path, group: RankGroup, first_loss: float, *files: str) -> JobFo
     history = [{"step": step, "loss": 2.0 + step / 100} for step in range(1, 5)]
     state = TrainerState(global_step=4, log_history=history)
     callback, args = ResumeCheck(worker, checkpoint, group), SimpleNamespace()
+    callback.attach(trainer)
     callback.on_train_begin(args, state, TrainerControl())
     callback.on_log(args, state, TrainerControl(), logs={"loss": first_loss})
     callback.on_log(args, state, TrainerControl(), logs={"loss": 99.0})
@@ -87,6 +90,16 @@ def test_what_is_not_restored_is_reported(tmp_path: Path, loaded: dict[str, Any]
     findings = read_findings(folder)
     assert "saved by 1, now 2 processes" in findings["not_restored"]
     assert findings["resumed_loss"].startswith("The first loss after resuming is 4.2, but")
+
+
+@pytest.mark.parametrize(("iterations", "kept"), [(1, True), (2, True), (3, False)])
+def test_answers_that_further_steps_were_to_train_on_are_named(
+    tmp_path: Path, loaded: dict[str, Any], iterations: int, kept: bool
+) -> None:
+    files = ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth")
+    trainer = SimpleNamespace(num_iterations=iterations)
+    record = certificate.read(check(tmp_path, Pair(), 2.03, *files, trainer=trainer), 2)
+    assert record and list(record.not_restored) == ([] if kept else ["answers"])
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
