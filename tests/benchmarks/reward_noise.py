@@ -68,7 +68,7 @@ def draw_rewards(
 ) -> Curve:
     """Return a run whose mean reward has ``noise``, in standard deviations of the rewards."""
     chance = random.Random(seed)
-    rewards = [
+    rewards: list[Point] = [
         (step, SPREAD * (1 + shape(step / steps) + noise * value))
         for step, value in enumerate(draw_noise(kind, chance, steps), 1)
     ]
