@@ -433,7 +433,8 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
     if lines := part.lines_without_loss:
         first = ", ".join(map(str, lines[:5]))
         rows = f"{format_count(len(lines), 'row')} ({name})"
-        yield _warn(f"{rows} have no trainable tokens and are skipped: line {first}")
+        within = " within that length" if part.truncated else ""
+        yield _warn(f"{rows} have no trainable tokens{within} and are skipped: line {first}")
     if lines := part.equal_pairs:
         first = ", ".join(map(str, lines[:5]))
         pairs = f"{format_count(len(lines), 'pair')} ({name})"

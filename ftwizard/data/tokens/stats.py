@@ -305,8 +305,7 @@ def find_long_rows(counts: TokenCounts, target: Target, unit: str = "line") -> l
             code="too_long",
             message=f"{too_long} more than {limit} ({limit_of}); the longest, at {unit} "
             f"{counts.longest_line}, has {about}{lengths.max:,}, counted with {lengths.encoding}",
-            fix=f"shorten or split them{alternative}; longer rows are "
-            f"{'rejected or truncated' if target.hosted else 'truncated'}",
+            fix=f"shorten or split them{alternative}; longer rows are {_describe_loss(target)}",
             count=lengths.over_limit,
             lines=counts.over_lines,
         )
@@ -324,6 +323,14 @@ def find_long_rows(counts: TokenCounts, target: Target, unit: str = "line") -> l
             )
         )
     return results
+
+
+def _describe_loss(target: Target) -> str:
+    if target.hosted:
+        return "rejected or truncated"
+    if target.method in ("dpo", "kto"):
+        return "truncated, or left out where an answer begins after the limit"
+    return "left out" if target.method == "grpo" else "truncated"
 
 
 def _add_line(lines: list[int], line: int) -> None:

@@ -207,6 +207,8 @@ def test_rows_over_the_limit_are_reported_with_lines() -> None:
     many = count_rows(*[long_answer] * (MAX_SHOWN_LINES + 5), limit=50)
     (row,) = find_long_rows(many, OPENAI)
     assert (row.count, len(row.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
+    (row,) = find_long_rows(many, get_target("trl-dpo"))
+    assert row.fix and row.fix.endswith("left out where an answer begins after the limit")
 
 
 def test_row_with_one_answer_token_in_the_limit_is_not_emptied() -> None:
