@@ -265,6 +265,25 @@ def test_package_imports_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_callback_adds_nothing_heavy_to_a_script_that_trains() -> None:
+    """Importing it loads only small packages, next to transformers, which a script has already.
+
+    Transformers is only a name here: what is imported does not depend on it, and it takes long.
+    """
+    code = (
+        "import sys; from types import ModuleType; before = set(sys.modules); "
+        "trainers = sys.modules['transformers'] = ModuleType('transformers'); "
+        "trainers.__getattr__ = lambda name: type(name, (), {}); "
+        "from ftwizard import WatchCallback; "
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split()) - sys.stdlib_module_names
+    assert {"ftwizard", "transformers"} <= loaded
+    small = {"msgspec", "psutil", "typing_extensions", "xxhash"}
+    assert loaded - {"ftwizard", "transformers"} <= small
+
+
 def test_preference_training_is_recorded_with_its_objective(model: Path, tmp_path: Path) -> None:
     from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
