@@ -158,8 +158,10 @@ def _summarize_curve(follower: CurveFollower) -> Iterator[str]:
         return
     total = f"/{progress.total_steps}" if progress.total_steps else ""
     loss = f", loss {progress.loss:.4g}" if progress.loss is not None else ""
-    best = f", best validation {progress.best_eval_loss:.4g} at step {progress.best_step}"
-    yield f"step {progress.step}{total}{loss}{best if progress.best_step is not None else ''}"
+    best = ""
+    if progress.best_eval_loss is not None:
+        best = f", best validation {progress.best_eval_loss:.4g} at step {progress.best_step}"
+    yield f"step {progress.step}{total}{loss}{best}"
     yield from (_format_finding(event, 400) for event in progress.findings[-3:])
     yield from (f"! {source.damage}" for _ in range(bool(source.damage)))
     if follower.status.state != "ended":

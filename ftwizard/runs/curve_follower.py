@@ -46,6 +46,7 @@ class CurveFollower(Follower):
         self._findings = _Findings()
         self._diagnosis = DiagnosisWriter(self._findings)
         self._diagnosed_evals = 0
+        self._is_end_diagnosed = False
         self._checkpoints: set[int] = set()
 
     @property
@@ -154,12 +155,14 @@ class CurveFollower(Follower):
         self._diagnose(last)
 
     def _diagnose(self, t: float) -> None:
-        """Diagnose at each new evaluation, and between them as the log grows."""
+        """Diagnose at each new evaluation, between them as the log grows, and once it is complete."""
         thin, logged = self._thin, len(self.progress.losses)
         evals = len(self.progress.evaluations)
-        if evals == self._diagnosed_evals and not self._diagnosis.is_due(logged):
+        is_end = self.source.is_complete and not self._is_end_diagnosed
+        is_new = is_end or evals != self._diagnosed_evals
+        if not is_new and not self._diagnosis.is_due(logged):
             return
-        self._diagnosed_evals = evals
+        self._diagnosed_evals, self._is_end_diagnosed = evals, self.source.is_complete
         self._diagnosis.plan_next(logged)
         try:
             verdict = diagnose(self.curve())

@@ -18,7 +18,7 @@ from typing import Any
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event, LineReader, to_count
 from ftwizard.runs import tensorboard, wandb_files
-from ftwizard.runs.logged_rows import RowConverter
+from ftwizard.runs.logged_rows import RowConverter, is_evaluation, is_final
 from ftwizard.runs.tensorboard import EventFile, Scalar
 from ftwizard.runs.wandb_files import HistoryFile
 from ftwizard.text import format_count, make_visible
@@ -185,6 +185,7 @@ class TensorBoard(CurveSource):
         self._files: dict[Path, EventFile] = {}
         self._group: dict[str, Any] = {}
         self._group_t = 0.0
+        self._last_step: int | None = None
 
     def list_files(self) -> list[Path]:
         if self.path.is_file():
@@ -210,8 +211,15 @@ class TensorBoard(CurveSource):
 
     def _add(self, scalar: Scalar) -> list[Event]:
         """Add a scalar to the row of its step; return the events of the row before."""
-        is_other = self._group.get("step") != scalar.step or scalar.tag in self._group
+        step = self._group.get("step")
+        is_end = is_final(scalar.tag)
+        # Transformers logs the summary, and what is evaluated after it, at the training's last step.
+        is_after_end = any(map(is_final, self._group)) and is_evaluation(scalar.tag)
+        is_other = step != scalar.step or scalar.tag in self._group or is_end or is_after_end
         events = self._close_group() if is_other else []
+        if is_end or scalar.step != self._last_step:
+            self.is_complete = is_end
+        self._last_step = scalar.step
         self._group["step"] = scalar.step
         self._group[scalar.tag] = scalar.value
         self._group_t = scalar.t

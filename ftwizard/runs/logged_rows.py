@@ -132,6 +132,16 @@ class RowConverter:
         return [event]
 
 
+def is_final(name: str) -> bool:
+    """Return whether only the summary at the end of a training has a value of this name."""
+    return _normalize(name) in FINAL
+
+
+def is_evaluation(name: str) -> bool:
+    """Return whether a name is that of a value of validation data."""
+    return _make_name(_normalize(name)).startswith("eval_")
+
+
 def _normalize(name: str) -> str:
     return name.strip().lower().replace(" ", "_")
 

@@ -36,6 +36,15 @@ def test_watch_prints_a_log_that_no_longer_changes_and_ends(board: Path) -> None
     assert "have not changed for long" in done.stdout
 
 
+def test_run_that_ended_without_validation_is_summarized(tmp_path: Path) -> None:
+    rows = [logs.history({"train/loss": 2.0 / n, "train/global_step": n}, n) for n in range(1, 21)]
+    path = tmp_path / "run-a.wandb"
+    path.write_bytes(logs.to_leveldb_log([*rows, logs.exit_record(0)]))
+    done = run_here("watch", path)
+    assert done.returncode == 0, done.stderr
+    assert "\nstep 20, loss 0.1\n" in done.stdout
+
+
 def test_document_of_watch_is_a_status(board: Path) -> None:
     done = run_here("watch", board, "--json")
     status = json.loads(done.stdout)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensorboardX import SummaryWriter
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs.curve_follower import CurveFollower, describe_source
@@ -111,6 +112,56 @@ def test_tensorboard_folder_of_two_attempts(tmp_path: Path) -> None:
     write_board(tmp_path, range(20, 41))  # resumed from step 19
     follower.read_all()
     assert list(follower.progress.losses.xs) == list(range(1, 41))
+
+
+def log_step(writer: SummaryWriter, step: int, **values: float) -> None:
+    """Log a row as transformers' TensorBoardCallback does."""
+    for name, value in {**values, "epoch": step / 50}.items():
+        prefix, _, rest = name.partition("_")
+        writer.add_scalar(f"eval/{rest}" if prefix == "eval" else f"train/{name}", value, step)
+
+
+def test_summary_in_tensorboard_ends_the_training_and_hides_nothing(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_text("args", "{}")
+        for step in range(1, 31):
+            log_step(writer, step, loss=3 / step, grad_norm=1.0)
+        log_step(writer, 30, train_runtime=9.0, total_flos=1e12, train_loss=9.0)
+        log_step(writer, 30, eval_loss=0.25, eval_runtime=0.5)  # trainer.evaluate(), afterwards
+    follower = follow(tmp_path)
+    progress = follower.progress
+    assert progress.step == 30 and progress.loss == pytest.approx(0.1)
+    assert (list(progress.evaluations.xs), list(progress.evaluations.ys)) == ([30], [0.25])
+    assert follower.status.end_reason == "finished"
+    (first,) = tmp_path.iterdir()
+    first.rename(tmp_path / "events.out.tfevents.0000000001.host")
+    with SummaryWriter(str(tmp_path)) as writer:
+        log_step(writer, 21, loss=0.5)  # resumed from step 20
+    assert follow(tmp_path).status.state == "running"
+
+
+def test_end_of_a_log_makes_its_verdict_final(tmp_path: Path) -> None:
+    """A verdict that is new with the last evaluation, which no later diagnosis can confirm."""
+    path = tmp_path / "events.out.tfevents.1.host"
+
+    def log(steps: range) -> None:
+        for step in steps:
+            values = {"train/loss": 0.5 + 2 / step}
+            records.append(logs.event(step, values))
+            if step % 10 == 0:
+                records.append(logs.event(step, {"eval/loss": 0.6 + 2.2 / step}))
+        path.write_bytes(logs.to_tfrecords(records))
+
+    records: list[bytes] = []
+    log(range(1, 31))
+    follower = follow(tmp_path)
+    log(range(31, 41))
+    follower.read_all()
+    assert "3 evaluations so far" in follower.progress.findings[-1]["message"]
+    records.append(logs.event(40, {"train/train_runtime": 9.0}))
+    log(range(0))
+    follower.read_all()
+    assert "Both losses fall" in follower.progress.findings[-1]["message"]
 
 
 def test_long_logs_of_other_values_are_read_through(tmp_path: Path) -> None:
