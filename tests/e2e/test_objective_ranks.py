@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, ok_here
 from tests.e2e.test_ranks import find, finish, in_ranks, read_logs, until_gone
 from tests.e2e.workspace import Workspace, losses
-from tests.helpers.jobs import command_pid, events, until_ended, until_step
+from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 from tests.helpers.pairs import write_pairs, write_rows
 from tests.helpers.work_here import work_here
 
@@ -165,3 +166,35 @@ def test_rewards_repeat_the_steps_that_a_kill_lost(small_workspace: Workspace) -
     resumed = as_json("status", "killed")["resumed"]
     assert (resumed["step"], resumed["not_restored"]) == (saved, {})
     assert resumed["adapter"] and "optimizer" in resumed["restored"]
+
+
+def require_saved(folder: JobFolder, step: int) -> None:
+    """Check that the newest complete checkpoint is of a step, and has the random state of both."""
+    saved = checkpoints.all_complete(folder.checkpoints)[-1]
+    states = {path.name for path in (folder.checkpoints / saved.name).glob("rng_state*")}
+    assert (saved.step, states) == (step, {"rng_state_0.pth", "rng_state_1.pth"})
+
+
+def test_rewards_in_two_processes_save_and_stop_at_one_step(small_workspace: Workspace) -> None:
+    """A checkpoint of one step has the random state of both, and the run continues from it."""
+    settings = {"evaluation_steps": 100, "save_steps": 100}
+    plan = write_grpo_plan(small_workspace, "grpo", small_workspace.root / "trap", **settings)
+    folder = small_workspace.train(in_ranks(plan), "two")
+    until_step(folder, 1, 200)
+    requests.send(folder, "save", 1)
+    until(folder, lambda _: bool(events(folder, "checkpoint")), 60)
+    (asked,) = events(folder, "checkpoint")
+    require_saved(folder, asked["step"])
+    until_step(folder, asked["step"] + 1, 60)
+    ok("stop", "two")
+    status = until_ended(folder, 60)
+    assert status.end_reason == "stopped", (status, read_logs(folder))
+    until_gone(folder)
+    last = events(folder, "log")[-1]["step"]
+    require_saved(folder, last)
+
+    ok("resume", "two")
+    until_step(folder, last + 1, 200)
+    assert next(e for e in events(folder, "log") if e["attempt"] == 2)["step"] == last + 1
+    resumed = as_json("status", "two")["resumed"]
+    assert (resumed["step"], resumed["ranks"], resumed["not_restored"]) == (last, 2, {})
