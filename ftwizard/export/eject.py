@@ -19,7 +19,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
 from ftwizard.export import objective_script, script_rows, skypilot, training_script
 from ftwizard.export.objective_script import ObjectiveFacts
-from ftwizard.export.script_rows import RowForm, ScriptRow
+from ftwizard.export.script_rows import ScriptRow
 from ftwizard.export.training_script import ScriptFacts
 from ftwizard.hardware import hub_kernels
 from ftwizard.jobs import events
@@ -27,6 +27,7 @@ from ftwizard.jobs.folder import JobFolder, sync_files, sync_folder
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.runs import environment
+from ftwizard.runs.ejected_script import EjectReport, RowForm, require_empty
 from ftwizard.text import make_visible
 from ftwizard.train import (
     dataset,
@@ -51,27 +52,6 @@ _PRIVATE = 0o700
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINT = "The script would not compute the losses of the run. Restore the old files, or eject a plan instead."
 Say = Callable[..., None]
-
-
-class EjectReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of ``ftwizard eject --json``."""
-
-    origin: str
-    folder: str
-    files: dict[str, int]
-    """Bytes by name."""
-    rows: dict[str, int]
-    """Rows by file in ``data/``."""
-    form: RowForm
-    versions: dict[str, str]
-    are_recorded: bool
-    """Whether the versions are those of the run, not the installed ones."""
-    differing: dict[str, str]
-    """Installed versions of packages that differ from the run's."""
-    left_out: tuple[str, ...]
-    """What the run does and the script does not."""
-    task: str | None = None
-    """Command that starts the script with SkyPilot."""
 
 
 class Origin(NamedTuple):
@@ -167,21 +147,6 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
         left_out=facts.left_out,
         task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
     )  # fmt: skip
-
-
-def require_empty(out: Path) -> None:
-    """Raise FtwizardError unless ``out`` is an empty folder, or does not exist in one that does."""
-    shown = make_visible(str(out))
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        kind = "is not empty" if out.is_dir() else "is not a folder"
-        raise FtwizardError(
-            f"{shown} {kind}. Existing files are never overwritten.", "Name a new folder."
-        )
-    if not out.parent.is_dir():
-        raise FtwizardError(
-            f"Folder {make_visible(str(out.parent))} does not exist.",
-            "Create it, or name another one.",
-        )
 
 
 def _encode(encoder: Encoder, parts: dataset.Rows, recipe: Recipe, say: Say) -> _Rows:

@@ -13,11 +13,11 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export import script_rows
-from ftwizard.export.script_rows import RowForm
 from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.rewards import answer_scores, choices, json_answers, quantities, trl_functions, words
 from ftwizard.rewards.reward import Reward, name_uniquely
+from ftwizard.runs.ejected_script import RowForm
 from ftwizard.text import make_visible
 
 COPIES = "reward_functions"

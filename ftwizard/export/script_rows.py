@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ftwizard.data.conversation import to_labeled, to_pair
 from ftwizard.data.reader import ParsedRow
@@ -12,11 +12,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.objectives import ObjectiveName
 from ftwizard.rewards import rows as reward_rows
 from ftwizard.rewards.trl_functions import REFERENCE
+from ftwizard.runs.ejected_script import RowForm
 from ftwizard.train.encoder import EncodedRow, Encoder
-
-RowForm = Literal["messages", "conversations", "pairs", "texts", "tokens"]
-"""``messages``: TRL makes the mask; ``conversations``, ``pairs``, ``texts``: a function of the script
-does; ``tokens``: token ids, with labels where there are no separate answers."""
 
 
 class ScriptRow(NamedTuple):

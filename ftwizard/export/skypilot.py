@@ -12,42 +12,19 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.export.training_script import ScriptFacts
-from ftwizard.text import make_visible
+from ftwizard.runs.ejected_script import START
 
 TASK = "task.yaml"
 IDLE_MINUTES = 10
 """The machine stops itself after this time without work: a forgotten one costs money."""
-_ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-
-
-def check_accelerator(name: str) -> str:
-    """Return SkyPilot's name of one GPU, such as ``A100-80GB``; raise FtwizardError for others.
-
-    A count is accepted if it is 1: the script trains on one GPU, and TRL refuses several.
-    """
-    kind, _, count = name.strip().partition(":")
-    if count not in ("", "1"):
-        raise FtwizardError(
-            f"--skypilot {make_visible(name, 40)}: the script trains on one GPU.",
-            f"Name one that is large enough: --skypilot {make_visible(kind, 40)}",
-            USAGE,
-        )
-    if not _ACCELERATOR.fullmatch(kind):
-        raise FtwizardError(
-            f"--skypilot {make_visible(name, 40)!r} is not the name of a GPU at SkyPilot.",
-            "For example --skypilot A100-80GB. To list them: sky gpus list",
-            USAGE,
-        )
-    return f"{kind}:1"
 
 
 def build_task(name: str, accelerator: str, facts: ScriptFacts) -> str:
     """Return the text of the task: its setup installs, its run trains, both in the script's folder.
 
     ``name``: of the cluster in the commands that the file's head shows; ``accelerator``: as
-    ``check_accelerator`` returns it.
+    ``ejected_script.check_accelerator`` returns it.
     """
     task: dict[str, object] = {
         "name": name,
@@ -59,8 +36,9 @@ def build_task(name: str, accelerator: str, facts: ScriptFacts) -> str:
     }
     if Path(facts.model).is_absolute():
         task["file_mounts"] = {facts.model: facts.model}
-    task["setup"] = _to_lines("python3 -m venv .venv", ".venv/bin/pip install -r requirements.txt")
-    task["run"] = _to_lines(".venv/bin/python train.py")
+    *setup, train = START
+    task["setup"] = _to_lines(*setup)
+    task["run"] = _to_lines(train)
     yaml = YAML()
     yaml.width = 1_000
     yaml.representer.add_representer(_Lines, _represent_lines)

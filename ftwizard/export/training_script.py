@@ -12,8 +12,8 @@ import msgspec
 from ftwizard.estimate import training_setup
 from ftwizard.export import objective_script, script_rows
 from ftwizard.export.objective_script import ObjectiveFacts
-from ftwizard.export.script_rows import RowForm
 from ftwizard.plan.schema import Plan
+from ftwizard.runs.ejected_script import START, RowForm
 from ftwizard.text import make_visible
 from ftwizard.train.objectives import preference
 
@@ -98,9 +98,7 @@ def _describe(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     yield from _paragraph(f"Written by ftwizard {facts.version} from {facts.origin}.")
     yield "It runs alone, and computes the same losses with the versions in requirements.txt:"
     yield ""
-    yield "    python -m venv .venv"
-    yield "    .venv/bin/pip install -r requirements.txt"
-    yield "    .venv/bin/python train.py"
+    yield from (f"    {command}" for command in START)
     if facts.left_out:
         yield ""
         yield from _paragraph(f"Not in this script: {', '.join(facts.left_out)}.")

@@ -36,10 +36,12 @@ class FormDialog(Dialog[ScreenResultType]):
         *lines: Text | str,
         fields: Sequence[tuple[str, str]],
         enter: str = "set it",
+        problem: str = "",
     ) -> None:
-        """``fields``: name and first text of each; ``enter``: what Enter does."""
+        """``fields``: name and first text of each; ``enter``: what Enter does; ``problem``: why these
+        first texts were refused."""
         super().__init__(Text(question, "bold"), *lines, keys=[("enter", enter), ("esc", "cancel")])
-        self._fields = fields
+        self._fields, self._problem = fields, problem
 
     @abstractmethod
     def parse(self, typed: list[str]) -> ScreenResultType:
@@ -54,10 +56,11 @@ class FormDialog(Dialog[ScreenResultType]):
         yield Static(id="wrong", markup=False)
 
     def on_mount(self) -> None:
-        self.show_problem("")
+        self.show_problem(self._problem)
 
     def on_input_changed(self) -> None:
-        self.show_problem("")
+        are_first = [line.value for line in self.query(Input)] == [text for _, text in self._fields]
+        self.show_problem(self._problem if are_first else "")
 
     def on_input_submitted(self) -> None:
         """Accept the texts; Enter arrives after the keys typed before it."""

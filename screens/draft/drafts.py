@@ -451,15 +451,15 @@ def list_answers(question: Question) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def temporary_plan(draft: Draft) -> Iterator[str]:
-    """Yield a temporary file with the current plan.
+def temporary_plan(draft: Draft, name: str = "plan") -> Iterator[str]:
+    """Yield a temporary file, ``name.yaml``, with the current plan.
 
     Raises FtwizardError if it cannot be written.
     """
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ftwizard-"))
-            file = Path(folder) / "plan.yaml"
+            file = Path(folder) / f"{name}.yaml"
             file.write_text(plan_file.dump(draft.final_plan))
         except OSError as error:
             raise FtwizardError(

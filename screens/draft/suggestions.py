@@ -76,15 +76,24 @@ def suggest_name(source: str, word: str) -> str:
 
     The file goes next to its source, or into the working directory if that is a cache.
     """
-    path = Path(source)
-    stem = path.name
+    stem = Path(source).name
     while (cut := stem.lower()).endswith((*COMPRESSION_SUFFIXES, *DATA_SUFFIXES)):
         stem = stem[: cut.rindex(".")]
-    folder = path.parent if _is_writable(path.parent) else Path.cwd()
+    return _find_free_name(source, f"{stem or 'rows'}.{word}", ".jsonl")
+
+
+def suggest_folder(source: str, name: str) -> str:
+    """Suggest an unused folder for what is made with the rows of ``source``, next to them likewise."""
+    return _find_free_name(source, name, "")
+
+
+def _find_free_name(source: str, stem: str, suffix: str) -> str:
+    folder = Path(source).parent
+    folder = folder if _is_writable(folder) else Path.cwd()
     number = 1
     while True:
         again = f"-{number}" if number > 1 else ""
-        made = folder / f"{stem or 'rows'}.{word}{again}.jsonl"
+        made = folder / f"{stem}{again}{suffix}"
         if not user_paths.exists(made):
             return format_path(str(made))
         number += 1

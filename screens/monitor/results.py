@@ -20,6 +20,7 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
+from ftwizard.plan import plan_file
 from ftwizard.runs import (
     describe,
     hosted,
@@ -43,7 +44,9 @@ from ftwizard.runs.result import (
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs.dialog import NoticeDialog
+from ftwizard.screens.dialogs.dialog import NoticeDialog, show_error
+from ftwizard.screens.dialogs.script import write_script
+from ftwizard.screens.draft.suggestions import suggest_folder
 from ftwizard.screens.monitor import evaluated, finishing, further
 from ftwizard.screens.monitor.evaluated import KEY
 from ftwizard.screens.monitor.page import RUN_PREFIX
@@ -55,7 +58,7 @@ from ftwizard.text import format_count, format_duration, make_lines_visible, mak
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
 POLL_EVERY_S = 1.0
-STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve", "further")
+STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve", "further", "script")
 """Actions that run a command, one at a time."""
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
@@ -102,6 +105,7 @@ class ResultsPage(Page[str]):
             show=False,
             tooltip="train it further, on pairs or with rewards",
         ),
+        Binding("i", "script", "script", show=False, tooltip="write it as a plain TRL script"),
         Binding("u", "push", "upload", show=False, tooltip="upload it to the Hub, privately"),
         Binding("y", "copy_command", "copy serve", show=False, tooltip="copy the serve command"),
         *(
@@ -198,6 +202,7 @@ class ResultsPage(Page[str]):
             "turn": self._answers, "toggle_full": self._has_long_answers,
             "chat": self._has_model or self._is_elsewhere,
             "further": self._folder.adapter.is_dir() and self._hosted is None,
+            "script": self._hosted is None and self._folder.plan.is_file(),
             "copy_command": self._serve, "export": has_merged, "push": self._has_model,
             "serve": has_merged or any(self._folder.exports.glob("*/*.gguf")),
             "run": self._can_run(str(parameters[0])) if parameters else False,
@@ -290,6 +295,16 @@ class ResultsPage(Page[str]):
     async def action_further(self) -> None:
         if step := await further.ask(self.app, self._folder):
             await self._take(step)
+
+    @work(group="step", exit_on_error=False)
+    async def action_script(self) -> None:
+        try:
+            rows = plan_file.read_run(self._folder).data.files.train
+        except FtwizardError as error:
+            show_error(self.app, error)
+            return
+        folder = suggest_folder(rows, f"{self._folder.id}-script")
+        await write_script(self.app, str(self._folder.path), folder)
 
     @work(group="step", exit_on_error=False)
     async def action_serve(self) -> None:

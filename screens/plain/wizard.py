@@ -28,11 +28,13 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware import machine
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import describe, store
+from ftwizard.runs import describe, ejected_script, store
+from ftwizard.runs.ejected_script import EjectReport
 from ftwizard.screens.draft import (
     STEPS,
     draft_document,
     drafts,
+    ejection,
     first_draft,
     place_texts,
     saved_drafts,
@@ -43,6 +45,7 @@ from ftwizard.screens.draft import (
 from ftwizard.screens.draft.after_training import NAMES_WIDTH, format_summary
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
+from ftwizard.screens.draft.suggestions import suggest_folder
 from ftwizard.screens.plain import after_training, costs, data, hosted, provider, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
@@ -135,7 +138,7 @@ def _describe_leftovers(saved: list[str], written: list[str], *, is_kept: bool) 
     if saved:
         parts.append(f"The plan is saved in {saved[-1]}.")
     elif written:
-        parts.append(f"New data files: {' and '.join(written)}.")
+        parts.append(f"New files: {' and '.join(written)}.")
     if is_kept:
         parts.append("ftwizard offers to continue with your answers.")
     return " ".join(("Nothing was started.", *parts)) if parts else NOTHING
@@ -353,10 +356,41 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     prompter.print_line(f"{command} --yes" if draft.hosted else command)
     if draft.hosted:
         return hosted.confirm_upload(prompter, draft)
-    options = [("start", "yes, and run it in the background"), ("leave", "no, quit")]
-    if prompter.choose("Save the plan and start the run?", options) == "leave":
+    options = [
+        ("start", "yes, and run it in the background"),
+        ("script", "no, write it as a plain TRL script, for a rented machine too"),
+        ("leave", "no, quit"),
+    ]
+    while (chosen := prompter.choose("Save the plan and start the run?", options)) == "script":
+        with contextlib.suppress(GoBack):
+            _write_script(prompter, draft)
+    if chosen == "leave":
         raise UserQuit
     return draft
+
+
+def _write_script(prompter: Prompter, draft: Draft) -> None:
+    """Ask where the script of the plan goes, write it, and print how it is started."""
+    folder = suggest_folder(draft.plan.data.files.train, f"{draft.name}-script")
+    gpu = ""
+    prompter.explain(ejection.EXPLANATION)
+    while True:
+        folder = prompter.ask_value("Folder of the script", folder, parse=ejection.parse_folder)
+        gpu = prompter.ask_value("SkyPilot GPU (Enter: none)", gpu, parse=ejection.parse_gpu)
+        try:
+            with drafts.temporary_plan(draft, draft.name) as plan:
+                argv = ejection.Ejection(folder, gpu).build_argv(plan)
+                report = msgspec.convert(prompter.run(ejection.PROGRESS, *argv), EjectReport)
+        except FtwizardError as error:
+            prompter.print_problem(error)
+            continue
+        prompter.written_files.append(report.folder)
+        first, *rest = ejected_script.describe_report(report)
+        prompter.print(f"✓ {first}", hang=2)
+        for line in rest:
+            prompter.print(f"  {line}", hang=2)
+        prompter.print()
+        return
 
 
 def _show_job(prompter: Prompter, draft: Draft) -> None:

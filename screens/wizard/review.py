@@ -15,9 +15,12 @@ from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import is_id
 from ftwizard.plan import plan_file
 from ftwizard.runs import describe
 from ftwizard.screens import layout, palette, subprocesses
+from ftwizard.screens.dialogs.dialog import show_error
+from ftwizard.screens.dialogs.script import write_script
 from ftwizard.screens.draft import after_training, place_texts, texts
 from ftwizard.screens.draft.drafts import (
     Draft,
@@ -27,6 +30,7 @@ from ftwizard.screens.draft.drafts import (
     suggest_run_name,
     temporary_plan,
 )
+from ftwizard.screens.draft.suggestions import suggest_folder
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard import open_points
@@ -80,6 +84,14 @@ class ReviewPage(WizardPage):
             show=False,
             priority=True,
             tooltip="scroll the plan",
+        ),
+        Binding(
+            "ctrl+s",
+            "write_script",
+            "script",
+            key_display="^s",
+            priority=True,
+            tooltip="write it as a plain TRL script instead",
         ),
         Binding("tab", "app.focus_next", "next field", show=False),  # there is only one
     ]
@@ -174,6 +186,18 @@ class ReviewPage(WizardPage):
 
     def get_draft(self) -> Draft:
         return self._draft.named(self.query_one(Input).value.strip())
+
+    @work(group="script", exclusive=True, exit_on_error=False)
+    async def action_write_script(self) -> None:
+        """Write the training as a script for elsewhere; the plan is not saved for it."""
+        draft = self.get_draft()
+        name = draft.name if is_id(draft.name) else self._suggested
+        folder = suggest_folder(draft.plan.data.files.train, f"{name}-script")
+        try:
+            with temporary_plan(draft, name) as plan:
+                await write_script(self.app, plan, folder)
+        except FtwizardError as error:
+            show_error(self.app, error)
 
     def go_next(self) -> None:
         """Continue, unless Enter was pressed twice on the page before."""

@@ -6,12 +6,10 @@ import io
 import re
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ftwizard.errors import FtwizardError
 from ftwizard.export import skypilot
 from ftwizard.export.training_script import ScriptFacts
 
@@ -58,14 +56,3 @@ def test_any_local_model_is_mounted_where_the_script_looks_for_it(name: str) -> 
 @given(st.text(min_size=1))
 def test_any_origin_gives_a_valid_cluster(origin: str) -> None:
     assert CLUSTER.fullmatch(skypilot.name_cluster(origin))
-
-
-@pytest.mark.parametrize("name", ["A100:2", "A100:0.5", "A 100", "", "H100:1\nrun: x"])
-def test_what_is_not_one_gpu_is_refused(name: str) -> None:
-    with pytest.raises(FtwizardError) as error:
-        skypilot.check_accelerator(name)
-    assert "--skypilot" in error.value.message and error.value.hint
-
-
-def test_one_gpu_may_have_its_count() -> None:
-    assert skypilot.check_accelerator("L4") == skypilot.check_accelerator("L4:1") == "L4:1"

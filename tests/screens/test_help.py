@@ -32,7 +32,9 @@ from ftwizard.screens.dialogs.questions import (
     DestructiveConfirm,
     TypedConfirm,
 )
+from ftwizard.screens.dialogs.script import ScriptDialog
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.ejection import Ejection
 from ftwizard.screens.home.demo import DemoPage
 from ftwizard.screens.monitor.diagnosis import DiagnosisPage
 from ftwizard.screens.monitor.log import LogPage
@@ -79,6 +81,7 @@ SCREENS: dict[str, Callable[[], BaseScreen[Any]]] = {
     "destructive": lambda: DestructiveConfirm("Delete?", "details", "delete"),
     "typed": lambda: TypedConfirm("A risk", "hint", "no validation"),
     "choose": lambda: ChooseDialog("Which?", "", [("a", "A"), ("b", "B")]),
+    "script": lambda: ScriptDialog(Ejection("script", "")),
     "save as": lambda: SaveAsDialog("Save", fields=[("File", "x.jsonl")]),
 }  # fmt: skip
 

@@ -274,7 +274,7 @@ def test_rows_are_repaired_and_converted_on_request(
         "rows.fixed.jsonl", "rows.fixed.openai-sft.jsonl",
     ]  # fmt: skip
     left = wizard._describe_leftovers([], ask.written_files, is_kept=True)
-    assert "New data files: " in left and "offers to continue" in left
+    assert "New files: " in left and "offers to continue" in left
     assert wizard._describe_leftovers([], [], is_kept=False) == wizard.NOTHING
 
 
