@@ -10,6 +10,7 @@ from typing import Any
 ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
     "chat": lambda n: {"prompt": f"What is {n} + 2?", "completion": f"{n + 2}"},
     "pairs": lambda n: {"prompt": f"Say {n}", "chosen": f"It is {n}.", "rejected": f"No {n}, {n}."},
+    "equal": lambda n: {"prompt": f"Say {n}", "chosen": f"It is {n}.", "rejected": f"It is {n}."},
     "labels": lambda n: {"prompt": f"Say {n}", "completion": f"It is {n}.", "label": n % 2 == 0},
     "prompts": lambda n: {"prompt": f"What is {n} + 2?", "answer": f"{n + 2}"},
     "bare": lambda n: {"prompt": f"What is {n} + 2?"},

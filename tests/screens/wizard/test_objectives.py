@@ -159,6 +159,31 @@ def test_objective_that_needs_other_rows_leads_back_to_the_data_and_on(
     drive(FtwizardApp(), SIZE, correct)
 
 
+def test_pairs_that_are_all_equal_are_named_and_the_page_stays_usable(
+    tmp_path: Path, home: Path
+) -> None:
+    file, other = write_rows(tmp_path, "equal"), write_rows(tmp_path, "pairs")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = Draft(FACTS).with_data(files=schema.Files(train=str(file)))
+        page = DataPage(draft)
+        pilot.app.push_screen(page)
+        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        await wait_for_report(pilot)
+        await wait_for_text(pilot, "24 rows unusable")
+        assert "by hand identical pair (24 rows)" in read_text(pilot)
+        await pilot.press("enter")  # reads it again: nothing leads on
+        await wait_for_text(pilot, "→ Read it again once it is fixed")
+        assert pilot.app.screen is page and get_objective(pilot) == "dpo"
+        field = page.query_one("#train Input", Input)
+        field.value = str(other)
+        field.focus()
+        await pilot.press("enter")
+        await wait_for_text(pilot, "→ Continue with all 24 rows")
+
+    drive(FtwizardApp(), SIZE, play)
+
+
 def test_another_file_changes_an_objective_that_nobody_chose(tmp_path: Path, home: Path) -> None:
     draft = check(write_rows(tmp_path, "pairs"), "dpo")
     other = write_rows(tmp_path, "chat")
@@ -203,22 +228,30 @@ def test_answers_that_can_be_verified_suggest_rewards(tmp_path: Path, home: Path
     assert plan.recipe.grpo.rewards == (Reward(function="numeric_answer"),)
 
 
+def write_function(body: str) -> str:
+    return f"def mine(completions, **kwargs):\n    {body}\n"
+
+
 FAULTS = {
-    "raise ValueError('no such column')": "no such column",
-    "return [float('nan')] * len(completions)": "returned nan",
-    "return [0.5] * len(completions)": "nothing to learn",
-    "import time; time.sleep(60)": "was too slow: no rewards for 10 completions after 1 s",
+    write_function("raise ValueError('no such column')"): "no such column",
+    write_function("return [float('nan')] * len(completions)"): "returned nan",
+    write_function("return [0.5] * len(completions)"): "nothing to learn",
+    write_function("return [1.0]"): "returned 1 reward for 10 completions",
+    write_function("import time; time.sleep(60)"): "no rewards for 10 completions after 1 s",
+    "import not_installed_here\n" + write_function("return [1.0]"): "named 'not_installed_here'",
+    "def theirs(completions): ...\n": "is not a function of that file",
 }
+"""What is wrong with a file of rewards, by its content."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("content", FAULTS, ids=FAULTS.values())
 def test_reward_that_fails_is_a_sentence_and_nothing_is_lost(
-    fault: str, tmp_path: Path, home: Path
+    content: str, tmp_path: Path, home: Path
 ) -> None:
     draft = check(write_rows(tmp_path, "chat"), "grpo")
     file = tmp_path / "rewards.py"
-    file.write_text(f"def mine(completions, **kwargs):\n    {fault}\n")
+    file.write_text(content)
     reward = Reward(function=f"{file}:mine", time_limit_s=1)
     recipe = draft.plan.recipe
     grpo = msgspec.structs.replace(recipe.grpo, rewards=(reward,))
@@ -229,7 +262,7 @@ def test_reward_that_fails_is_a_sentence_and_nothing_is_lost(
         await wait_for_page(pilot, ResultDialog)
         dialog = pilot.app.screen
         assert isinstance(dialog, ResultDialog)
-        assert FAULTS[fault] in dialog._account.plain
+        assert FAULTS[content] in dialog._account.plain
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert not left
