@@ -49,7 +49,7 @@ def test_only_keys_that_make_sense_work(run: JobFolder) -> None:
         await open_results(pilot)
         page = pilot.app.screen
         assert isinstance(page, ResultsPage)
-        for action in ("chat", "export", "push", "serve", "copy_command", "next"):
+        for action in ("chat", "export", "push", "serve", "script", "copy_command", "next"):
             allowed[action] = page.check_action(action, ())
         for command in ("eval", "card", "merge", "verify"):
             allowed[command] = page.check_action("run", (command,))
