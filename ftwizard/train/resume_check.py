@@ -131,7 +131,9 @@ def _list_parts(checkpoint: Path, ranks: int) -> tuple[int | None, tuple[str, ..
     elif before is None:
         missing["random state"] = "the checkpoint has none, so random choices differ"
     else:
-        missing["random state"] = f"saved by {before}, now {ranks} processes, so random choices differ"
+        missing["random state"] = (
+            f"saved by {before}, now {ranks} processes, so random choices differ"
+        )
     return before, tuple(restored), missing
 
 
