@@ -330,7 +330,7 @@ def _describe_loss(target: Target) -> str:
         return "rejected or truncated"
     if target.method in ("dpo", "kto"):
         return "truncated, or left out where an answer begins after the limit"
-    return "left out" if target.method == "grpo" else "truncated"
+    return "left out" if target.method == "rft" else "truncated"
 
 
 def _add_line(lines: list[int], line: int) -> None:

@@ -209,6 +209,8 @@ def test_rows_over_the_limit_are_reported_with_lines() -> None:
     assert (row.count, len(row.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
     (row,) = find_long_rows(many, get_target("trl-dpo"))
     assert row.fix and row.fix.endswith("left out where an answer begins after the limit")
+    (row,) = find_long_rows(many, get_target("trl-grpo"))
+    assert row.fix and row.fix.endswith("longer rows are left out")
 
 
 def test_row_with_one_answer_token_in_the_limit_is_not_emptied() -> None:
