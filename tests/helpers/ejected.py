@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from ftwizard.export import eject as ejection
-from ftwizard.export.eject import EjectReport, Origin
+from ftwizard.export.eject import Origin
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.models import hub
+from ftwizard.runs.ejected_script import EjectReport
 from ftwizard.train import child_plan
 from tests.helpers.jobs import events
 
