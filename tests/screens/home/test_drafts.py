@@ -153,6 +153,7 @@ def test_started_run_leaves_no_draft(
 ) -> None:
     monkeypatch.setattr(navigation, "SAVE_S", 0.05)
     seen: list[int] = []
+    watched = asyncio.Event()
 
     class Passed(DraftPage):
         """A page that goes on as soon as its answers were saved."""
@@ -176,6 +177,7 @@ def test_started_run_leaves_no_draft(
         return "run"
 
     async def watch(*arguments: Any) -> int:
+        watched.set()
         return 0
 
     for step, (module, name) in zip(STEP_OF_PAGES, PAGES, strict=True):
@@ -185,7 +187,7 @@ def test_started_run_leaves_no_draft(
     monkeypatch.setattr(navigation, "watch", watch)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await until(pilot, lambda: not pilot.app.is_running or len(seen) == len(PAGES))
+        await until(pilot, watched.is_set)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
     assert seen == STEP_OF_PAGES
