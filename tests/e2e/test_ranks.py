@@ -73,6 +73,7 @@ def test_two_processes_have_the_losses_of_one(small_workspace: Workspace, packin
         assert validation(both)[step] == pytest.approx(values, rel=1e-5)
     (phase,) = [e for e in events(both, "phase") if e["phase"] == "training"]
     assert (phase["ranks"], phase["parallel"]) == (2, "ddp")
+    assert phase["first_collective_s"] >= 0
 
 
 def find(folder: JobFolder, command: str) -> list[psutil.Process]:
