@@ -6,6 +6,7 @@ Both adapt Textual's private methods.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +16,11 @@ from textual._context import active_message_pump
 from textual.app import App
 from textual.dom import DOMNode
 from textual.filter import LineFilter
+from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen, ScreenResultType
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 from ftwizard import word_wrap
 from ftwizard.screens.terminal import driver
@@ -24,6 +28,10 @@ from ftwizard.screens.terminal.driver import OutputSanitizer, TerminalDriver
 from ftwizard.screens.terminal.frame_diff import FrameDiff
 
 TERMINAL_CHECK_S = 0.5
+MAX_KEY_S = 0.3
+"""Longest time that keys wait for the one before them, whose widget may be gone."""
+_FOCUS_KEYS = ("down", "up", "tab", "shift+tab")
+_URGENT_KEY = "ctrl+q"
 
 
 class TerminalScreen(Screen[ScreenResultType]):
@@ -44,7 +52,16 @@ class TerminalScreen(Screen[ScreenResultType]):
 
 
 class TerminalApp(App[int]):
-    """Holds frames back on a slow connection, and exits when the terminal is gone."""
+    """Holds frames back on a slow connection, and exits when the terminal is gone.
+
+    Text is entered key by key. Textual gives a key to the focused widget at once, but acts on a key
+    that this one has no use for, such as backspace or down, only when it has passed all widgets
+    around it. Of several keys that arrive together, as from a slow connection, later letters would
+    be typed before an earlier backspace, and into the field that an earlier down leaves.
+    """
+
+    class KeyHandled(Message):
+        """A key has passed the focused widget and all around it: posted right behind it."""
 
     def __init__(self, *, ascii: bool, slow: bool) -> None:
         super().__init__(driver_class=TerminalDriver)
@@ -54,6 +71,9 @@ class TerminalApp(App[int]):
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
         self._slow_requested = slow
+        self._key_under_way: tuple[Widget, TerminalApp.KeyHandled] | None = None
+        """Where the newest key began, and what follows it."""
+        self._waiting_input: deque[events.Key | events.Paste] = deque()
         self._frame_diff = FrameDiff()
         self._sanitizer = OutputSanitizer(ascii=ascii, color=not self.no_color)
 
@@ -90,7 +110,44 @@ class TerminalApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Resize):
             self._frame_diff.forget()  # terminals keep, move or lose content on resize
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        key = event.key if isinstance(event, events.Key) else None
+        if self._must_wait and key != _URGENT_KEY:
+            self._waiting_input.append(event)
+            if len(self._waiting_input) == 1:
+                self.set_timer(MAX_KEY_S, self._stop_waiting)
+            return
+        widget = self.focused if self.screen_stack else None
         await super().on_event(event)
+        if widget is None or not event.is_forwarded:
+            return
+        # A list acts on up and down itself, and shows only the last of many.
+        moves_focus = key in _FOCUS_KEYS and key not in widget._bindings.key_to_bindings
+        if isinstance(widget, Input | TextArea) or moves_focus:
+            follower = self.KeyHandled()
+            self._key_under_way = (widget, follower) if widget.post_message(follower) else None
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether a key waits for the one before it."""
+        under_way = self._key_under_way
+        return bool(self._waiting_input) or (under_way is not None and under_way[0].is_attached)
+
+    async def on_terminal_app_key_handled(self, event: KeyHandled) -> None:
+        if self._key_under_way and self._key_under_way[1] is event:
+            await self._stop_waiting()
+
+    async def _stop_waiting(self) -> None:
+        """Deliver the keys that wait, up to the next one that others have to wait for."""
+        self._key_under_way = None
+        waiting, self._waiting_input = self._waiting_input, deque()
+        while waiting and not self._must_wait:
+            await self.on_event(waiting.popleft())
+        if waiting:
+            self._waiting_input.extend(waiting)
+            self.set_timer(MAX_KEY_S, self._stop_waiting)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._sanitizer]

@@ -146,6 +146,56 @@ def test_dialog_input_typed_just_before_enter_is_complete(tmp_path: Path) -> Non
     ) == [f"{file}.jsonl"]
 
 
+@pytest.mark.parametrize("key", ["down", "tab"])
+def test_text_typed_just_after_a_move_is_in_the_next_field(tmp_path: Path, key: str) -> None:
+    names = [("Training", str(tmp_path / "one")), ("Test", str(tmp_path / "two"))]
+    typed = get_result(SaveAsDialog("Split?", fields=names), "a", key, "b", "enter")
+    assert typed == [str(tmp_path / "onea"), str(tmp_path / "twob")]
+
+
+def test_number_typed_just_after_another_was_deleted_is_in_its_setting() -> None:
+    """Backspace and down act before the digits behind them are typed."""
+    page = RecipePage(draft())
+    left: list[Any] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(page, left.append)
+        await until(pilot, lambda: pilot.app.screen is page and page.focused is not None)
+        page.query_one("#setting-batch_size Input", Input).focus()
+        await pilot.pause()
+        burst(pilot, "backspace", "2", "down", "backspace", "8", "enter")
+        await until(pilot, lambda: bool(left))
+
+    drive(FtwizardApp(), (100, 30), play)
+    recipe = left[0].draft.plan.recipe
+    assert (recipe.batch_size, recipe.gradient_accumulation) == (2, 8)
+
+
+def test_keys_wait_no_longer_for_a_field_that_is_gone() -> None:
+    """A field that is removed while a key is on its way never reports it."""
+
+    class Page(Screen[None]):
+        def compose(self) -> Any:
+            yield Input()
+
+        def on_input_changed(self) -> None:
+            self.dismiss()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        app = pilot.app
+        following, page = SaveAsDialog("Split?", fields=[("rows", "/a")]), Page()
+        app.push_screen(following)
+        await until(pilot, lambda: following.focused is not None)
+        app.push_screen(page)
+        await until(pilot, lambda: app.screen is page and page.focused is not None)
+        burst(pilot, "x", *"bcd")
+        await until(pilot, lambda: app.screen is following)
+        burst(pilot, "e")
+        await until(pilot, lambda: following.query_one(Input).value.endswith("e"))
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
 def test_tab_completes_all_text_typed_before_it(tmp_path: Path) -> None:
     """Letters and Tab in one burst: no letter is appended after the completion."""
     typed: list[str] = []
