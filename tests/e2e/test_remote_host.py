@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +82,37 @@ def test_status_shows_the_other_host_and_stop_sends_a_request(
     assert "on node␛7" in stopped.stderr
     until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
     assert not (away.requests / "stop").exists(), "the command consumes the stop request"
+
+
+@pytest.mark.parametrize("carries_locks", [True, False])
+def test_watch_follows_a_run_of_another_host_to_its_end(
+    away: JobFolder, carries_locks: bool
+) -> None:
+    """Lines of text, as in a terminal without screens; the run ends there by a request."""
+    if not carries_locks:
+        forget_lock(away)
+    command = [sys.executable, "-m", "ftwizard", "watch", "away", "--plain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout
+        begun = watch.stdout.readline()
+        assert f"run away in {away.path}" in begun
+        assert watch.poll() is None, "it follows a run that lives"
+        requests.request_stop(away, 1)
+        rest = watch.stdout.read()
+        assert watch.wait(60) == 1, "as of a stopped run on this host"
+    assert "lost" not in rest and "killed" not in rest
+    assert "■ Run away was stopped." in rest
+
+
+def test_watch_of_a_silent_run_of_another_host_ends(away: JobFolder) -> None:
+    """Its host may be gone: nothing is awaited there for ever."""
+    forget_lock(away)
+    for pid in (keeper_pid(away), command_pid(away)):
+        os.kill(pid, signal.SIGSTOP)
+    age(away, remote_host.SILENT_S + 1)
+    watch = run("watch", "away", "--plain", timeout=120)
+    assert watch.returncode == 1
+    assert "✗ Run away was lost." in watch.stdout, watch.stdout
 
 
 def test_kill_of_a_remote_job_is_left_to_its_host(
