@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from ruamel.yaml import YAML
 
@@ -17,10 +16,9 @@ from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
 from ftwizard.export import eject as ejection
 from ftwizard.export.eject import Origin
-from ftwizard.jobs.folder import Parent, write_json
 from ftwizard.plan import plan_file
 from tests.helpers import disks, training
-from tests.helpers.ejected import WITHOUT_FTWIZARD, assert_same_losses, eject
+from tests.helpers.ejected import WITHOUT_FTWIZARD, assert_same_losses, continue_weights, eject
 from tests.helpers.models import make_tiny
 
 MARKED = (
@@ -93,16 +91,8 @@ def test_each_form_and_method_has_the_losses_of_the_run(tmp_path: Path, form: st
 
 @pytest.mark.slow
 def test_a_child_begins_with_the_weights_of_its_parent(tmp_path: Path) -> None:
-    from ftwizard.runs import checkpoints
-    from ftwizard.train import initial_weights
-
     parent = training.train(tmp_path, "parent")
-    best = checkpoints.all_complete(parent.checkpoints)[-1]
-    child = training.prepare(tmp_path, "child", max_steps=3)
-    initial_weights.save_initial_weights(child, parent.checkpoints / best.name, "lora")
-    origin = Parent(id="parent", step=best.step, changes={})
-    write_json(child.job, msgspec.structs.replace(child.read_job(), parent=origin))
-    training.again(child)
+    child = continue_weights(training.prepare(tmp_path, "child", max_steps=3), parent)
     out = tmp_path / "script"
     eject(child, out)
     runpy.run_path(str(out / "train.py"), run_name="__main__")

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import JobFolder, Parent, write_json
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
-from ftwizard.runs import checkpoints
-from ftwizard.train import initial_weights
 from tests.helpers import training
-from tests.helpers.ejected import assert_same_losses, eject, read_losses
+from tests.helpers.ejected import assert_same_losses, continue_weights, eject, read_losses
 from tests.helpers.jobs import events
 
 OWN = """\
@@ -135,13 +132,9 @@ def test_a_child_has_the_reference_of_the_run(
     tmp_path: Path, objective: str, run_script: RunScript
 ) -> None:
     parent = training.train(tmp_path, "parent", max_steps=4)
-    best = checkpoints.all_complete(parent.checkpoints)[-1]
     child = prepare(tmp_path, "child", objective, max_steps=3,
                     **({"grpo": {"beta": 0.2}} if objective == "grpo" else {}))  # fmt: skip
-    initial_weights.save_initial_weights(child, parent.checkpoints / best.name, "lora")
-    origin = Parent(id="parent", step=best.step, changes={})
-    write_json(child.job, msgspec.structs.replace(child.read_job(), parent=origin))
-    training.again(child)
+    continue_weights(child, parent)
     out = tmp_path / "script"
     eject(child, out)
     if objective == "grpo":

@@ -10,10 +10,12 @@ import pytest
 
 from ftwizard.export import eject as ejection
 from ftwizard.export.eject import Origin
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.models import hub
+from ftwizard.runs import checkpoints
 from ftwizard.runs.ejected_script import EjectReport
-from ftwizard.train import child_plan
+from ftwizard.train import child_plan, initial_weights
+from tests.helpers import training
 from tests.helpers.jobs import events
 
 WITHOUT_FTWIZARD = (
@@ -31,6 +33,15 @@ def eject(folder: JobFolder, out: Path) -> EjectReport:
     write_json(folder.job, msgspec.structs.replace(record, hashes=hashes))
     origin = Origin(f"run {folder.id}", plan, folder)
     return ejection.eject(origin, out, lambda *_, **__: None)
+
+
+def continue_weights(child: JobFolder, parent: JobFolder) -> JobFolder:
+    """Train a prepared run, beginning with the newest weights of ``parent``."""
+    newest = checkpoints.all_complete(parent.checkpoints)[-1]
+    initial_weights.save_initial_weights(child, parent.checkpoints / newest.name, "lora")
+    origin = Parent(id=parent.id, step=newest.step, changes={})
+    write_json(child.job, msgspec.structs.replace(child.read_job(), parent=origin))
+    return training.again(child)
 
 
 def read_losses(out: Path, metric: str = "eval_loss") -> tuple[dict[int, float], dict[int, float]]:
