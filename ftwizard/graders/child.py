@@ -68,13 +68,16 @@ def _convert(score: object) -> dict[str, object]:
 
 def _describe(error: BaseException, path: str) -> dict[str, object]:
     """Return an error, with its last line in the file of the grader."""
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
+    line, detail = None, ""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        line, detail = error.lineno, error.msg  # its text has file and line once more
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == path:
             line = frame.lineno
     text = type(error).__name__
     with contextlib.suppress(Exception):
-        text = f"{text}: {error}" if str(error) else text
+        detail = detail or str(error)
+        text = f"{text}: {detail}" if detail else text
     return {"problem": "exception", "message": text[:MAX_MESSAGE], "line": line}
 
 

@@ -127,11 +127,12 @@ def _check_function(tree: ast.Module, shown: str) -> None:
     count = len(arguments.posonlyargs) + len(arguments.args)
     required = count - len(arguments.defaults)
     needs_more = any(default is None for default in arguments.kw_defaults)
+    where = f"{FUNCTION} of {shown} (line {function.lineno})"
+    if isinstance(function, ast.AsyncFunctionDef):
+        raise FtwizardError(f"{where} is async, and graders are not awaited.", hint)
     takes_two = required <= 2 and (count >= 2 or arguments.vararg is not None)
-    if isinstance(function, ast.AsyncFunctionDef) or not takes_two or needs_more:
-        raise FtwizardError(
-            f"{FUNCTION} of {shown} (line {function.lineno}) does not take sample and item.", hint
-        )
+    if not takes_two or needs_more:
+        raise FtwizardError(f"{where} does not take sample and item.", hint)
 
 
 def _walk(tree: ast.Module) -> list[ast.expr | ast.stmt]:

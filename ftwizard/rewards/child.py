@@ -7,6 +7,7 @@ the completion at which the function fails.
 """
 
 import contextlib
+import functools
 import inspect
 import json
 import os
@@ -14,6 +15,10 @@ import signal
 import sys
 import time
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_MESSAGE = 300
 MAX_SEARCH_S = 5.0
@@ -109,10 +114,16 @@ def _score(function: object, batch: "dict[str, object]") -> "list[float | None]"
         arguments = {key: value for key, value in arguments.items() if key in taken}
     result = function(**arguments)  # type: ignore[operator]
     if inspect.iscoroutine(result):
-        import asyncio
-
-        result = asyncio.run(result)
+        result = _make_runner().run(result)
     return _convert(result, len(batch["completions"]))  # type: ignore[arg-type]
+
+
+@functools.cache
+def _make_runner() -> "asyncio.Runner":
+    """Return the event loop of all batches, as a client or a semaphore of the file belongs to one."""
+    import asyncio
+
+    return asyncio.Runner()
 
 
 def _convert(result: object, count: int) -> "list[float | None]":
@@ -161,13 +172,16 @@ def _describe(error: BaseException, path: str) -> "dict[str, object]":
     """Return an error, with its last line in the file."""
     if isinstance(error, BadRewards):
         return {"problem": error.problem, "message": error.message, "line": None, "row": error.row}
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
+    line, detail = None, ""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        line, detail = error.lineno, error.msg  # its text has file and line once more
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == path:
             line = frame.lineno
     text = type(error).__name__
     with contextlib.suppress(Exception):
-        text = f"{text}: {error}" if str(error) else text
+        detail = detail or str(error)
+        text = f"{text}: {detail}" if detail else text
     problem = "memory" if isinstance(error, MemoryError) else "exception"
     return {"problem": problem, "message": text[:MAX_MESSAGE], "line": line, "row": None}
 

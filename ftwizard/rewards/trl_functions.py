@@ -36,6 +36,7 @@ def from_function(
     """Return a reward function of one with TRL's signature, which gets the arguments that it names."""
     parameters = inspect.signature(function).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    runner = asyncio.Runner()  # one loop for all batches: clients and semaphores belong to one
 
     def reward(rows: list[dict[str, Any]], completions: list[str]) -> list[float | None]:
         names = dict.fromkeys(key for row in rows for key in row if key != "prompt")
@@ -45,7 +46,7 @@ def from_function(
         if not takes_all:
             arguments = {key: value for key, value in arguments.items() if key in parameters}
         result = function(**arguments)
-        return list(asyncio.run(result) if inspect.iscoroutine(result) else result)
+        return list(runner.run(result) if inspect.iscoroutine(result) else result)
 
     return _to_trl(name, reward, tokenizer)
 

@@ -47,7 +47,10 @@ def test_fields_and_modules_are_read_from_the_code(tmp_path: Path) -> None:
         ("\ndef grade(sample):\n    return 1\n", "grade of .* (line 2) does not take sample"),
         ("def grade(sample, item, other):\n    return 1\n", "does not take sample and item"),
         ("def grade(sample, item, *, how):\n    return 1\n", "does not take sample and item"),
-        ("async def grade(sample, item):\n    return 1\n", "does not take sample and item"),
+        (
+            "async def grade(sample, item):\n    return 1\n",
+            "(line 1) is async, and graders are not",
+        ),
         ("x = '\0'\n", "not valid Python"),
         ("#" * MAX_SOURCE_BYTES + GRADER, "OpenAI takes 256 kB"),
     ],

@@ -97,6 +97,7 @@ def grade(sample, item):
     [
         ("\nimport none_such\n", "ModuleNotFoundError: No module named 'none_such' (line 2)"),
         ("import sibling\n", "No module named 'sibling' (line 1)"),
+        ("\nreturn 1\n", "SyntaxError: 'return' outside function (line 2)"),
         ("\n\n1 / 0\n", "ZeroDivisionError: division by zero (line 3)"),
     ],
 )

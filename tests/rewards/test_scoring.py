@@ -68,6 +68,23 @@ def test_an_async_function_is_awaited(tmp_path: Path) -> None:
         assert scorer.score(make_batch(["a"])) == [2.0]
 
 
+def test_an_async_function_shares_its_semaphore_between_batches(tmp_path: Path) -> None:
+    """It belongs to the event loop that first waited for it, as do most clients of APIs."""
+    (tmp_path / "my.py").write_text(
+        "import asyncio\n"
+        "free = asyncio.Semaphore(1)\n"
+        "async def one(text):\n"
+        "    async with free:\n"
+        "        await asyncio.sleep(0)\n"
+        "        return len(text)\n"
+        "async def score(completions, **kwargs):\n"
+        "    return await asyncio.gather(*(one(c[0]['content']) for c in completions))\n"
+    )
+    with Scorer(Reward(function=f"{tmp_path / 'my.py'}:score")) as scorer:
+        for texts in (["a", "bb"], ["ccc", ""]):
+            assert scorer.score(make_batch(texts)) == [len(text) for text in texts]
+
+
 @pytest.mark.parametrize(
     ("body", "problem", "says"),
     [
@@ -161,7 +178,7 @@ def test_the_process_ends_when_its_parent_does(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"head": "import no_such_module_anywhere"}, "No module named"),
-        ({"head": "def broken(:"}, "SyntaxError"),
+        ({"head": "def broken(:"}, "could not be loaded: SyntaxError: invalid syntax (line 1)"),
         ({"head": "import os; os._exit(2)"}, "exit code 2"),
         ({"name": "scored"}, "is not a function of that file"),
         ({"signature": "completions, solution"}, "needs the argument “solution”"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import runpy
@@ -74,6 +75,21 @@ def test_a_function_gets_the_arguments_that_it_names() -> None:
 
     assert call(trl_functions.from_function("levels", levels, Decoder())) == [0.0, 0.0, 2.0]
     assert call(trl_functions.from_function("later", later, Decoder())) == [1.0, 2.0, 3.0]
+
+
+def test_an_async_function_shares_its_semaphore_between_batches() -> None:
+    free = asyncio.Semaphore(1)
+
+    async def level_of(level: int | None) -> float:
+        async with free:
+            await asyncio.sleep(0)
+            return float(level or 0)
+
+    async def levels(level: list[int | None]) -> list[float]:
+        return await asyncio.gather(*map(level_of, level))
+
+    reward = trl_functions.from_function("levels", levels, Decoder())
+    assert call(reward) == call(reward) == [0.0, 0.0, 2.0]
 
 
 def test_an_error_of_a_function_ends_the_training() -> None:
