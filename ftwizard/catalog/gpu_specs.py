@@ -13,7 +13,7 @@ from ftwizard.text import find_similar
 AMPERE = 8.0
 """Lowest compute capability with bf16 and with flash-attn 2 (its README)."""
 
-_GLUED = re.compile(r"(\b(?:rtx|gtx|tesla|geforce)(?=\d)|\d(?=(?:ti|super)\b))")
+_GLUED = re.compile(r"(\b(?:rtx|gtx|tesla|geforce)(?=a?\d|pro)|pro(?=\d)|\d(?=(?:ti|super)\b))")
 _SIZE = re.compile(r"\b(\d{1,3})\s*gi?b\b")
 """Gigabytes in a name: ``80GB``, ``80 GB``."""
 _SIZE_ALONE = re.compile(r"(?P<size>\d{1,4}(?:\.\d{1,3})?)\s*(?P<unit>gi?b?)", re.IGNORECASE)

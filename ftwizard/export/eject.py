@@ -146,6 +146,7 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
         differing={name: installed.get(name, "") for name in versions if installed.get(name) != versions[name]},
         left_out=facts.left_out,
         task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
+        gpu=accelerator.partition(":")[0] if accelerator else None,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard import user_paths
+from ftwizard.catalog import gpu_specs
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_bytes, format_count, make_visible
 
@@ -45,6 +46,8 @@ class EjectReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the run does and the script does not."""
     task: str | None = None
     """Command that starts the script with SkyPilot."""
+    gpu: str | None = None
+    """SkyPilot's name of the GPU that it rents."""
 
 
 def require_empty(out: Path) -> None:
@@ -72,7 +75,8 @@ def _is_empty(path: Path) -> bool:
 def check_accelerator(name: str) -> str:
     """Return SkyPilot's name of one GPU, such as ``A100-80GB``; raise FtwizardError for others.
 
-    A count is accepted if it is 1: the script trains on one GPU, and TRL refuses several.
+    A count is accepted if it is 1: the script trains on one GPU, and TRL refuses several. Which GPUs there
+    are is SkyPilot's to say: ``describe_report`` notes one that the catalog does not have.
     """
     kind, _, count = name.strip().partition(":")
     if count not in ("", "1"):
@@ -99,6 +103,8 @@ def describe_report(report: EjectReport) -> Iterator[str]:
     if report.task:
         yield "On a machine that SkyPilot rents, in that folder:"
         yield f"  {report.task}"
+    if report.gpu and gpu_specs.find_gpu(report.gpu) is None:
+        yield f"! {report.gpu} is not a GPU that ftwizard knows. See whether SkyPilot has it: sky gpus list"
     copied = sum(size for name, size in report.files.items() if name.startswith("data/"))
     rows = format_count(sum(report.rows.values()), "row")
     as_tokens = ", as token ids" if report.form == "tokens" else ""

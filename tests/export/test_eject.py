@@ -202,6 +202,7 @@ def test_a_task_for_skypilot_stands_next_to_the_script(tmp_path: Path) -> None:
     report = ejection.eject(origin, out, lambda *_, **__: None, "L4:1")
     task = YAML(typ="safe").load((out / "task.yaml").read_text())
     assert report.task == f"sky launch -c {task['name']} task.yaml"
+    assert report.gpu == "L4"
     assert task["file_mounts"] == {plan.model.name: plan.model.name}
     for command in (task["setup"], task["run"]):
         named = [word for word in command.split() if word.endswith((".txt", ".py"))]

@@ -61,6 +61,23 @@ def test_one_gpu_may_have_its_count() -> None:
     assert check("L4") == check("L4:1") == check(" L4 ") == "L4:1"
 
 
+@pytest.mark.parametrize("name", [
+    "A100", "A100-80GB", "A100-80GB-SXM", "A10G", "H100", "H100-SXM", "H200", "B200", "GH200", "L4", "L40S",
+    "RTX4090", "RTXA6000", "RTX6000-Ada", "RTXPRO6000", "T4", "V100-32GB",
+])  # fmt: skip
+def test_a_gpu_of_the_catalog_has_no_warning(name: str) -> None:
+    rented = msgspec.structs.replace(REPORT, task="sky launch task.yaml", gpu=name)
+    assert "!" not in "".join(ejected_script.describe_report(rented))
+
+
+def test_a_gpu_that_is_not_in_the_catalog_has_a_warning() -> None:
+    rented = msgspec.structs.replace(REPORT, task="sky launch task.yaml", gpu="H1000")
+    (warning,) = [line for line in ejected_script.describe_report(rented) if line.startswith("!")]
+    assert warning == (
+        "! H1000 is not a GPU that ftwizard knows. See whether SkyPilot has it: sky gpus list"
+    )
+
+
 def test_the_report_says_where_it_is_and_how_it_is_started() -> None:
     first, *rest = ejected_script.describe_report(REPORT)
     assert first.startswith("/data/one-script/train.py trains as plan one.yaml does")
