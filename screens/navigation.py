@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ftwizard.screens.draft.drafts import Draft, PageOutcome
     from ftwizard.screens.wizard.page import DraftPage
 
+STARTING = "Starting the run"
+SUBMITTING = "Submitting the job: Slurm gets up to a minute to answer"
 SAVE_S = 1.0
 """Interval at which changed answers are saved: a killed wizard loses no more."""
 
@@ -96,14 +98,16 @@ async def demo(app: App[Any], session: Session, _: str = "") -> int:
     return await watch(app, session, run)
 
 
-async def start(app: App[Any], session: Session, plan: str, name: str, *options: str) -> str:
+async def start(
+    app: App[Any], session: Session, plan: str, name: str, *options: str, title: str = STARTING
+) -> str:
     """Start a run; return its id. Raises FtwizardError when it was not started.
 
     Nothing cancels the start: half a start would be worse than a late one.
     """
     session.farewell = [f"Run {name} was starting. Check whether it runs: ftwizard runs"]
     argv = ("train", plan, "--name", name, *options)
-    document = await app.push_screen_wait(CommandProgress("Starting the run", *argv, lasting=True))
+    document = await app.push_screen_wait(CommandProgress(title, *argv, lasting=True))
     session.farewell = []
     if isinstance(document, FtwizardError):
         raise document
@@ -235,7 +239,8 @@ async def _ask_steps(
             plan = await asyncio.to_thread(save, draft)
             draft = replace(draft, saved=draft.name)
             options = ("--yes",) if draft.hosted else machine_rate.price_arguments(draft.hour)
-            run = await start(app, session, plan, draft.name, *options)
+            title = SUBMITTING if draft.plan.where.scheduler == "slurm" else STARTING
+            run = await start(app, session, plan, draft.name, *options, title=title)
         except FtwizardError as error:  # back to the review, with every answer
             await app.push_screen_wait(ErrorDialog(error))
             index = len(pages) - 1

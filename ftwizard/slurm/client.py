@@ -17,7 +17,7 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.slurm import submit_errors
 from ftwizard.slurm.job_states import SlurmJob, parse_job, parse_queue
-from ftwizard.slurm.submit_errors import describe_silence, summarize
+from ftwizard.slurm.submit_errors import TIMEOUT, describe_silence, summarize
 from ftwizard.text import make_visible
 
 ASK_S = 4.0
@@ -28,8 +28,6 @@ CACHE_S = 4.0
 """Age up to which an answer is used again: several views must not load the controller."""
 FAILED_CACHE_S = 20.0
 """Time without another question after Slurm did not answer."""
-TIMEOUT = "slurm_timeout"
-"""Code of the error of a command that did not answer in time."""
 _FORMAT = "%A|%T|%S|%D|%N|%r"
 _TESTED = re.compile(
     r"Job \d+ to start at (\d+) using (\d+) processors? on nodes (\S+)(?: in partition (\S+))?"
@@ -99,6 +97,10 @@ def submit(script: Path, environment: Mapping[str, str], folder: Path) -> int:
     """
     try:
         done = _run(["sbatch", "--parsable", str(script)], SUBMIT_S, environment, folder)
+        forget()
+        match = _JOB_ID.fullmatch(done.stdout.strip())
+        if done.returncode or match is None:
+            raise submit_errors.explain(done.stderr or done.stdout, list_partitions)
     except FtwizardError as error:
         if error.code == TIMEOUT:
             error.hint = (
@@ -106,10 +108,6 @@ def submit(script: Path, environment: Mapping[str, str], folder: Path) -> int:
                 "Cancel that one before you start again: scancel JOB"
             )
         raise
-    forget()
-    match = _JOB_ID.fullmatch(done.stdout.strip())
-    if done.returncode or match is None:
-        raise submit_errors.explain(done.stderr or done.stdout, list_partitions)
     return int(match[1])
 
 

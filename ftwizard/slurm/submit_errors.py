@@ -14,6 +14,10 @@ _PREFIX = re.compile(
 """Command, severity and function before what is meant: ``sinfo: error: fetch_config: ``."""
 _UNREACHED = re.compile("unable to contact|configuration (source|file)", re.IGNORECASE)
 """What its commands print where they reached no controller: it judged nothing."""
+_UNANSWERED = re.compile("timed out|zero bytes were transmitted", re.IGNORECASE)
+"""The same where one was reached and did not answer: what it was asked for may be done all the same."""
+TIMEOUT = "slurm_timeout"
+"""Code of the error of a command that was not answered in time."""
 MAX_SUMMARY = 100
 """Characters of Slurm's words in an error that is not about the job."""
 _NODES = "See what its nodes have: sinfo --Node --long"
@@ -57,6 +61,8 @@ def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> Ftwizard
     that it is about, if it is one."""
     if _UNREACHED.search(text):
         return describe_silence(summarize(text))
+    if _UNANSWERED.search(text):
+        return describe_silence(summarize(text), TIMEOUT)
     lines = _list_lines(text)
     reason = make_visible("; ".join(lines[:3]), 300).rstrip(".") or "it gave no reason"
     message = f"Slurm refused the job: {reason}."

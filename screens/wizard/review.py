@@ -39,6 +39,12 @@ from ftwizard.slurm.client import JobPreview
 from ftwizard.text import make_lines_visible, make_visible
 
 ASKING = "Asking Slurm when and where it would start…"
+STILL_ASKING = (
+    "Slurm has not answered yet; after a minute it is left alone. You need not wait: esc goes back, and the "
+    "Recipe page has this machine under “Trains on”."
+)
+SILENT_S = 5.0
+"""Time without an answer after which Slurm is called silent; it usually takes milliseconds."""
 SCRIPT_HEADING = "The batch script, as ftwizard submits it:"
 PLAN_HEADING = "The plan, as ftwizard saves it:"
 REST_S = 0.7
@@ -46,6 +52,7 @@ REST_S = 0.7
 MIN_READ_S = 0.6
 """Enter is ignored this soon: nobody can have read the plan yet."""
 _ARROW = Text("→", palette.ACCENT)
+_SILENCE = layout.build_note(Text("·", "dim"), STILL_ASKING)
 _CROSS = Text("✗", f"bold {palette.BAD}")
 
 
@@ -140,6 +147,7 @@ class ReviewPage(WizardPage):
         note = self.query_one("#slurm", Static)
         note.update(Text(f"· {ASKING}", "dim"))
         await asyncio.sleep(wait_s)  # until no key follows
+        silence = self.set_timer(SILENT_S, lambda: note.update(_SILENCE))
         try:
             with temporary_plan(self._draft) as plan:
                 document = await subprocesses.run_command("slurm", plan, "--name", name)
@@ -152,6 +160,8 @@ class ReviewPage(WizardPage):
         except OSError as error:
             note.update(layout.build_note(_CROSS, f"{error.strerror or error}"))
             return
+        finally:
+            silence.stop()
         words = describe.describe_placement(tested.placement)
         note.update(layout.build_note(_ARROW, words))
         self._show_script(tested.script)

@@ -156,6 +156,25 @@ def test_job_that_no_controller_judged_is_not_called_refused() -> None:
     assert submit_errors.explain(down, list).message.startswith("Slurm does not answer: Batch job")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Batch job submission failed: Socket timed out on send/recv operation",
+        "Batch job submission failed: Zero Bytes were transmitted or received",
+    ],
+)
+def test_job_that_was_not_answered_may_be_queued_all_the_same(
+    commands: Path, tmp_path: Path, words: str
+) -> None:
+    """A busy controller queues such a job as soon as it can."""
+    write(commands, "sbatch", f"echo 'sbatch: error: {words}' >&2; exit 1")
+    with pytest.raises(FtwizardError) as raised:
+        client.submit(tmp_path / "job.sbatch", {"PATH": str(commands)}, tmp_path)
+    assert raised.value.message == f"Slurm does not answer: {words}."
+    assert "may have submitted the job" in raised.value.hint
+    assert f"squeue --me --name={tmp_path.name}" in raised.value.hint
+
+
 def test_machine_without_slurm_is_told_where_to_start(
     commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,26 @@ def test_job_is_shown_with_its_script_and_start_without_blocking(slurm: Slurm) -
     assert steps[0] is not None and (steps[0].direction, steps[0].draft.name) == (1, "onex")
 
 
+def test_silent_slurm_does_not_keep_anybody(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy controller leaves its commands without an answer for a minute."""
+    monkeypatch.setattr(review, "SILENT_S", 0.05)
+    steps: list[PageOutcome | None] = []
+
+    async def play(pilot: Pilot[Any], page: ReviewPage) -> None:
+        await wait_for_text(pilot, "· Slurm has not answered yet;")
+        assert "the Recipe page has this machine under “Trains on”." in words(pilot)
+        slurm.answered.set()
+        await wait_for_text(pilot, "→ Slurm would start it at once")
+        slurm.answered.clear()
+        await pilot.press("x")
+        await wait_for_text(pilot, "· Slurm has not answered yet;")
+        await pilot.press("escape")
+        await until(pilot, lambda: bool(steps))
+
+    on_page(play, ON_CLUSTER, JOB, steps.append)
+    assert steps[0] is not None and (steps[0].direction, steps[0].draft.name) == (-1, "onex")
+
+
 def test_refusal_names_the_field_and_enter_still_tries(slurm: Slurm) -> None:
     steps: list[PageOutcome | None] = []
     slurm.answer = FtwizardError(
