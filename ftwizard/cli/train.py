@@ -41,7 +41,7 @@ from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, hosted, store, watched
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count, format_epochs, make_visible
 from ftwizard.train import child_plan, dataset, launcher, resumed_plan
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}(-\d+)?$")
@@ -102,7 +102,7 @@ def train(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):
-            notes.append(f"· {plan.recipe.epochs:g} epochs: {why}")
+            notes.append(f"· {format_epochs(plan.recipe.epochs)}: {why}")
         for note in notes:
             print(make_visible(note), file=sys.stderr)
     if arguments.watch:

@@ -19,7 +19,7 @@ from ftwizard.diagnosis.meaning import (
     format_percent,
 )
 from ftwizard.diagnosis.verdict import CurveVerdict
-from ftwizard.text import format_learning_rate
+from ftwizard.text import format_epochs, format_learning_rate
 
 DECAYED = 0.25
 """Share of the peak learning rate below which a flat loss may be due to the schedule."""
@@ -200,7 +200,7 @@ def _describe_losses(evidence: Evidence) -> str:
     text = ", ".join(parts)
     epoch = evidence["epoch"]
     if text and isinstance(epoch, float):
-        text += f" in {epoch:.2g} epochs"
+        text += f" in {format_epochs(float(f'{epoch:.2g}'))}"
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 

@@ -28,7 +28,7 @@ from ftwizard.models import hub
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.runs import environment
 from ftwizard.runs.ejected_script import EjectReport, RowForm, require_empty
-from ftwizard.text import make_visible
+from ftwizard.text import format_epochs, make_visible
 from ftwizard.train import (
     dataset,
     initial_weights,
@@ -318,7 +318,7 @@ def _list_reasons(origin: Origin) -> Iterator[str]:
     if reward_check.describe_changes(origin.plan, rewards):
         yield "A file of rewards changed since the run started. The script has the newer one."
     if origin.run and (why := origin.run.read_job().inputs.get("epochs")):
-        yield f"Why {origin.plan.recipe.epochs:g} epochs: {why}"
+        yield f"Why {format_epochs(origin.plan.recipe.epochs)}: {why}"
 
 
 def _list_left_out(plan: Plan) -> Iterator[str]:

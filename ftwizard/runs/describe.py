@@ -178,11 +178,11 @@ def describe_verdict(folder: JobFolder, result: RunResult | None) -> str:
     from ftwizard.runs import evaluation_files  # loads the plan
 
     judged = evaluation_files.read_helped(folder, result)
-    helped = verdict.describe(judged)
     if evaluated := _describe_evaluation(folder):
+        helped = verdict.describe(judged, after_doubt=evaluated.is_in_doubt)
         return f"{evaluated.verdict}. {helped}"
     mark = verdict.MARKS[judged.outcome] if judged else "?"
-    return f"{mark} {helped}"
+    return f"{mark} {verdict.describe(judged)}"
 
 
 def _list_reasons(folder: JobFolder) -> list[str]:
@@ -195,6 +195,8 @@ class _EvaluationText(NamedTuple):
     """The evaluation of a run in words."""
 
     verdict: str
+    is_in_doubt: bool
+    """Whether the verdict is that nobody can tell."""
     reasons: list[str]
     """Besides whether it helped."""
     details: list[str]
@@ -210,6 +212,7 @@ def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
     reasons = [reason for reason in evaluation.reasons if reason.name != "target"]
     return _EvaluationText(
         describe_evaluation.describe_verdict(evaluation),
+        evaluation.verdict == "cannot_tell",
         [
             describe_evaluation.describe_reason(reason, evaluation)
             for reason in reasons[: describe_evaluation.MAX_REASONS]

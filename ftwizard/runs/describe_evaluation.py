@@ -106,7 +106,8 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
     gate = evaluation.gate or Gate()
     match reason.name:
         case "target":
-            return verdict.describe(evaluation.target)
+            in_doubt = evaluation.verdict == "cannot_tell"
+            return verdict.describe(evaluation.target, after_doubt=in_doubt)
         case "small_gain" | "small_gain_unproven":
             return _describe_small_gain(reason, evaluation, gate)
         case "over_prompted" | "prompt_suffices":

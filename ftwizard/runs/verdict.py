@@ -236,8 +236,11 @@ def _to_evidence(
     )  # fmt: skip
 
 
-def describe(verdict: Verdict | None) -> str:
-    """Describe a verdict in one sentence; None is a run that was not compared with its base."""
+def describe(verdict: Verdict | None, *, after_doubt: bool = False) -> str:
+    """Describe a verdict in one sentence; None is a run that was not compared with its base.
+
+    ``after_doubt``: whether the text before it already says that nobody can tell.
+    """
     if verdict is None or not verdict.evidence:
         return "Cannot tell whether it helped: it was not compared with its base on test rows."
     first = verdict.evidence[0]
@@ -253,12 +256,13 @@ def describe(verdict: Verdict | None) -> str:
             return f"It did not help: {facts} ({bound}){second}."
         case "base_suffices":
             return f"The base model already does this: {facts}."
+    doubt = f"{facts[0].upper()}{facts[1:]}" if after_doubt else f"Cannot tell: {facts}"
     if first.direction:  # the two measures of free text contradict each other
-        return f"Cannot tell: {facts}{second}."
+        return f"{doubt}{second}."
     rows = _count_rows(first)
     if first.base == first.tuned:
-        return f"Cannot tell: {facts}; {rows} cannot exclude a change{second}."
-    return f"Cannot tell: {facts}, which can be chance on {rows} ({format_p(first.p)}){second}."
+        return f"{doubt}; {rows} cannot exclude a change{second}."
+    return f"{doubt}, which can be chance on {rows} ({format_p(first.p)}){second}."
 
 
 def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:

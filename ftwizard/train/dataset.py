@@ -393,8 +393,11 @@ def _report_lengths(worker: Worker, rows: Sequence[EncodedRow]) -> None:
     if rule and rule.is_telling:
         evidence = dataclasses.asdict(rule)
         worker.events.write_finding(
-            "pairs_by_length", rule.describe(), "warning", evidence=evidence
-        )
+            "pairs_by_length", rule.describe(), "warning",
+            action="Add pairs whose better answer is not the "
+            f"{rule.winner} one, or compare lengths of the sample answers.",
+            evidence=evidence,
+        )  # fmt: skip
 
 
 def _report_sampling(worker: Worker, rows: Rows, available: Mapping[str, int]) -> None:

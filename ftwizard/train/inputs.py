@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.reader import DataTable, ParsedRow
-from ftwizard.diagnosis.pair_lengths import judge_lengths
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk, training_setup
 from ftwizard.estimate.parallelism import ParallelChoice
@@ -85,8 +84,6 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         worker.events.write_finding("label_imbalance", message, "warning")
     if message := dataset.check_lengths(base, encoded, recipe):
         worker.events.write_finding("beyond_positions", message, "warning")
-    if keeps:
-        _report_length_bias(worker, encoded["train"])
     if recipe.objective == "grpo":
         data = prompt_rows.build_dataset(encoded["train"], parts["train"])
         prompt_rows.require_enough(len(data), recipe, plan.ranks)
@@ -161,21 +158,6 @@ def _read_rows(worker: Worker, plan: Plan) -> tuple[dataset.Rows, dict[str, int]
             "warning",
         )
     return parts, unreadable, available
-
-
-def _report_length_bias(worker: Worker, rows: Sequence[EncodedRow]) -> None:
-    """Write a finding if the length of answers alone tells chosen from rejected ones."""
-    pairs = (
-        (row.trained - row.rejected.trained, row.rejected.trained) for row in rows if row.rejected
-    )
-    rule = judge_lengths(pairs)
-    if rule is not None and rule.is_telling:
-        worker.events.write_finding(
-            "length_bias", rule.describe(), "warning",
-            action="Add pairs whose better answer is not the "
-            f"{rule.winner} one, or compare lengths of the sample answers.",
-            accuracy=rule.accuracy, low=rule.low, high=rule.high, pairs=rule.pairs,
-        )  # fmt: skip
 
 
 def check_disk(folder: JobFolder, plan: Plan, base: Path) -> None:

@@ -19,7 +19,13 @@ from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
 from ftwizard.screens.draft import setting_values, time_limit
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
+from ftwizard.text import (
+    format_bytes,
+    format_count,
+    format_duration_range,
+    format_epochs,
+    make_visible,
+)
 
 ESTIMATE_NAMES_WIDTH = 12
 """Cells of the name column of an estimate."""
@@ -95,7 +101,7 @@ def file_changed_error(draft: Draft) -> FtwizardError:
 def format_earlier_run(before: EarlierLoss, epochs: float) -> Text:
     """Format what an earlier run on the same data says about this many epochs."""
     mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
-    return Text.assemble((mark, style), f"{epochs:g} epochs: {before.summary}\n")
+    return Text.assemble((mark, style), f"{format_epochs(epochs)}: {before.summary}\n")
 
 
 def format_estimate(draft: Draft, price_hint: str, probe_hint: str = "") -> Text:

@@ -29,6 +29,7 @@ from ftwizard.text import (
     format_bytes,
     format_dollars,
     format_duration,
+    format_epochs,
     format_learning_rate,
     make_visible,
 )
@@ -275,7 +276,7 @@ def format_plan(plan: Plan, width: int) -> Text:
     values = {
         "model": make_visible(plan.model.name),
         "data": make_visible(Path(plan.data.files.train).name),
-        "method": f"{objective}{recipe.method}, lr {rate}, {recipe.epochs:g} epochs",
+        "method": f"{objective}{recipe.method}, lr {rate}, {format_epochs(recipe.epochs)}",
     }
     pairs = [(name, _truncate_left(value, width - 8)) for name, value in values.items()]
     return format_columns(pairs, width)

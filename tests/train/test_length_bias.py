@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ftwizard.data.example import IGNORE_INDEX
+from ftwizard.train.dataset import _report_lengths
 from ftwizard.train.encoder import EncodedRow
-from ftwizard.train.inputs import _report_length_bias
 
 
 class Events:
@@ -38,15 +38,17 @@ def report(lengths: list[tuple[int, int]]) -> list[dict[str, Any]]:
         )
     events = Events()
     worker: Any = SimpleNamespace(events=events)
-    _report_length_bias(worker, rows)
+    _report_lengths(worker, rows)
     return events.findings
 
 
 def test_pairs_told_apart_by_length_are_reported_with_the_interval() -> None:
     (finding,) = report([(30, 20)] * 90 + [(20, 30)] * 10)
-    assert finding["code"] == "length_bias" and finding["severity"] == "warning"
+    assert finding["code"] == "pairs_by_length" and finding["severity"] == "warning"
     assert "Length alone tells 90% of 100 pairs apart (83–94%; by chance 50%)" in finding["message"]
-    assert finding["low"] < finding["accuracy"] == 0.9 < finding["high"]
+    evidence = finding["evidence"]
+    assert evidence["low"] < evidence["accuracy"] == 0.9 < evidence["high"]
+    assert "not the longer one" in finding["action"]
     (finding,) = report([(20, 30)] * 100)
     assert "the shorter answer is the chosen one" in finding["message"]
 
@@ -55,5 +57,5 @@ def test_usual_pairs_and_other_rows_are_not_reported() -> None:
     assert report([(30, 20)] * 60 + [(20, 30)] * 40) == []
     assert report([(30, 20)] * 19) == []
     worker: Any = SimpleNamespace(events=Events())
-    _report_length_bias(worker, [encode(20)] * 100)
+    _report_lengths(worker, [encode(20)] * 100)
     assert worker.events.findings == []
