@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shlex
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -337,18 +337,27 @@ class Draft:
 
     @property
     def share(self) -> str:
-        """The chosen one of ``SHARES``."""
+        """The chosen one of ``shares``."""
         if self.plan.data.files.validation is not None:
             return OWN_FILE
         split = self.plan.data.split.validation
         return "none" if split == 0 else f"{split or 0.1:g}"
 
+    @property
+    def shares(self) -> Sequence[tuple[str, str]]:
+        """``SHARES``, with the share of an opened plan if it is another one."""
+        if self.share in dict(SHARES):
+            return SHARES
+        return ((self.share, f"{float(self.share) * 100:g}%"), *SHARES)
+
     def with_validation(self, share: str) -> Draft:
-        """Return a draft that validates with one of ``SHARES``."""
+        """Return a draft that validates with one of ``shares``."""
+        split = self.plan.data.split  # an opened plan may have a share of its own for the test set
         if share == OWN_FILE:
-            return self.with_data(split=schema.Split())
+            return self.with_data(split=msgspec.structs.replace(split, validation=None))
         files = msgspec.structs.replace(self.plan.data.files, validation=None)
-        split = schema.Split(validation=0.0 if share == "none" else float(share))
+        validation = 0.0 if share == "none" else float(share)
+        split = msgspec.structs.replace(split, validation=validation)
         return self.with_data(files=files, split=split)
 
     @property

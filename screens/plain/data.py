@@ -346,7 +346,7 @@ def ask_validation(prompter: Prompter, draft: Draft) -> Draft:
     if not draft.plan.takes_validation:
         return draft.allowing("no-validation", False)
     prompter.explain("Validation loss shows when the model starts memorizing the training data.")
-    chosen = prompter.choose("Validation data", SHARES, draft.share)
+    chosen = prompter.choose("Validation data", draft.shares, draft.share)
     draft = _ask_own_file(prompter, draft) if chosen == OWN_FILE else draft.with_validation(chosen)
     if not draft.validates and "no-validation" not in draft.plan.allow:
         try:

@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from ftwizard.data.hub import ids
 from ftwizard.screens.draft import recent_files
-from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft, format_path
+from ftwizard.screens.draft.drafts import OWN_FILE, Draft, format_path
 from ftwizard.screens.draft.suggestions import build_path_suggester, is_data_file
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
@@ -36,7 +36,7 @@ class DataFields(Vertical):
         yield Static(id="verdict", markup=False)
         with Horizontal(classes="field", id="validation"):
             yield Static("Validation", classes="name", markup=False)
-            yield Choice(SHARES, self._draft.share, id="share")
+            yield Choice(self._draft.shares, self._draft.share, id="share")
         with Horizontal(classes="field", id="own"):
             yield Static("", classes="name", markup=False)
             own = format_path(files.validation or "")
@@ -56,7 +56,7 @@ class DataFields(Vertical):
 
     @property
     def share(self) -> str:
-        """Return the chosen one of ``SHARES``."""
+        """Return the chosen one of the draft's ``shares``."""
         return self.query_one(Choice).value
 
     @property

@@ -205,6 +205,18 @@ def test_a_platform_without_validation_rows_lacks_none() -> None:
     assert not draft.with_platform("bedrock").with_destination().with_validation("none").validates
 
 
+def test_shares_of_an_opened_plan_are_offered_and_kept(here: MachineInfo) -> None:
+    split = schema.Split(validation=0.15, test=0.25, group_by="prompts", seed=7)
+    draft = Draft(here).with_data(split=split)
+    assert draft.shares[0] == (draft.share, "15%") and draft.shares[1:] == drafts.SHARES
+    assert draft.with_validation(draft.share).plan.data.split == split
+    changed = draft.with_validation("0.2")
+    assert changed.plan.data.split == msgspec.structs.replace(split, validation=0.2)
+    assert changed.shares == Draft(here).shares == drafts.SHARES
+    own = draft.with_validation(drafts.OWN_FILE)
+    assert own.plan.data.split == msgspec.structs.replace(split, validation=None)
+
+
 def test_settings_without_effect_are_kept_but_not_in_the_plan(here: MachineInfo) -> None:
     recipe = schema.Recipe(
         objective="kto",
