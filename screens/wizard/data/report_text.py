@@ -223,7 +223,7 @@ def _describe_repair(report: DataReport, command: str) -> Iterator[Text]:
     rest = {code: count for code, count in forecast.by_hand.items() if code != "secret"}
     by_hand = [
         f"{code.replace('_', ' ')} ({format_count(count, 'row')}"
-        f"{f', or {columns}' if code in _COLUMN_FINDINGS else ''})"
+        f"{f', or {columns}' if code in _COLUMN_FINDINGS else ''}{_REASONS.get(code, '')})"
         for code, count in itertools.islice(rest.items(), MAX_BY_HAND)
     ]
     if (more := len(rest) - MAX_BY_HAND) > 0:
@@ -341,6 +341,8 @@ def format_finding(finding: Finding) -> Text:
 
 _COLUMN_FINDINGS = ("unread_columns", "template_text")
 """Findings that another column mapping answers."""
+_REASONS = {"identical_pair": ": neither answer is better"}
+"""Why rows are unusable, where the name of the finding leaves that open."""
 
 
 def describe_finding(finding: Finding, *, partial: bool = False, unit: str = "line") -> Text:

@@ -171,7 +171,7 @@ def test_pairs_that_are_all_equal_are_named_and_the_page_stays_usable(
         await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
         await wait_for_report(pilot)
         await wait_for_text(pilot, "24 rows unusable")
-        assert "by hand identical pair (24 rows)" in read_text(pilot)
+        assert "by hand identical pair (24 rows: neither answer is better)" in read_text(pilot)
         await pilot.press("enter")  # reads it again: nothing leads on
         await wait_for_text(pilot, "→ Read it again once it is fixed")
         assert pilot.app.screen is page and get_objective(pilot) == "dpo"
@@ -219,6 +219,10 @@ def test_answers_that_can_be_verified_suggest_rewards(tmp_path: Path, home: Path
         accumulation = page.query_one("#setting-gradient_accumulation Input", Input).value
         assert int(batch) * int(accumulation) % 8 == 0
         assert_frame("objective-grpo-80x24", frame(pilot.app))
+        await pilot.resize_terminal(160, 50)  # there, rewards with options are in full
+        await until(
+            pilot, lambda: field.size.width > len("a.py:brief, exact_answer={ignore_case: true}")
+        )
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 

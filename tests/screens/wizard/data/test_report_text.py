@@ -284,6 +284,9 @@ def test_the_fix_here_redacts_secrets_and_is_named_only_where_it_does_something(
     only = RepairForecast(remaining=9, by_hand={"conflict": 2})
     facts = report_text.format_facts(report("rows.jsonl", tokens=None, forecast=only)).plain
     assert "fix (f)" not in facts and facts.endswith("  by hand  conflict (2 rows)")
+    equal = RepairForecast(remaining=0, by_hand={"identical_pair": 24})
+    facts = report_text.format_facts(report("rows.jsonl", tokens=None, forecast=equal)).plain
+    assert facts.endswith("  by hand  identical pair (24 rows: neither answer is better)")
 
 
 def test_pairs_can_be_converted_but_not_fixed() -> None:
