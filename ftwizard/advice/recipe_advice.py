@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator
 
 import msgspec
 
 from ftwizard import text
-from ftwizard.advice.evidence import GradableAnswers, Kind
+from ftwizard.advice.evidence import GradableAnswers, Kind, read_evidence
 from ftwizard.advice.recipe_rules import SAFE, AdvisedValue, advise_value, memory, setting, table
 from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
+from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import Format
 from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.batching import LengthDistribution, compute_passes
@@ -114,6 +116,22 @@ def advise_rewards(gradable: GradableAnswers | None) -> AdvisedValue | None:
         return None
     words = {"share": f"{gradable.share:.0%}", "are": gradable.are}
     return advise_value("grpo.rewards", "rewards", function, **words)
+
+
+def describe_rewards(report: DataReport) -> str:
+    """Describe the reward that scores the answers of checked prompts, and how to try it; empty where
+    they cannot be verified."""
+    gradable = read_evidence(report).verifiable
+    if gradable is None:
+        return ""
+    advice = advise_rewards(gradable)
+    if advice is None:
+        return (
+            f"{gradable.share:.0%} of the right answers {gradable.are}: write a reward function of your "
+            "own for them."
+        )
+    path = shlex.quote(text.make_visible(report.path))
+    return f"{advice.reason} {advice.value} rewards them. Try it: ftwizard rewards {advice.value} --data {path}"
 
 
 def advise_report_to() -> AdvisedValue:

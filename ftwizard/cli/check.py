@@ -202,9 +202,12 @@ def _has_answers(report: DataReport) -> bool:
 
 
 def _suggestion_lines(report: DataReport) -> list[str]:
-    """Return what else the rows suggest: reinforcement where answers are verifiable."""
-    from ftwizard.advice import evidence
+    """Return what else the rows suggest where answers are verifiable: a reward, or reinforcement."""
+    from ftwizard.advice import evidence, recipe_advice
 
+    if report.target == "trl-grpo":
+        reward = recipe_advice.describe_rewards(report) if report.usable else ""
+        return [f"· {reward}"] if reward else []
     rft = evidence.read_evidence(report).rft if report.usable else None
     if rft is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +13,10 @@ from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.platforms import Severity
 from ftwizard.data.tokens.billing import Bill
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
+from ftwizard.text import make_visible, shorten_middle
+
+MAX_COLUMNS = 3
+MAX_COLUMN_NAME = 24
 
 
 class RowPreview(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +26,22 @@ class RowPreview(msgspec.Struct, frozen=True, kw_only=True):
     example: dict[str, Any]
     """The fields of an ``Example`` with secrets redacted and long texts truncated. Their values may
     be any JSON, as in the row."""
+
+
+def describe_reward_columns(preview: Sequence[RowPreview]) -> str:
+    """Describe the columns of prompts that reward functions get, as in ``the columns answer and level``.
+
+    Empty for rows of other kinds, and for prompts alone.
+    """
+    prompts = (row.example for row in preview if row.example["kind"] == "prompt")
+    names = dict.fromkeys(name for example in prompts for name in example["extra"])
+    if not names:
+        return ""
+    shown = [shorten_middle(make_visible(name), MAX_COLUMN_NAME) for name in names]
+    shown, more = shown[:MAX_COLUMNS], len(shown) - MAX_COLUMNS
+    last = f"{more} more" if more > 0 else shown.pop()
+    listed = f"{', '.join(shown)} and {last}" if shown else last
+    return f"the {'column' if len(names) == 1 else 'columns'} {listed}"
 
 
 class Repairs(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ FORMAT_NAMES: dict[Format, str] = {
     "preference": "preference pairs (chosen, rejected)",
     "openai-preference": "OpenAI preference pairs (preferred_output, non_preferred_output)",
     "kto": "KTO (labeled answers)",
-    "prompt": "prompts without answers",
+    "prompt": "prompts without completions",
     "vertex": "Vertex AI (contents)",
     "bedrock-converse": "Bedrock Converse (parts without a type)",
     "bedrock-claude": "Claude on Bedrock (separate system prompt)",

@@ -6,7 +6,7 @@ import typing
 
 from ftwizard.advice.recipe_advice import choose_objective
 from ftwizard.advice.recipe_rules import setting
-from ftwizard.data.documents import DataReport
+from ftwizard.data.documents import DataReport, describe_reward_columns
 from ftwizard.data.format_names import Format
 from ftwizard.objectives import ObjectiveName
 from ftwizard.screens.draft.drafts import Draft
@@ -74,6 +74,8 @@ def describe(draft: Draft, report: DataReport) -> str:
     name = get_name(objective)
     if "objective" in draft.touched or choose_objective(get_format(report)) != objective:
         return f"{name}, as you chose"
+    if objective == "grpo" and (columns := describe_reward_columns(report.preview)):
+        return f"{name}: the rows are prompts, and rewards get {columns}"
     return f"{name}: the rows are {_REASONS[objective]}"
 
 

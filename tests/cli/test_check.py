@@ -35,6 +35,34 @@ def test_check_counts_tokens_by_default(rows: Path, capsys: pytest.CaptureFixtur
     assert document["tokens"] is None and document["trained_tokens"] is None
 
 
+def write_prompts(path: Path, **columns: str) -> None:
+    rows = [{"prompt": f"What is {n} + 2?", **columns, "answer": str(n + 2)} for n in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_prompts_with_answers_are_for_rewards_here(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_prompts(rows, topic="sums")
+    assert main(["check", str(rows)]) == 0
+    text = capsys.readouterr().out
+    assert "with rewards: they get the columns topic and answer." in text
+    reward = f"ftwizard rewards numeric_answer --data {rows}"
+    assert (
+        f"100% of the right answers end in a number. numeric_answer rewards them. Try it: {reward}"
+        in text
+    )
+    for other in ("without answers", "RFT", "rft", "grader", "add the answers"):
+        assert other not in text
+    assert main(reward.split()[1:]) == 0, "the command works"
+
+
+def test_prompts_alone_may_go_to_a_grader(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows.write_text('{"prompt": "Say hello."}\n' * 3)
+    assert main(["check", str(rows)]) == 0
+    assert "A platform can train on prompts with a grader" in capsys.readouterr().out
+
+
 def test_check_omits_tokens_without_usable_rows(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

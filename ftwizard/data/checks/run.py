@@ -17,7 +17,7 @@ from ftwizard.data.checks.row_checker import Collectors, RowChecker, RowCollecto
 from ftwizard.data.checks.scan import FileScan
 from ftwizard.data.checks.template_texts import TemplateTexts
 from ftwizard.data.checks.unread_fields import UnreadFields
-from ftwizard.data.documents import DataReport, RowPreview
+from ftwizard.data.documents import DataReport, RowPreview, describe_reward_columns
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import FileFinding, Finding, RowFinding, overall_verdict
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
@@ -221,6 +221,7 @@ class CheckedFile:
             lengths = counts.tokens
             total = TokenEstimate(value=lengths.total, low=lengths.low, high=lengths.high)
             billed = compute_bill(target, total, epochs=1)
+        preview = list(self._preview())
         return DataReport(
             verdict=overall_verdict(findings),
             target=target.name,
@@ -233,9 +234,9 @@ class CheckedFile:
             trained_tokens=counts.trained if counts else None,
             path=str(self.path),
             source=None,
-            preview=list(self._preview()),
+            preview=preview,
             billed=billed,
-            notes=target.notes,
+            notes=_list_notes(target, preview),
             likely_encoding=self._likely_encoding,
         )
 
@@ -318,6 +319,17 @@ class CheckedFile:
             with contextlib.suppress(RowProblem):
                 value = records.decode_value(record.value)
                 yield record.line, formats.to_example(value, self.format)
+
+
+def _list_notes(target: Target, preview: list[RowPreview]) -> tuple[str, ...]:
+    """Return the notes about a target; for prompts, the columns that rewards and answers come from."""
+    columns = describe_reward_columns(preview)
+    if target.name != "trl-grpo" or not columns:
+        return target.notes
+    return (
+        f"To train on prompts here, set recipe.objective to grpo, with rewards: they get {columns}.",
+        "For supervised training, name the column of the answers: --columns prompt=…,completion=COLUMN.",
+    )
 
 
 def _name_encoding(finding: Finding, likely: LikelyEncoding) -> Finding:

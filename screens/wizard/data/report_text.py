@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from ftwizard.advice import evidence
+from ftwizard.advice import evidence, recipe_advice
 from ftwizard.advice.evidence import FineTuningWarning
 from ftwizard.catalog.hosted_models import get_tuning
 from ftwizard.data.documents import DataReport
@@ -101,9 +101,11 @@ def _doubt_facts(warning: FineTuningWarning) -> Doubt:
 
 
 def list_suggestions(report: DataReport) -> list[str]:
-    """List what else the data suggests: reinforcement where answers are verifiable."""
+    """List what else the data suggests where answers are verifiable: a reward, or reinforcement."""
     if report.partial:
         return []
+    if report.target == "trl-grpo":
+        return list(filter(None, (recipe_advice.describe_rewards(report),)))
     if (rft := evidence.read_evidence(report).rft) is None:
         return []
     parts = (rft.reason, "" if is_graded(report) else rft.caution, evidence.describe_template(rft))

@@ -144,7 +144,7 @@ def test_mixed_format_message_names_null_fields(tmp_path: Path) -> None:
     messages = [problem.message for problem in reader.read_table(path).problems]
     why = " (completion and label are null)"
     assert messages == [
-        f"it looks like prompts without answers{why}, but the file is read as prompt and completion",
+        f"it looks like prompts without completions{why}, but the file is read as prompt and completion",
         "it looks like plain text, but the file is read as prompt and completion",
     ]
     findings = run.check_files(path, run.CheckOptions())

@@ -253,6 +253,29 @@ def test_supervised_tuning_is_no_simpler_start_where_reinforcement_is_chosen() -
     assert "ftwizard grader new" in supervised and "ftwizard grader new" in reinforcement
 
 
+@pytest.mark.parametrize(
+    ("answer", "words", "command"),
+    [
+        ("{n}", "100% of the right answers end in a number. numeric_answer rewards them.",
+         " Try it: ftwizard rewards numeric_answer --data 'my sums.jsonl'"),
+        ("def f():\n    return {n}\n", "100% of the right answers are code: write a reward function", " of your own for them."),
+    ],
+)  # fmt: skip
+def test_prompts_with_answers_have_a_reward_here(answer: str, words: str, command: str) -> None:
+    """Their rewards run on this machine: neither a platform nor its grader is suggested."""
+    ask = [{"role": "user", "content": "Solve it."}]
+    rows = [
+        {"line": n, "example": example("", kind="prompt", messages=ask,
+                                       extra={"answer": answer.format(n=n)})}
+        for n in range(1, 41)
+    ]  # fmt: skip
+    checked = clean("my sums.jsonl", target="trl-grpo", format="prompt", preview=rows)
+    assert report_text.list_suggestions(checked) == [words + command]
+    alone = [{"line": 1, "example": example("", kind="prompt", messages=ask)}]
+    checked = clean("my sums.jsonl", target="trl-grpo", format="prompt", preview=alone)
+    assert report_text.list_suggestions(checked) == []
+
+
 def test_no_token_of_the_rows_is_trained_on_where_a_grader_scores_answers() -> None:
     assert "trainable" in report_text.format_tokens(clean("sums.jsonl")).plain
     assert "trainable" not in report_text.format_tokens(clean("a", target="bedrock-rft")).plain
