@@ -67,7 +67,7 @@ async def run_step(app: App[Any], folder: JobFolder, step: SuggestedStep) -> obj
 
 async def _confirm_training(app: App[Any], folder: JobFolder, step: SuggestedStep) -> bool:
     details = f"It trains a new run: {step.format_command(folder.id)}\nThis run is kept as it is."
-    return await app.push_screen_wait(DestructiveConfirm(f"{step.text}?", details, "train"))
+    return await app.push_screen_wait(DestructiveConfirm(f"{step.describe()}?", details, "train"))
 
 
 async def choose_export(app: App[Any], folder: JobFolder) -> SuggestedStep | None:

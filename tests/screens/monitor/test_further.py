@@ -102,7 +102,7 @@ def test_results_page_asks_for_rows_and_shows_the_command(home: Path, tmp_path: 
         dialog = pilot.app.screen
         assert isinstance(dialog, DestructiveConfirm)
         shown = " ".join(map(str, dialog._lines))
-        assert "train it further with pairs (DPO)?" in shown
+        assert "Train it further with pairs (DPO)?" in shown
         assert "ftwizard branch one --set" in shown and '"dpo"' in shown
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
