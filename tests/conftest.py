@@ -170,8 +170,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def small(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model with the same tokenizer that trains far more quickly."""
     from tests.helpers.models import make_small
+    from tests.helpers.shared import make_once
 
-    return make_small(smollm2, tmp_path_factory.mktemp("small") / "model")
+    def make(folder: Path) -> None:
+        make_small(smollm2, folder / "model")
+
+    return make_once(tmp_path_factory, "small", make) / "model"
 
 
 @pytest.fixture

