@@ -506,7 +506,7 @@ COSTS = (
     _value("--serve-on", "CARD", "GPU for the break-even (default: a100-40gb)",
            default="a100-40gb"),
     _choice("--sort", "COLUMN", "sort by: ", SORTS, default="provider"),
-    _switch("--notes", "show all notes, not only the first few"),
+    _switch("--notes", "show all offers and notes, not only the first few"),
 )  # fmt: skip
 SHARING = (
     _switch("--share-data", "apply OpenAI's discount for shared data"),

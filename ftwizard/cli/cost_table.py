@@ -83,6 +83,41 @@ def show(
         output.print_lines(out, f"· {format_count(more, 'more note')}: use --notes or --json")
 
 
+def show_usual(out: Console, costs: CostReport) -> None:
+    """Print the usual choice at each platform and the cheapest rented GPU, one line each."""
+    shown, _, _ = _sort_out(costs, None)
+    usual = _choose_usual(shown)
+    output.print_lines(out, f"Elsewhere, for {_format_tokens(costs.counted['total'])} tokens")
+    table = _new_table()
+    table.show_header = False
+    table.padding = (0, 2, 0, 0)
+    for name in ("offer", "training", "as of"):
+        table.add_column(name, overflow="fold")
+    for offer in usual:
+        assert offer.training
+        setup = f", setup {_format_money(offer.setup)}" if offer.setup else ""
+        table.add_row(
+            make_visible(offer.name),
+            f"{_format_range(offer.training, ' ')}{setup}",
+            _format_cells(offer, costs.date)["as of"],
+        )
+    out.print(table)
+    if any(offer.stale for offer in usual):
+        output.print_lines(out, LEGEND["as of"])
+    more = format_count(len(costs.costs) - len(usual), "more offer")
+    output.print_lines(out, f"{more}, what serving costs, and notes: --notes")
+
+
+def _choose_usual(shown: list[Offer]) -> list[Offer]:
+    """Return the usual choice at each platform and the cheapest rented GPU, if their price is known."""
+    priced = [offer for offer in shown if offer.training]
+    rented = [offer for offer in priced if offer.provider == "local" and offer.card]
+    cheapest = min(
+        rented, key=lambda offer: offer.training.value if offer.training else 0, default=None
+    )
+    return [offer for offer in priced if offer.recommended or offer is cheapest]
+
+
 def _sort_out(
     costs: CostReport, wanted: str | None
 ) -> tuple[list[Offer], list[Offer], list[Offer]]:

@@ -1,4 +1,4 @@
-"""``estimate``: cost on every provider before training; for a plan also memory, time and disk."""
+"""``estimate``: memory, time, disk and cost of a plan before training, and the cost on every provider."""
 
 from __future__ import annotations
 
@@ -173,6 +173,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price
     machine_info = _read_machine(arguments, chosen)
     cap: TimeCap | None = None
+    assumed = ""
     with progress.reporter() as say:
         say("looking for the model")
         try:
@@ -181,7 +182,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
         except FtwizardError as error:
             if arguments.minutes is not None or error.code == DAMAGED:
                 raise
-            report = _estimate_unavailable(arguments, chosen, machine_info, error, say)
+            report, assumed = _estimate_unavailable(arguments, chosen, machine_info, error, say)
         else:
 
             def inspect(plan: Plan) -> PlanFacts:
@@ -192,7 +193,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
                 facts, cap = time_cap.fit_facts(facts, arguments.minutes, inspect)
             costs = _compute_plan_costs(arguments, facts, base, prices)
             report = estimate_report.build_report(facts, prices, costs)
-    return _print_estimate(arguments, report, cap)
+    return _print_estimate(arguments, report, cap, assumed)
 
 
 def _compute_plan_costs(
@@ -216,8 +217,9 @@ def _compute_plan_costs(
 
 def _estimate_unavailable(
     arguments: argparse.Namespace, chosen: Plan, machine_info: MachineInfo, error: FtwizardError, say: Say
-) -> EstimateReport:  # fmt: skip
-    """Estimate from the catalog's configuration of a model that could not be downloaded.
+) -> tuple[EstimateReport, str]:  # fmt: skip
+    """Estimate from the catalog's configuration of a model that could not be downloaded; return also
+    what was assumed about the rows.
 
     Raises ``error`` where the catalog has none.
     """
@@ -230,9 +232,10 @@ def _estimate_unavailable(
     )
     lengths = rows.lengths.split(round(rows.lengths.rows), chosen) if rows.lengths else {}
     rows = row_counts.take_training_rows(rows, chosen)
-    return _estimate_from_config(
+    report = _estimate_from_config(
         arguments, chosen, rows, lengths, shape, machine_info, error.message, say
     )
+    return report, rows.assumed
 
 
 def _estimate_from_config(
@@ -249,26 +252,43 @@ def _estimate_from_config(
 
 
 def _print_estimate(
-    arguments: argparse.Namespace, report: EstimateReport, cap: TimeCap | None = None
+    arguments: argparse.Namespace,
+    report: EstimateReport,
+    cap: TimeCap | None = None,
+    assumed: str = "",
 ) -> int:
     if arguments.json:
         more = {"cap": time_cap.to_document(cap)} if cap else {}
         output.print_json(msgspec.to_builtins(report) | more)
         return 0
     out = output.make_console()
-    cost_table.show(out, report, all_notes=arguments.notes)
     file = machine_rate.shown_file()
     hints = report_text.Hints(
         price=f"set the hourly price with {machine_rate.OPTION}, or in {file}: "
         'kind = "machine", usd = USD',
         probe="to measure it: ftwizard probe PLAN",
     )
-    lines = [*report_text.format_report(report, hints), *report_text.format_warnings(report)]
-    # last, so that it stays in view
-    out.print("", output.build_pair_table((line.name, line.text) for line in lines), sep="\n")
+    lines = report_text.format_report(report, hints)
+    out.print(output.build_pair_table((line.name, line.text) for line in lines))
     if cap:
         out.print("", output.build_pair_table(time_cap.list_lines(cap)), sep="\n")
+    out.print()
+    if _compares_offers(arguments):
+        cost_table.show(out, report, all_notes=arguments.notes)
+    else:
+        cost_table.show_usual(out, report)
     return 0
+
+
+def _compares_offers(arguments: argparse.Namespace) -> bool:
+    """Return whether an option asks for the whole table of offers."""
+    defaults = {
+        "notes": False,
+        "sort": "provider",
+        "edition": "current",
+        "requests_per_month": None,
+    }
+    return any(getattr(arguments, name) != default for name, default in defaults.items())
 
 
 def _estimate_data(arguments: argparse.Namespace) -> int:
@@ -332,7 +352,7 @@ def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
             report = _estimate_from_config(
                 arguments, chosen, rows, {"train": rows.lengths}, shape, machine_info, "", say
             )
-        return _print_estimate(arguments, report)
+        return _print_estimate(arguments, report, assumed=rows.assumed)
     low, high = estimate_report.RULE_PARAMETERS
     size = hosted.billions if hosted else None
     by_rule = not is_open and (size is None or low <= size * 1e9 <= high)

@@ -94,28 +94,37 @@ def _warn(text: str) -> ReportLine:
 
 
 def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
-    """Yield the lines of an estimate; those without a text separate groups."""
+    """Yield the lines of an estimate; those without a text separate groups.
+
+    First whether it fits, how long it takes and what it costs, with warnings; then the details.
+    """
     yield _line("model", make_visible(report.model.description))
     if report.refused:
         yield _line("", Span("✗ ", "bad"), make_visible(report.refused, 600))
-    share = report.trained / report.parameters
-    counts = f"{report.parameters:,}, of which {report.trained:,} trainable ({share:.1%})"
-    yield _line("parameters", counts)
-    yield _line("")
     if report.run and report.run.parallel:
         yield from format_parallel(report.run.parallel)
     yield from format_memory(report, hints)
     yield _format_time(report)
+    yield from format_cost(report, hints)
     if report.disk:
         yield from format_disk(report.disk)
-    yield from format_cost(report, hints)
+    yield from format_warnings(report)
     yield _line("")
     yield from _format_rows(report)
     yield from _format_training(report)
+    share = report.trained / report.parameters
+    counts = f"{report.parameters:,}, of which {report.trained:,} trainable ({share:.1%})"
+    yield _line("parameters", counts)
+    if report.longest_rows:
+        yield _line("longest", *_format_longest(report.longest_rows))
     if disk := report.disk:
         yield from _format_kept(disk)
     if report.memory:
-        yield _dim(f"memory {format_source(report.memory.peak)}", "source")
+        yield _dim(_describe_memory_source(report.memory), "source")
+    if rule := report.article:
+        parts = ", ".join(f"{name} {format_bytes(part.value)}" for name, part in rule.parts.items())
+        peak = format_bytes(rule.peak.value) + (f" ({parts})" if parts else "")
+        yield _dim(f"the article's rule of thumb for QLoRA ({rule.peak.as_of}): {peak}. {rule.why}")
 
 
 def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
@@ -180,14 +189,16 @@ def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     for note in (report.uncounted, report.one_gpu):
         if note:
             yield _dim(make_visible(note, 600))
-    if rule := report.article:
-        parts = ", ".join(f"{name} {format_bytes(part.value)}" for name, part in rule.parts.items())
-        peak = format_bytes(rule.peak.value) + (f" ({parts})" if parts else "")
-        yield _dim(f"the article's rule of thumb for QLoRA ({rule.peak.as_of}): {peak}. {rule.why}")
     if report.memory and not report.measured:
         yield from _format_changes(report)
-    if report.longest_rows:
-        yield _line("longest", *_format_longest(report.longest_rows))
+
+
+def _describe_memory_source(memory: MemoryEstimate) -> str:
+    """Describe where the memory is from, and why its peak has no gradients."""
+    source = f"memory {format_source(memory.peak)}"
+    if memory.moment == "loss" and not memory.parts["gradients"].value:
+        source += ". No gradients then: the last step's are freed, the next ones not yet computed"
+    return source
 
 
 def _format_longest(rows: Sequence[LongestRows]) -> Iterator[str | Span]:

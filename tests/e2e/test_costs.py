@@ -94,8 +94,25 @@ def test_custom_gpu_price_adds_the_gpu_to_the_costs() -> None:
     document = as_json_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
     (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
     assert own["too_small"] and own["training"] is None
-    text = ok_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    text = ok_here(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price, "--notes")
     assert "does not fit" in text and "hours unknown" not in text
+
+
+def test_own_estimate_comes_first_and_the_usual_offers_last() -> None:
+    asked = (*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "RTX 4090")
+    lines = ok_here(*asked, environment={"COLUMNS": "80"}).splitlines()
+    assert max(map(len, lines)) <= 80
+    (elsewhere,) = (number for number, line in enumerate(lines) if line.startswith("Elsewhere"))
+    named = {line.split()[0]: number for number, line in enumerate(lines) if line[:1].strip()}
+    for name in ("model", "memory", "time", "cost", "disk"):
+        assert named[name] < 23 < len(lines), name
+    offers = lines[elsewhere + 1 :]
+    assert len(offers) < 12 and any(line.startswith("OpenAI GPT-4.1-mini") for line in offers)
+    assert any("setup $" in line for line in offers), "the cheapest rented GPU"
+    assert not any("GPT-4o-mini" in line for line in offers)
+    for option in (("--notes",), ("--sort", "training"), ("--edition", "2026-04")):
+        text = ok_here(*asked, *option)
+        assert "GPT-4o-mini" in text and text.index("memory ") < text.index("GPT-4o-mini")
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])

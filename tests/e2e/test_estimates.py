@@ -260,7 +260,6 @@ def test_several_gpus_are_estimated_for_each_and_in_total(tmp_path: Path, home: 
         assert document["time"]["high"] > document["time"]["low"] > 0
         assert all(item["source"] and item["as_of"] for item in figures(document))
         text = ok_here("estimate", plan, *on, environment={"COLUMNS": "80"})
-        text = text[text.index("\nmodel ") :]  # after the costs
         assert max(map(len, text.splitlines())) <= 80
         words = " ".join(text.split())
         assert (
@@ -342,6 +341,11 @@ def test_max_length_follows_the_given_mean_tokens(home: Path) -> None:
     assert document["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
     assert document["follows"]["padding"]["value"] > 0.3
     assert "only the mean is known" in document["notes"][0]
+    text = ok_here(
+        "estimate", "--examples", 5000, "--mean-tokens", 2048,
+        "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
+    )  # fmt: skip
+    assert "only the mean is known" in text and "Prices change" not in text
 
 
 def test_unknown_model_gets_a_note_instead_of_figures(home: Path) -> None:

@@ -112,3 +112,33 @@ def test_shorter_answers_are_the_shorter_length_of_reinforcement() -> None:
     enough = estimate(shorter).peak.highest
     for cheaper, _ in search(setup, estimate, lambda memory: memory.peak.highest <= enough):
         assert cheaper.row_length == 512, "prompts are never cut for it"
+
+
+def list_names(**fields: Any) -> list[str]:
+    """Return the names of the lines of an estimate, in order."""
+    document = {"parts": PARTS, "tokens": 4000, "recipe": msgspec.to_builtins(Recipe())} | fields
+    lines = format_report(make_report(**document), Hints(price="", probe=""))
+    return [line.name for line in lines if line.name]
+
+
+def test_fit_time_and_cost_come_before_the_details() -> None:
+    warning = {"code": "rate-too-high", "message": "far above the usual"}
+    names = list_names(warnings=[warning])
+    assert names[:4] == ["model", "memory", "time", "cost"]
+    assert names.index("!") < names.index("training") < names.index("recipe")
+    assert names.index("parameters") > names.index("recipe")
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
+def test_gradients_count_at_the_loss_only_if_earlier_passes_left_them(
+    objective: ObjectiveName,
+) -> None:
+    shape = decoder(layers=2, hidden=64, intermediate=128, heads=4, kv_heads=2, vocabulary=50_000)
+    setup = msgspec.structs.replace(resolve(objective), accumulation=1)
+    single = estimate_each(shape, setup)
+    accumulating = estimate_each(shape, msgspec.structs.replace(setup, accumulation=2))
+    assert single.moment == accumulating.moment == "loss"
+    assert single.parts["gradients"].value == 0
+    assert accumulating.parts["gradients"].value == accumulating.parts["adapter"].value > 0
+    assert "No gradients then" in write(Recipe(), memory=msgspec.to_builtins(single))
+    assert "No gradients" not in write(Recipe(), memory=msgspec.to_builtins(accumulating))
