@@ -272,23 +272,14 @@ def _print_estimate(
     out.print(output.build_pair_table((line.name, line.text) for line in lines))
     if cap:
         out.print("", output.build_pair_table(time_cap.list_lines(cap)), sep="\n")
-    out.print()
-    if _compares_offers(arguments):
-        cost_table.show(out, report, all_notes=arguments.notes)
-    else:
+    is_default = arguments.sort == "provider" and arguments.edition == "current"
+    if is_default and not arguments.notes and not report.monthly:
+        output.print_lines(out, *([f"· {assumed}"] if assumed else []), "")
         cost_table.show_usual(out, report)
+    else:
+        out.print()
+        cost_table.show(out, report, all_notes=arguments.notes)
     return 0
-
-
-def _compares_offers(arguments: argparse.Namespace) -> bool:
-    """Return whether an option asks for the whole table of offers."""
-    defaults = {
-        "notes": False,
-        "sort": "provider",
-        "edition": "current",
-        "requests_per_month": None,
-    }
-    return any(getattr(arguments, name) != default for name, default in defaults.items())
 
 
 def _estimate_data(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from ftwizard.cli import output, plan_argument, progress
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import probe_cache, speed_options
+from ftwizard.estimate.parallelism import MODE_NAMES
 from ftwizard.estimate.probe_cache import CachedProbe, ProbeReport
 from ftwizard.estimate.speed_options import OptionResult, SpeedComparison
 from ftwizard.models import hub
@@ -88,7 +89,7 @@ def probe(arguments: argparse.Namespace) -> int:
         console = output.make_console()
         console.print(output.build_pair_table(_result_lines(probe_result)))
         output.print_lines(console, *_advice_lines(probe_result, arguments.plan, out))
-        if chosen.ranks > 1:
+        if chosen.ranks > probe_result.measured.processes:
             output.print_lines(console, _describe_group(chosen))
     return 0
 
@@ -183,6 +184,10 @@ def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     measured, predicted = result.measured, result.predicted
     memory = format_bytes(result.device_memory.value)
     yield "device", f"{result.device}, {memory}, {measured.precision}"
+    if measured.processes > 1:
+        mode = f", {MODE_NAMES[measured.mode]}" if measured.mode else ""
+        meaning = "the memory of the one that needs most, the speed of all"
+        yield "measured", f"with {measured.processes} processes{mode}: {meaning}"
     examples = format_count(result.batch_size, "example")
     passes = format_count(result.gradient_accumulation, "forward pass", "forward passes")
     longest = f"the longest has {measured.longest:,} tokens"

@@ -105,14 +105,17 @@ def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | Non
     )  # fmt: skip
 
 
-def from_probe(tokens: float, tokens_per_s: float, as_of: str | None) -> Figure | None:
+def from_probe(
+    tokens: float, tokens_per_s: float, as_of: str | None, processes: int = 1
+) -> Figure | None:
     """Return the seconds of training on ``tokens`` at a probed speed; None for speed 0.
 
-    Both include padding; ``as_of``: date of the probe.
+    Both include padding; ``as_of``: date of the probe; ``processes``: measured together.
     """
     if not tokens_per_s > 0:
         return None
     source = "measured: a probe of this model here"
+    source += f", with {processes} processes" if processes > 1 else ""
     return _with_range(tokens / tokens_per_s, PROBED, PROBED, source, as_of=as_of or today())
 
 

@@ -246,13 +246,19 @@ def _time(
     measured = msgspec.structs.replace(machine, speeds=single)
     if choice is None:
         return _time_alone(shape, setup, measured, work), None
+    probed: Figure | None = None
+    if machine.probed is not None and machine.probed_processes == ranks:
+        measured = msgspec.structs.replace(measured, probed=None)  # it is not that of one alone
+        padded = work.tokens + work.padding
+        probed = duration.from_probe(padded, machine.probed, machine.probed_on, ranks)
     # Processes on a CPU share the cores that one process would use alone.
     devices = ranks if machine.gpu or machine.card else plan.nodes
     steps = work.steps
     alone = _time_alone(shape, setup, measured, msgspec.structs.replace(work, steps=steps * ranks))
     ideal = _time_alone(shape, setup, measured, work.share(devices))
     if alone is None or ideal is None or shape is None:
-        return duration.from_earlier_runs(work.tokens, together), _measured_speedup(together)
+        known = probed or duration.from_earlier_runs(work.tokens, together)
+        return known, _measured_speedup(together)
     wider = msgspec.structs.replace(plan.recipe, batch_size=plan.recipe.batch_size * ranks)
     longest = compute_passes(train, wider).padding_share
     try:
@@ -266,6 +272,8 @@ def _time(
     scaled, speedup = parallelism.scale_time(
         ideal, alone.value, exchanged, link, wait=wait, processes=ranks
     )
+    if probed:
+        return probed, _measured_speedup(together) or speedup
     if together:
         measured_time = duration.from_earlier_runs(work.tokens, together)
         return measured_time, _measured_speedup(together) or speedup
@@ -377,8 +385,9 @@ def estimate_plan(
     if probe and not probe.halved:
         rates = probe.measured.rates or [probe.measured.tokens_per_s]
         machine = msgspec.structs.replace(
-            machine, probed=sum(rates) / len(rates), probed_on=probe.seconds.as_of
-        )
+            machine, probed=sum(rates) / len(rates), probed_on=probe.seconds.as_of,
+            probed_processes=probe.measured.processes,
+        )  # fmt: skip
     estimate = estimate_on(machine, plan, lengths, shape)
     if estimate and estimate.parallel and estimate.memory and counted and shape:
         trained = training_machine.setup(plan, lengths, facts, shape)

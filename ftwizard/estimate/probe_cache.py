@@ -16,6 +16,7 @@ import psutil
 from ftwizard import locations
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate.parallelism import Mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.models import hub
 from ftwizard.models.hub import ModelSource
@@ -69,6 +70,10 @@ class ProbeMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     evaluation_tokens_per_s: float | None
     epoch_tokens: int
     validation_tokens: int
+    processes: int = 1
+    """Processes that were measured together. Memory is that of the one that needs most, speed that of all."""
+    mode: Mode | None = None
+    """How they share the model; None for one."""
 
 
 class CachedProbe(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +118,8 @@ def from_measurements(
 
     ``epochs``: trained, None: those of the recipe.
     """
-    prefix, date = f"measured on {measured.device}", today()
+    together = f" with {measured.processes} processes" if measured.processes > 1 else ""
+    prefix, date = f"measured on {measured.device}{together}", today()
 
     def figure(value: float, unit: str, description: str) -> Figure:
         return Figure(
@@ -177,7 +183,8 @@ def training_time(measured: ProbeMeasurements, epochs: float, evaluations: int) 
     rates = measured.rates or [measured.tokens_per_s]
     middle = sum(rates) / len(rates)
     fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
-    short = "speed measured by a probe on this machine"
+    together = f" with {measured.processes} processes" if measured.processes > 1 else ""
+    short = f"speed measured by a probe on this machine{together}"
     return Figure(
         value=tokens / middle + looks,
         low=tokens / fast + looks / SPREAD,
@@ -193,7 +200,8 @@ def read_cached_probe(plan: Plan, source: ModelSource | None = None) -> CachedPr
     """Return the cached probe of this plan on this machine; None if there is none.
 
     It must match in rows, relevant settings, machine and libraries. A probe on all rows also counts
-    for a plan with ``data.max_rows``: its steps used rows at least as long. With ``source`` the model must
+    for a plan with ``data.max_rows``: its steps used rows at least as long. One of a single process
+    counts for a plan with several that were not measured together. With ``source`` the model must
     be identical; without it, a folder is fingerprinted and a Hub id is trusted. Files are hashed
     once while they do not change.
     """
@@ -209,11 +217,13 @@ def read_cached_probe(plan: Plan, source: ModelSource | None = None) -> CachedPr
 
 
 def _read(plan: Plan) -> CachedProbe:
-    with contextlib.suppress(OSError):
-        return msgspec.json.decode(_file(plan).read_bytes(), type=CachedProbe)
     data = msgspec.structs.replace(plan.data, max_rows=None)
     whole = msgspec.structs.replace(plan, data=data)
-    return msgspec.json.decode(_file(whole).read_bytes(), type=CachedProbe)
+    for processes in dict.fromkeys((count_processes(plan), 1)):
+        for variant in (plan, whole):
+            with contextlib.suppress(FileNotFoundError):
+                return msgspec.json.decode(_file(variant, processes).read_bytes(), type=CachedProbe)
+    raise FileNotFoundError
 
 
 def cache_probe(plan: Plan, probe: CachedProbe) -> None:
@@ -225,7 +235,7 @@ def cache_probe(plan: Plan, probe: CachedProbe) -> None:
     fits = msgspec.structs.replace(probe, halved=0)
     with contextlib.suppress(OSError, FtwizardError):
         for variant, entry in ((plan, probe), (smaller, fits)):
-            path = _file(variant)
+            path = _file(variant, probe.measured.processes)
             locations.create_private_folder(path.parent)
             write_json(path, entry)
 
@@ -238,9 +248,20 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
     return msgspec.structs.replace(plan, recipe=recipe)
 
 
-def _file(plan: Plan) -> Path:
+def count_processes(plan: Plan) -> int:
+    """Return how many processes a probe of the plan measures together: all that train on this machine.
+
+    In an allocation of Slurm, it has one GPU and measures one.
+    """
+    return plan.ranks if plan.where.scheduler != "slurm" else 1
+
+
+def _file(plan: Plan, processes: int) -> Path:
     versions = [installed_version(name) for name in LIBRARIES]
-    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine_key(plan), versions]))
+    parts = [_plan_key(plan), _machine_key(plan), versions]
+    if processes > 1:
+        parts.append([processes, plan.where.parallel])
+    key = hashlib.sha256(msgspec.json.encode(parts))
     return locations.cache_folder() / "probes" / f"{key.hexdigest()[:24]}.json"
 
 

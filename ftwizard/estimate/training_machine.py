@@ -41,6 +41,8 @@ class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens per second measured by a probe, padding included; takes precedence over all else."""
     probed_on: str | None = None
     """Date of that probe."""
+    probed_processes: int = 1
+    """Processes that it measured together."""
 
 
 def from_facts(plan: Plan, facts: MachineInfo) -> TrainingMachine:

@@ -90,8 +90,8 @@ def predict(
     memory = estimate.memory if estimate else None
     peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
     return RunFigures(
-        # A probe has one process, whose memory is another one than that of each of several.
-        peak_memory=probe.memory if probe and plan.ranks == 1 else peak,
+        # The memory of a single process is another one than that of each of several.
+        peak_memory=probe.memory if probe and plan.ranks == probe.measured.processes else peak,
         seconds=seconds,
         # Of reinforcement, most tokens are those of answers, whose number is unknown.
         tokens_per_s=None if plan.recipe.objective == "grpo" else _tokens_per_s(tokens, seconds),

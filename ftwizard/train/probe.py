@@ -2,7 +2,8 @@
 
 A probe runs in a separate process, whose folder is deleted with it, so that fragmented memory or a
 kill by the kernel affects nothing else. The first attempt reads the rows and saves those that it
-needs in the folder, so that an attempt with a smaller batch starts with loading the model.
+needs in the folder, so that an attempt with a smaller batch starts with loading the model. Several
+processes of a plan are started and measured as in its training.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import psutil
 from transformers import TrainerCallback
 
 from ftwizard.estimate import batching, probe_cache, training_machine, training_setup
+from ftwizard.estimate.parallelism import ParallelChoice
 from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.estimate.speed_options import SpeedFacts
-from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
@@ -33,6 +35,7 @@ from ftwizard.train import (
     model_loading,
     peak_memory,
     predict,
+    rank_launch,
     runtime,
     trainer,
     trainer_rows,
@@ -42,6 +45,7 @@ from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.probe_runner import SAMPLE, ProbeOutcome, exit_with_starter
+from ftwizard.train.rank_group import ALONE, RankGroup
 
 MAX_PASSES = 2
 """Forward passes per step. In the second, the gradients of the first are in memory; further passes
@@ -64,6 +68,27 @@ class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
     validation_lengths: list[int]
     checked: list[EncodedRow]
     """Training rows whose loss and gradient are compared with those of other settings."""
+    parallel: ParallelChoice | None = None
+    """How the processes share the model; None for one."""
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the steps of a probe gave."""
+
+    measured: ProbeMeasurements
+    trained: int
+    """Trainable parameters."""
+    facts: SpeedFacts | None
+    """None of several processes, whose settings are not compared."""
+
+
+class ProbeTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What each of several processes measures."""
+
+    plan: Plan
+    """With the batch that is measured."""
+    sample: ProbeSample
+    steps: int
 
 
 class StepTimer(TrainerCallback):
@@ -132,13 +157,23 @@ def run(worker: Worker) -> WorkResult:
     plan = plan_file.load(worker.folder.plan, begun=True)
     steps, recipe = int(worker.record.inputs["steps"]), plan.recipe
     sample = _load_sample(worker, plan, steps)
-    count = len(sample.lengths)
-    batch, passes = effective_batch(recipe.batch_size, recipe.gradient_accumulation, count)
-    measured, trained, facts = _measure(
-        worker, probe_cache.with_batch(plan, batch, min(passes, MAX_PASSES)), sample, steps
+    count, processes = len(sample.lengths), probe_cache.count_processes(plan)
+    batch, passes = effective_batch(
+        recipe.batch_size, recipe.gradient_accumulation, -(-count // processes)
     )
+    task = ProbeTask(
+        plan=probe_cache.with_batch(plan, batch, min(passes, MAX_PASSES)),
+        sample=sample,
+        steps=steps,
+    )
+    if processes > 1:
+        rank_launch.fit(worker, task, lambda: None)
+        result = msgspec.json.decode(_get_result(worker.folder).read_bytes(), type=Measurement)
+    else:
+        result = _measure(worker, task, ALONE)
+    measured, facts = result.measured, result.facts
     scale = passes / min(passes, MAX_PASSES)
-    counts = training_setup.count_steps(count, recipe)
+    counts = training_setup.count_steps(count, recipe, processes)
     outcome = ProbeOutcome(
         end_reason="finished",
         attempt=worker.attempt,
@@ -146,18 +181,29 @@ def run(worker: Worker) -> WorkResult:
         evaluations=predict.count_evaluations(recipe, counts.total) if sample.validation else 0,
         epochs=counts.epochs,
         predicted=predict.predict(
-            training_machine.train_alone(plan),
+            plan if processes > 1 else training_machine.train_alone(plan),
             Path(sample.base),
             tokens=sum(sample.rows) * counts.epochs,
             lengths={
                 "train": batching.from_counts(sample.rows),
                 "validation": batching.from_counts(sample.validation_lengths),
             },
-            trained=trained,
+            trained=result.trained,
         ),
-        facts=msgspec.structs.replace(facts, steps_per_epoch=counts.per_epoch),
+        facts=facts and msgspec.structs.replace(facts, steps_per_epoch=counts.per_epoch),
     )
     return WorkResult(outcome)
+
+
+def measure_together(worker: Worker, task: ProbeTask, group: RankGroup) -> None:
+    """Measure in this process, one of ``group``; the first records the result."""
+    result = _measure(worker, task, group)
+    if group.is_first:
+        write_json(_get_result(worker.folder), result)
+
+
+def _get_result(folder: JobFolder) -> Path:
+    return folder.ranks / "measured.json"
 
 
 def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
@@ -177,8 +223,9 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     encoded = ready.encoded["train"]
     order = shuffled(range(len(encoded)), loss_check.MAX_ROWS, plan.recipe.seed)
     batch = plan.recipe.batch_size
-    count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
-    most = min(batch, len(validation))
+    processes = probe_cache.count_processes(plan)
+    count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES) * processes
+    most = min(batch * processes, len(validation))
     sample = ProbeSample(
         base=str(ready.base),
         longest=[sequences[i] for i in longest(lengths, count)],
@@ -188,6 +235,7 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
         rows=[row.tokens for rows in sequences for row in rows],
         validation_lengths=validation_lengths,
         checked=loss_check.choose_rows([encoded[i] for i in order], plan.recipe.max_length),
+        parallel=ready.parallel if processes > 1 else None,
     )
     write_json(path, sample)
     return sample
@@ -210,6 +258,7 @@ def _measure_length(rows: list[EncodedRow]) -> int:
 
 def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]]) -> TrainingInputs:
     """Return the trainer's input, with ``sequences`` in this order."""
+    validated = plan.recipe.batch_size * probe_cache.count_processes(plan)
     base = Path(sample.base)
     return TrainingInputs(
         source=hub.ModelSource(
@@ -219,12 +268,13 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]])
         encoder=Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base)),
         encoded={
             "train": [row for rows in sequences for row in rows],
-            "validation": sample.validation[: plan.recipe.batch_size],
+            "validation": sample.validation[:validated],
         },
         reports={},
         unreadable={},
         train=_build_dataset(plan, sequences),
         total=1,
+        parallel=sample.parallel,
     )
 
 
@@ -243,14 +293,16 @@ def _build_dataset(plan: Plan, sequences: list[list[EncodedRow]]) -> Any:
     return Dataset.from_dict(columns)
 
 
-def _measure(
-    worker: Worker, plan: Plan, sample: ProbeSample, steps: int
-) -> tuple[ProbeMeasurements, int, SpeedFacts]:
-    """Run the steps; return the measurements, the number of trainable parameters, and the facts."""
+def _measure(worker: Worker, task: ProbeTask, group: RankGroup) -> Measurement:
+    """Run the steps in this process of ``group``; what is returned counts in the first only."""
     import torch
 
+    from ftwizard.train.rank_control import SharedControl
+
+    plan, sample, steps = task.plan, task.sample, task.steps
     recipe = plan.recipe
-    size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.is_flat
+    size = recipe.batch_size * recipe.gradient_accumulation * group.size
+    flat = recipe.is_flat
     read = recipe.sequences_per_row
     at_longest = list((sample.longest * size)[:size])
     typical = list((sample.typical * size)[: size * steps])
@@ -258,15 +310,23 @@ def _measure(
     model_loading.import_trainer()
     meter = PeakMemoryMeter()
     timer = StepTimer(worker, meter, steps)
+    shards = group.size > 1 and ready.shards
     engine = trainer.build(
-        worker, plan, ready, [timer],
+        worker, plan, ready, [timer, *([SharedControl(group)] if group.size > 1 else [])],
         {
+            **trainer.make_rank_settings(group, ready),
             "max_steps": 2 * steps, "train_sampling_strategy": "sequential",
             "eval_strategy": "no", "save_strategy": "no", "report_to": "none",
         },
+        shards=shards,
     )  # fmt: skip
-    loaded = meter.peak()
-    facts = _gather_facts(engine, plan, sample)
+
+    def largest(size: int | None) -> int:
+        sizes: list[int] = group.gather(size or 0)
+        return max(sizes)
+
+    loaded, trained = meter.peak(), predict.count_trainable(engine.model)
+    facts = _gather_facts(engine, plan, sample) if group.size == 1 else None
     meter.restart()
     engine.train()
     training = max(meter.peak(), timer.peak)
@@ -288,12 +348,12 @@ def _measure(
         device_memory=torch.cuda.mem_get_info()[1] if on_gpu else psutil.virtual_memory().total,
         precision=timer.precision,
         memory_source=peak_memory.source(),
-        memory_before=meter.before,
-        memory_loaded=loaded,
-        memory_training=training,
-        memory_evaluation=meter.peak() if sample.validation else None,
-        memory_allocated=timer.allocated,
-        memory_on_device=meter.on_device(),
+        memory_before=largest(meter.before),
+        memory_loaded=largest(loaded),
+        memory_training=largest(training),
+        memory_evaluation=largest(meter.peak()) if sample.validation else None,
+        memory_allocated=largest(timer.allocated) if on_gpu else None,
+        memory_on_device=largest(meter.on_device()) if on_gpu else None,
         longest=max(sample.lengths),
         steps=len(timer.at_longest),
         step_s=step_s,
@@ -308,8 +368,10 @@ def _measure(
         * tokens_per_epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
         validation_tokens=read
         * sum(tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)),
+        processes=group.size,
+        mode=sample.parallel.mode if sample.parallel and group.size > 1 else None,
     )
-    return measured, predict.count_trainable(engine.model), facts
+    return Measurement(measured=measured, trained=trained, facts=facts)
 
 
 def _gather_facts(engine: Any, plan: Plan, sample: ProbeSample) -> SpeedFacts:

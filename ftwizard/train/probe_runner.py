@@ -137,7 +137,8 @@ def _folder(plan: Plan, source: ModelSource, steps: int) -> Iterator[JobFolder]:
 def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _End:
     """Measure in a separate process and wait for its end, reporting its progress."""
     argv = command.build_argv(folder.path)
-    environment = launch.with_import_path(command.build_environment(plan))
+    together = probe_cache.count_processes(plan) > 1
+    environment = launch.with_import_path(command.build_environment(plan, trains=together))
     write_whole(folder.plan, plan_file.dump(plan).encode())
     write_json(folder.attempt(number), Attempt(
         number=number, started=time.time(), host=os.uname().nodename, argv=argv
@@ -207,7 +208,11 @@ def _describe_failure(plan: Plan, end: _End) -> FtwizardError:
 def _does_not_fit(plan: Plan, end: _End) -> FtwizardError:
     recipe = plan.recipe
     memory = _memory_kind(end.reason)
-    if plan.ranks > 1 and plan.where.parallel != "ddp" and recipe.objective == "sft":
+    if (
+        plan.ranks > probe_cache.count_processes(plan)
+        and plan.where.parallel != "ddp"
+        and recipe.objective == "sft"
+    ):
         return FtwizardError(
             f"The probe ran out of {memory}: it measures one process with the whole model.",
             f"With FSDP, {plan.ranks} processes hold a part of it each. For their memory: ftwizard "

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
@@ -22,7 +23,6 @@ from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
 from ftwizard.slurm import client
 from ftwizard.train import rank_agent, rank_records
-from ftwizard.train.inputs import TrainingInputs
 from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
 
 POLL_S = 0.2
@@ -30,15 +30,15 @@ MAX_END_S = 20.0
 """Time for the processes of all nodes to end after one failed; then what is waited for is reported."""
 
 
-def fit(worker: Worker, ready: TrainingInputs, started: Callable[[], None]) -> tuple[str, str]:
+def fit(worker: Worker, inputs: Any, started: Callable[[], None]) -> tuple[str, str]:
     """Train in the plan's processes; return the end reason and a message.
 
-    ``started`` is called once they start. Raises what ended the training otherwise: EarlyEnd,
+    ``inputs``: what each of them gets, a ``TrainingInputs`` or, of a probe, a ``ProbeTask``. ``started`` is called once they start. Raises what ended the training otherwise: EarlyEnd,
     FtwizardError, or Stopped.
     """
     worker.phase("loading", what="processes")
     folder = worker.folder
-    rank_records.begin(folder, ready)
+    rank_records.begin(folder, inputs)
     _free_gpu()
     memory = os.memfd_create("ftwizard-ranks")
     oom_kills = machine.count_oom_kills()

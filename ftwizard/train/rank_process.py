@@ -75,9 +75,14 @@ def _train(own: Worker) -> tuple[Mapping[str, Any], bool]:
     folder = own.folder
     try:
         plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
-        ready = rank_records.read_inputs(folder)
+        inputs = rank_records.read_inputs(folder)
         group = rank_group.join()
-        reason, message = trainer.fit_here(own, plan, ready, group)
+        if own.record.kind == "probe":
+            from ftwizard.train import probe
+
+            probe.measure_together(own, inputs, group)
+            return {"end_reason": "finished", "is_trained": True}, False
+        reason, message = trainer.fit_here(own, plan, inputs, group)
         return {"end_reason": reason, "message": message, "is_trained": True}, False
     except Stopped:
         return {"end_reason": "stopped"}, False

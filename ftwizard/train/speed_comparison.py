@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import probe_cache, speed_options
+from ftwizard.estimate import probe_cache, speed_options, training_machine
 from ftwizard.estimate.speed_options import OptionResult, SettingValue, SpeedComparison
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan.schema import Plan
@@ -112,7 +112,12 @@ class _Comparison:
 
         layout = "packed" if plan.recipe.packing else "rows"
         sample = self._root / f"{layout}.json"
-        return probe_runner.run_probe(plan, self._source, self._steps, say, sample)
+        alone = training_machine.train_alone(
+            plan
+        )  # processes that share cores or links blur a gain
+        result = probe_runner.run_probe(alone, self._source, self._steps, say, sample)
+        several = msgspec.structs.replace(result.plan, where=plan.where)
+        return msgspec.structs.replace(result, plan=several)
 
     def _to_result(self, settings: Mapping[str, SettingValue], probe: ProbeResult) -> OptionResult:
         """Return the measured option; store its probe for the plan with these settings."""

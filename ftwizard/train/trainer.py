@@ -166,7 +166,7 @@ def fit_here(
     callbacks, control, detector = _build_callbacks(worker, plan, ready, checkpoint, group)
     if message := reward_check.describe_changes(plan, worker.record.inputs.get("rewards", {})):
         worker.events.write_finding("rewards_changed", message, "warning")
-    settings = _make_rank_settings(group, ready)
+    settings = make_rank_settings(group, ready)
     trainer = build(worker, plan, ready, callbacks, settings, shards=_shards(group, ready))
     loaded()
     for callback in callbacks:
@@ -193,7 +193,7 @@ def _shards(group: RankGroup, ready: TrainingInputs) -> bool:
     return group.size > 1 and ready.shards
 
 
-def _make_rank_settings(group: RankGroup, ready: TrainingInputs) -> dict[str, Any]:
+def make_rank_settings(group: RankGroup, ready: TrainingInputs) -> dict[str, Any]:
     """Return TRL's settings where several processes train together."""
     import torch
 

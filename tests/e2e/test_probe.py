@@ -129,3 +129,26 @@ def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         [str(FTWIZARD.with_name("python")), "-c", code, *map(str, arguments)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=600,
     )  # fmt: skip
+
+
+def test_processes_of_a_plan_are_measured_together(tmp_path: Path, scratch: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "what " * (n + 1)},
+                          {"role": "assistant", "content": "a file"}]} for n in range(12)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(json.dumps({
+        "data": {"files": {"train": "rows.jsonl"}},
+        "model": {"name": str(make_tiny(tmp_path / "tiny"))},
+        "recipe": {"batch_size": 2, "max_length": 64},
+        "where": {"processes": 2, "parallel": "fsdp"},
+    }))  # fmt: skip
+    document = as_json("probe", plan, "--steps", 1)
+    measured = document["measured"]
+    assert (measured["processes"], measured["mode"]) == (2, "fsdp")
+    tokens = measured["tokens_per_s"] * measured["step_s"]
+    assert tokens > 3 * measured["longest"], "a step takes a batch of two rows in each process"
+    assert measured["memory_training"] > measured["memory_before"] > 0
+    assert "with 2 processes" in document["memory"]["source"]
+    assert not list(scratch.iterdir())
+    cached = probe_cache.read_cached_probe(plan_file.load(plan))
+    assert cached and cached.measured.processes == 2

@@ -17,7 +17,7 @@ from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.changes import pin_defaults
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import Plan, Where
 from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
 
@@ -39,10 +39,12 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-def store_probe(plan: Plan, batch: int = 8, halved: int = 0) -> CachedProbe:
+def store_probe(plan: Plan, batch: int = 8, halved: int = 0, processes: int = 1) -> CachedProbe:
     fits = probe_cache.with_batch(plan, batch, 8 // batch)
+    measurements = msgspec.structs.replace(measured(), processes=processes)
     probe = msgspec.structs.replace(
-        probe_cache.from_measurements(measured(), fits, halved, 6, RunFigures()), fingerprint="one"
+        probe_cache.from_measurements(measurements, fits, halved, 6, RunFigures()),
+        fingerprint="one",
     )
     probe_cache.cache_probe(plan, probe)
     return probe
@@ -163,3 +165,19 @@ def test_probe_cache_imports_no_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_probe_of_several_processes_counts_for_as_many_in_the_same_mode(plan: Plan) -> None:
+    def train_with(processes: int, **where: Any) -> Plan:
+        return msgspec.structs.replace(plan, where=Where(processes=processes, **where))
+
+    together = store_probe(train_with(2), processes=2)
+    assert "with 2 processes" in together.memory.source and "with 2" in together.seconds.source
+    assert probe_cache.read_cached_probe(train_with(2)) == together
+    for other in (plan, train_with(3), train_with(2, parallel="fsdp")):
+        assert probe_cache.read_cached_probe(other) is None
+    alone = store_probe(plan)
+    assert probe_cache.read_cached_probe(train_with(3)) == alone, "its speed is scaled"
+    assert probe_cache.read_cached_probe(train_with(2)) == together
+    queued = train_with(2, scheduler="slurm")
+    assert probe_cache.count_processes(queued) == 1, "a probe there has one GPU"

@@ -12,15 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import gpu_fit, parallelism, plan_estimate, report_text, training_machine
+from ftwizard.estimate import (
+    gpu_fit,
+    parallelism,
+    plan_estimate,
+    probe_cache,
+    report_text,
+    training_machine,
+)
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan.schema import GRPO, Data, Files, Model, Plan, Recipe, Slurm, Where
 from ftwizard.rewards.reward import Reward
+from ftwizard.runs.prediction import RunFigures
 from tests.advice.test_data_settings import draw_lengths
 from tests.helpers.machines import make_machine
+from tests.helpers.probes import measured
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
@@ -173,6 +182,27 @@ def test_measured_speed_of_as_many_processes_takes_precedence() -> None:
     assert scaled.time and scaled.time.low is not None
     ideal = scaled.tokens.value / (150 * 1.5) / 4
     assert scaled.time.low == pytest.approx(ideal) and scaled.time.value > ideal
+
+
+def test_a_probe_of_all_processes_gives_their_time_and_one_of_a_single_process_is_scaled() -> None:
+    plan = make_plan(Recipe(), 4)
+    facts = make_machine(*[A100] * 4)
+
+    def predict(processes: int) -> RecipeEstimate:
+        measurements = msgspec.structs.replace(measured(), rates=[400.0], processes=processes)
+        probe = probe_cache.from_measurements(measurements, plan, 0, 0, RunFigures())
+        result = plan_estimate.estimate_plan(plan, ROWS, LLAMA, facts, probe=probe)
+        assert result is not None
+        return result
+
+    together, scaled = predict(4), predict(1)
+    assert together.time and scaled.time and together.padding
+    padded = together.tokens.value / (1 - together.padding.value)
+    assert together.time.value == pytest.approx(padded / 400)
+    assert "with 4 processes" in together.time.source
+    assert scaled.time.lowest < together.time.value / 3
+    assert together.parallel and together.parallel.speedup
+    assert together.parallel.speedup.source.startswith("computed")
 
 
 def test_speed_of_several_counts_for_one_only_if_both_were_measured() -> None:

@@ -122,8 +122,9 @@ def test_memory_that_ends_with_the_whole_model_is_no_verdict_on_a_sharded_one(
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "64")
     monkeypatch.setenv("DUMMY_ENDS", "loading")
-    where = msgspec.structs.replace(make_plan(4).where, processes=2)
-    several = msgspec.structs.replace(make_plan(4), where=where)
+    where = msgspec.structs.replace(make_plan(4).where, processes=2, scheduler="slurm")
+    slurm = msgspec.structs.replace(make_plan(4).slurm, gpus=2)
+    several = msgspec.structs.replace(make_plan(4), where=where, slurm=slurm)
     with pytest.raises(FtwizardError, match="one process with the whole model") as error:
         probe_runner.run_probe(several, SOURCE, 3, lambda phase, **fields: None)
     assert "FSDP" in error.value.hint
