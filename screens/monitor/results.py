@@ -66,6 +66,8 @@ FOLDED_WIDTH = 60
 """Cells of a command in a dialog."""
 MAX_CHARACTERS = 400
 """Characters of a text shown at first, so that base and tuned fit on one screen."""
+EMPTY = "(empty)"
+"""Shown for an answer without text, which is no fault of the page."""
 MARGIN = 5
 """Cells of a line beside the text: padding and scroll bar."""
 
@@ -544,6 +546,7 @@ def _format_command(*argv: str) -> str:
 
 
 def _truncate(text: str, limit: int | None) -> str:
-    text = text.strip()
+    if not (text := text.strip()):
+        return EMPTY
     cut = limit is not None and len(text) > limit
     return make_lines_visible(text[:limit] if cut else text) + ("…" if cut else "")

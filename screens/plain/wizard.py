@@ -358,7 +358,7 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
         return hosted.confirm_upload(prompter, draft)
     options = [
         ("start", "yes, and run it in the background"),
-        ("script", "no, write it as a plain TRL script, for a rented machine too"),
+        ("script", "no, write it as a plain TRL script"),
         ("leave", "no, quit"),
     ]
     while (chosen := prompter.choose("Save the plan and start the run?", options)) == "script":

@@ -113,6 +113,12 @@ def test_a_toggles_the_full_text_of_long_answers(home: Path) -> None:
     assert "x…" in recorded[0]
 
 
+def test_an_answer_without_text_is_called_empty(home: Path) -> None:
+    make_result(make_run(home, "one"), [{**ANSWERS[0], "base": " \n"}])
+    shown = drive(FtwizardApp(("run", "one")), (80, 40), open_results)
+    assert re.search(r"base +\(empty\)", shown)
+
+
 def test_free_text_is_rated_by_chrf(home: Path) -> None:
     scores = {
         "base_scores": {"match": False, "loss": 2.0, "chrf": 21.4},
