@@ -110,6 +110,17 @@ def test_a_gain_over_the_base_alone_is_not_denied() -> None:
     ]  # fmt: skip
 
 
+def test_what_nobody_can_tell_is_said_once() -> None:
+    verdict, _, reason, _ = read(judge(target=compare(2, 2, 2, 9)))
+    assert verdict == "? Cannot tell: no gain is shown"
+    assert reason == (
+        "4 of 9 test answers are right, 4 with the base model; 9 test rows cannot exclude a change."
+    )
+    verdict, _, reason, _ = read(judge(target=compare(3, 1, 5, 20)))
+    assert verdict.startswith("✗ Do not ship")
+    assert reason.startswith("Cannot tell: 4 of 20 test answers are right")
+
+
 def test_sets_that_are_too_small() -> None:
     verdict, reason = read(judge(general=change(0, 0, 6), safety=change(0, 0, 5)))[:2]
     assert verdict == "? Cannot tell: too few items (general and safety)"
