@@ -11,9 +11,10 @@ ObjectiveName = Literal["sft", "dpo", "kto", "grpo"]
 pairs, and ``grpo`` for any reinforcement with rewards."""
 OBJECTIVE_METRICS = re.compile(
     "(eval_)?(rewards_(chosen|rejected|accuracies|margins)|logps_(chosen|rejected)|reward|reward_std"
-    "|rewards_.+_mean|frac_reward_zero_std|completions_(mean_length|clipped_ratio)|entropy|kl)"
+    "|rewards_.+_mean|general_logp|frac_reward_zero_std|completions_(mean_length|clipped_ratio)|entropy|kl)"
 )
-"""Series of preference tuning and reinforcement, by the name that TRL logs with ``_`` for ``/``."""
+"""Series of preference tuning and reinforcement, by the name that TRL logs with ``_`` for ``/``;
+``eval_general_logp`` is ours: the mean log-probability of general text."""
 _FORMER_NAMES = {"completion_length": "completions_mean_length", "objective_kl": "kl"}
 """Names of older versions, and of other trainers."""
 

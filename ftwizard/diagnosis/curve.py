@@ -19,7 +19,7 @@ Pattern = Literal[
     "nan", "zero_loss", "eval_nan", "too_good", "insufficient", "no_eval",
     # Preference tuning (DPO, KTO):
     "likelihood_displacement", "margin_explosion", "kl_zero",
-    # Reinforcement (GRPO); "kl_explosion" in KTO, too:
+    # Reinforcement (GRPO); "kl_explosion" in KTO, "reward_hacking" in DPO and KTO, too:
     "no_reward_signal", "completions_clipped", "length_hacking", "reward_hacking", "reward_collapse",
     "entropy_collapse", "kl_explosion",
 ]  # fmt: skip

@@ -140,10 +140,29 @@ def _describe_length(evidence: Evidence, _: str) -> str:
 
 
 def _describe_hacking(evidence: Evidence, best: str) -> str:
+    if "text_now" in evidence:
+        gain = "margin" if "margin_now" in evidence else "reward"
+        return (
+            f"The {gain} rises ({format_change(evidence, gain)}), while general text becomes less "
+            f"likely (log-probability {format_change(evidence, 'text')} per token): the model may "
+            f"lose what it could do before. {best}"
+        )
     score, name = format_change(evidence, "score"), str(evidence["score"]).replace("_", " ")
     return (
         f"The reward rises ({format_change(evidence, 'reward')}), while {name} falls ({score}). "
         f"{best}"
+    )
+
+
+def _advise_hacking(evidence: Evidence) -> str:
+    if "text_now" in evidence:
+        return (
+            "Read the sample answers. Stop and keep an earlier checkpoint. Next time, use half the "
+            "learning rate or a higher beta, which holds the model near its reference."
+        )
+    return (
+        "Read the sample answers. Stop and keep an earlier checkpoint, and give the falling score "
+        "more weight in the reward."
     )
 
 
@@ -203,10 +222,8 @@ OBJECTIVE_MEANINGS: dict[Pattern, Meaning] = {
         lambda evidence: ("stop_keep_best",) if evidence["is_stalled"] else ("go_on",),
     ),
     "reward_hacking": Meaning(
-        "reward hacking", "warning", _describe_hacking,
-        "Read the sample answers. Stop and keep an earlier checkpoint, and give the falling score "
-        "more weight in the reward.",
-        ("stop_keep_best",),
+        "reward hacking", "warning", _describe_hacking, _advise_hacking,
+        lambda evidence: ("stop_keep_best", *(("again_half_rate",) if "text_now" in evidence else ())),
     ),
     "reward_collapse": Meaning(
         "reward fell", "error", _describe_collapse,

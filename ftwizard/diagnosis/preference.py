@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, Value, keep_finite
+from ftwizard.diagnosis.general_text import find_general_cost
 from ftwizard.diagnosis.statistics import (
     Shift,
     find_fall,
@@ -226,6 +227,15 @@ def find_margin_explosion(curve: Curve) -> Sign | None:
         "margin_explosion", int(find_onset(margins, MIN_MARGIN)), 0.9,
         {"margin": median(recent), "accuracy": _measure_recent(curve.get_metric("rewards_accuracies"))},
     )  # fmt: skip
+
+
+def find_costly_margins(curve: Curve) -> Sign | None:
+    """Find margins that grow while general text becomes less likely."""
+    margins = curve.get_metric("rewards_margins")
+    shift = measure_shift(margins)
+    if len(margins) < MIN_LOSSES or shift is None:
+        return None
+    return find_general_cost(curve, "margin", shift, shift.z)
 
 
 def find_preference_kl_explosion(curve: Curve) -> Sign | None:

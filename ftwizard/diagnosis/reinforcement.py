@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, Value
+from ftwizard.diagnosis.general_text import find_general_cost
 from ftwizard.diagnosis.statistics import (
     BATCHES,
     Shift,
@@ -198,12 +199,14 @@ def find_reward_overfitting(curve: Curve) -> Sign | None:
 def find_reward_hacking(curve: Curve) -> Sign | None:
     """Find a reward that rises while another measure of quality falls.
 
-    That is a validation score, such as one on general tasks, or one of several reward functions.
+    That is the probability of general text, a validation score, or one of several reward functions.
     """
     rewards = curve.get_metric("reward")
     reward, rise = measure_shift(rewards), measure_trend(rewards)
     if reward is None or rise is None or len(rewards) < MIN_LOGS or rise.z < MIN_HALVES_Z:
         return None
+    if sign := find_general_cost(curve, "reward", reward, rise.z):
+        return sign
     for name, points in _list_other_scores(curve):
         shift, halves = measure_shift(points), measure_trend(points)
         if shift is None or halves is None or halves.z > -MIN_HALVES_Z:

@@ -23,6 +23,7 @@ _PREFERENCE: tuple[_Detector, ...] = (
     training_loss.find_nan, training_loss.find_divergence, preference.find_no_preference_learning,
     memorization.find_unfollowed_memorization, preference.find_preference_overfitting,
     preference.find_margin_explosion, preference.find_likelihood_displacement,
+    preference.find_costly_margins,
 )  # fmt: skip
 _DETECTORS: dict[ObjectiveName, tuple[_Detector, ...]] = {
     "sft": (

@@ -15,6 +15,7 @@ import msgspec
 from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate
+from ftwizard.data import general_text
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import (
     duration,
@@ -115,7 +116,7 @@ def estimate_on(
         estimate_parts = functools.partial(
             duration.estimate_phases, time, shape, setup, machine.card, work,
             evaluations=evaluations, merges=plan.finish.merge,
-            evaluated=_count_evaluated_tokens(recipe, validation),
+            evaluated=_count_evaluated_tokens(plan, validation, on_gpu=machine.gpu),
             evaluation=written.evaluation if written else None,
         )  # fmt: skip
         parts = estimate_parts()
@@ -193,14 +194,19 @@ def _count_evaluations(recipe: Recipe, validation: LengthDistribution | None, to
     return max(1, -(-total // every))  # includes the one at the end
 
 
-def _count_evaluated_tokens(recipe: Recipe, validation: LengthDistribution | None) -> float:
-    """Return the tokens of one evaluation, padding included."""
+def _count_evaluated_tokens(
+    plan: Plan, validation: LengthDistribution | None, *, on_gpu: bool
+) -> float:
+    """Return the tokens of one evaluation of DPO, KTO or SFT, padding included."""
+    recipe = plan.recipe
     if validation is None or validation.rows < 1:
         return 0.0
     # Validation rows are never packed, but are laid end to end where the others are.
     once = msgspec.structs.replace(recipe, epochs=1.0, packing=False, padding_free=recipe.is_flat)
     passes = compute_passes(validation, once)
-    return passes.tokens + passes.padding
+    scores_text = recipe.objective != "sft" and plan.evaluate.general
+    general = general_text.estimate_tokens(on_gpu=on_gpu) if scores_text else 0.0
+    return passes.tokens + passes.padding + general
 
 
 def _estimate_memory(

@@ -76,23 +76,6 @@ def inspect(name: str) -> SetCheck:
     return SetCheck(file=name, items=scorers.total(), scorers=dict(scorers.most_common()))
 
 
-class Paragraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A paragraph of the packaged general text."""
-
-    text: str
-    register: str
-    """Such as ``news``, ``dialogue``, ``code``."""
-    language: str = "en"
-    """ISO 639-1."""
-
-
-@functools.cache
-def read_general_text() -> list[Paragraph]:
-    """Read the packaged general text: its loss before and after training shows forgetting."""
-    file = files("ftwizard").joinpath("assets", "evaluation", "general_text.jsonl")
-    return msgspec.json.Decoder(Paragraph).decode_lines(file.read_bytes())
-
-
 def make_target_items(saved: SavedTestSet) -> list[Item]:
     """Return the test set of a run as items, scored as its comparison does.
 

@@ -458,7 +458,8 @@ class Evaluate(PlanPart, frozen=True):
     """Files of your own: prompts with expected answers or rules; ``lm-eval:TASK`` where it is
     installed."""
     general: bool = True
-    """The packaged general set, which shows forgetting."""
+    """The packaged general set, which shows forgetting. DPO, KTO and GRPO also measure general text
+    during training."""
     safety: bool = True
     """The packaged safety set, which shows refusals and over-refusals."""
     system: str | None = None

@@ -33,6 +33,7 @@ METRIC_NAMES = {
     "completions_clipped_ratio": "completions cut off",
     "entropy": "entropy",
     "clip_ratio_region_mean": "clipped updates",
+    "eval_general_logp": "general text log-prob",
 }
 """Names of metrics in plain words, in the order in which a chart offers them."""
 PARTNERS = {"rewards_chosen": "rewards_rejected", "logps_chosen": "logps_rejected"}
@@ -50,6 +51,7 @@ def _format_share(value: float) -> str:
     return f"{100 * value:.0f}%"
 
 
+_GENERAL = _Figure("eval_general_logp", "general text", "{:.2f}".format)
 _FIGURES: dict[ObjectiveName, tuple[_Figure, ...]] = {
     "sft": (),
     "dpo": (
@@ -58,12 +60,14 @@ _FIGURES: dict[ObjectiveName, tuple[_Figure, ...]] = {
         _Figure("rewards_margins", "margin", "{:.3g}".format),
         _Figure("rewards_chosen", "chosen", "{:+.2f}".format),
         _Figure("rewards_rejected", "rejected", "{:+.2f}".format),
+        _GENERAL,
     ),
     "kto": (
         _Figure("rewards_margins", "margin", "{:.3g}".format),
         _Figure("rewards_chosen", "chosen", "{:+.2f}".format),
         _Figure("rewards_rejected", "rejected", "{:+.2f}".format),
         _Figure("kl", "KL", "{:.3g}".format),
+        _GENERAL,
     ),
     "grpo": (
         _Figure("reward", "reward", "{:.3f}".format),
@@ -72,6 +76,7 @@ _FIGURES: dict[ObjectiveName, tuple[_Figure, ...]] = {
         _Figure("completions_clipped_ratio", "cut off", _format_share),
         _Figure("kl", "KL", "{:.2g}".format),
         _Figure("entropy", "entropy", "{:.2g}".format),
+        _GENERAL,
     ),
 }  # fmt: skip
 """Figures of each objective, the most important first."""

@@ -1,6 +1,6 @@
 """Fields of ``log`` and ``eval`` events that only some training objectives have.
 
-They are named as TRL logs them, with ``_`` for ``/``: ``rewards/chosen`` is ``rewards_chosen``.
+They are named as TRL logs them (``general_logp``: see ``general_score``), with ``_`` for ``/``: ``rewards/chosen`` is ``rewards_chosen``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _GROUPS = ("rewards/", "logps/", "completions/", "clip_ratio/")
-_NAMES = frozenset({"kl", "reward", "reward_std", "frac_reward_zero_std"})
+_NAMES = frozenset({"kl", "reward", "reward_std", "frac_reward_zero_std", "general_logp"})
 
 
 def pick(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -67,7 +67,7 @@ class SampleCallback(TrainerCallback):
         self._events.write("phase", phase="evaluating", what="samples")
         began = time.monotonic()
         try:
-            with _evaluation_mode(self._trainer):
+            with evaluation_mode(self._trainer):
                 answers = generate.generate_answers(
                     self._trainer.model,
                     self._encoder,
@@ -119,7 +119,7 @@ class SampleCallback(TrainerCallback):
 
 
 @contextmanager
-def _evaluation_mode(trainer: Any) -> Iterator[None]:
+def evaluation_mode(trainer: Any) -> Iterator[None]:
     """Use evaluation mode in the training's precision, then restore modes and random state."""
     import torch
 

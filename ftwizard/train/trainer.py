@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftwizard.advice.recipe_advice import advise_learning_rate
+from ftwizard.data import general_text
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.parallelism import ParallelChoice
@@ -231,6 +232,7 @@ def _build_callbacks(
     )
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
     from ftwizard.train.efficiency import EfficiencyCallback
+    from ftwizard.train.general_score import GeneralScore
     from ftwizard.train.rank_control import SharedControl
     from ftwizard.train.rank_speed import SpeedMeter
     from ftwizard.train.resume_check import ResumeCheck
@@ -261,11 +263,14 @@ def _build_callbacks(
     samples = SampleCallback(
         worker, ready.prompts, ready.encoder, limit, ready.validation, together=together
     )
+    scores_text = plan.recipe.objective != "sft" and plan.evaluate.general
+    texts = general_text.select_texts(on_gpu=meter.on_gpu) if scores_text else []
+    score = GeneralScore(worker, ready.encoder, texts)
     # Without labels, rows have no loss, and the time of a step is that of its answers.
     measured = [] if is_sampled else [efficiency, rows]
     if not group.is_first:
         follower = CheckpointFollower(worker, group)
-        last = [*([samples] if together else []), follower, SharedControl(group)]
+        last = [*([score, samples] if together else []), follower, SharedControl(group)]
         return [*resumed, *speed, *measured, *last], control, detector
     callbacks: list[Any] = [
         *resumed,
@@ -273,6 +278,7 @@ def _build_callbacks(
         EvaluationTimer(),
         *measured,
         recorder,
+        score,
         samples,
         control,
         DiagnosisCallback(worker, facts),

@@ -55,7 +55,7 @@ UNCHARTED = frozenset((
     "epoch", "tokens", "eval_runtime", "memory", "memory_on_gpu",
     "eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high",
 ))  # fmt: skip
-EXACT_METRICS = frozenset(("learning_rate",))
+EXACT_METRICS = frozenset(("learning_rate", "eval_general_logp"))
 """Metrics without noise: never smoothed."""
 MARKED_PATTERNS = frozenset(("plateau", "spike"))
 """Findings that are marked on the curve although their severity is info."""

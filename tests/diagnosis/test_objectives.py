@@ -162,13 +162,80 @@ def test_growing_completions_are_a_hint_while_the_reward_still_rises() -> None:
     assert findings["length_hacking"].severity == "warning"
 
 
-def test_general_score_that_falls_while_the_reward_rises_is_reward_hacking() -> None:
+def add_scores(curve: Curve, scores: list[float]) -> Curve:
+    """Return the curve with scores on general text, before the first step and at evaluations."""
+    every = (curve.total_steps or 0) / (len(scores) - 1)
+    points = [(round(every * n), score) for n, score in enumerate(scores)]
+    return replace(curve, metrics={**curve.metrics, "eval_general_logp": points})
+
+
+@pytest.mark.parametrize(
+    ("kind", "gain"),
+    [("grpo: learns", "reward"), ("dpo: learns", "margin"), ("kto: learns", "margin")],
+)
+@pytest.mark.parametrize(
+    "falls",
+    [
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+        [0.0, 0.0, 0.0, 0.05, 0.15, 0.35, 0.6],
+        [0.0, 0.3, 0.45, 0.52, 0.56, 0.58, 0.59],
+        [0.0, 0.02, -0.02, 0.1, 0.18, 0.24, 0.34, 0.38, 0.41, 0.47, 0.5, 0.52, 0.55],
+    ],
+    ids=["steadily", "late", "at once", "with noise"],
+)
+def test_general_text_that_becomes_less_likely_is_the_price_of_a_reward(
+    kind: str, gain: str, falls: list[float]
+) -> None:
+    text = find(add_scores(draw(kind), [-2.5 - fall for fall in falls]), "reward_hacking")
+    assert f"The {gain} rises (" in text
+    assert "while general text becomes less likely (log-probability -2." in text
+    assert "higher beta" in text and "falling score" not in text
+
+
+@pytest.mark.parametrize("kind", ["grpo: learns", "dpo: learns", "kto: learns"])
+def test_general_text_that_stays_as_likely_is_no_price(kind: str) -> None:
+    """It may fall by what models lose that are no failures; and by more before it recovers."""
+    curve = draw(kind)
+    for falls in (
+        [0.0] * 7,
+        [0, 0.05, 0.11, 0.1, 0.11, 0.12, 0.11],
+        [0, 0.4, 0.5, 0.4, 0.2, 0.1, 0],
+    ):
+        scored = add_scores(curve, [-2.5 - fall for fall in falls])
+        assert "reward_hacking" not in _codes(diagnose(scored)), falls
+
+
+def test_general_text_is_no_price_of_a_reward_that_does_not_rise() -> None:
+    scored = add_scores(draw("grpo: reward flat"), [-2.5 - n / 10 for n in range(7)])
+    assert "reward_hacking" not in _codes(diagnose(scored))
+
+
+def test_general_text_says_nothing_of_a_validation_loss_that_rises() -> None:
+    """A log-probability that rises is no accuracy by which to judge instead of the loss."""
+    overfit = draw("dpo: overfits")
+    scored = add_scores(overfit, [-2.5 + n / 100 for n in range(13)])
+    assert find(scored, "overfit") == find(overfit, "overfit")
+
+
+def test_validation_score_that_falls_while_the_reward_rises_is_reward_hacking() -> None:
     curve = draw("grpo: learns")
     scores = [(step, 0.7 - 0.25 * step / 120) for step in range(10, 121, 10)]
-    text = find(replace(curve, scores={"eval_general": scores}), "reward_hacking")
-    assert "while general falls (0.6" in text
+    text = find(replace(curve, scores={"eval_accuracy": scores}), "reward_hacking")
+    assert "while accuracy falls (0.6" in text and "falling score" in text
     same = [(step, 0.7) for step, _ in scores]
-    assert "reward_hacking" not in _codes(diagnose(replace(curve, scores={"eval_general": same})))
+    assert "reward_hacking" not in _codes(diagnose(replace(curve, scores={"eval_accuracy": same})))
+
+
+def test_general_text_of_a_log_is_a_metric_and_neither_a_loss_nor_an_accuracy() -> None:
+    rows = [
+        {"step": 0, "eval_general_logp": -2.5},
+        *({"step": step, "reward": 0.5, "loss": 0.0} for step in range(1, 5)),
+        {"step": 4, "eval/general_logp": -2.6, "eval_reward": 0.4},
+    ]
+    curve = loss_curves.from_rows(rows[:-1])
+    assert curve.metrics["eval_general_logp"] == [(0, -2.5)]
+    assert not curve.evals and not curve.scores and curve.objective == "grpo"
+    assert loss_curves.from_rows(rows[-1:]).metrics["eval_general_logp"] == [(4, -2.6)]
 
 
 def test_rising_kl_of_kto_is_per_answer_and_of_grpo_per_token() -> None:

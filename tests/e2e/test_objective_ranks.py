@@ -31,8 +31,17 @@ def require_equal(one: JobFolder, two: JobFolder, kind: str, names: tuple[str, .
     measured = {event["step"]: event for event in events(two, kind)}
     assert expected.keys() == measured.keys() and len(expected) > 1
     for step, event in expected.items():
-        values = [measured[step][name] for name in names]
-        assert values == pytest.approx([event[name] for name in names], rel=2e-4, abs=1e-5), step
+        present = [name for name in names if name in event or step]
+        values = [measured[step][name] for name in present]
+        assert values == pytest.approx([event[name] for name in present], rel=2e-4, abs=1e-5), step
+
+
+def score_text(path: Path) -> Path:
+    """Let a plan measure general text at evaluations; return its path."""
+    body = json.loads(path.read_text())
+    body["evaluate"]["general"] = True
+    path.write_text(json.dumps(body))
+    return path
 
 
 def test_dpo_in_two_processes_survives_a_kill_with_the_losses_of_one(
@@ -43,8 +52,8 @@ def test_dpo_in_two_processes_survives_a_kill_with_the_losses_of_one(
     recipe: dict[str, Any] = {
         "rows": 37, "objective": "dpo", "learning_rate": 2e-3, "save_steps": 2, "precision": "fp32",
     }  # fmt: skip
-    single = small_workspace.plan("one", data=data, batch_size=4, **recipe)
-    two = in_ranks(small_workspace.plan("two", data=data, batch_size=2, **recipe))
+    single = score_text(small_workspace.plan("one", data=data, batch_size=4, **recipe))
+    two = score_text(in_ranks(small_workspace.plan("two", data=data, batch_size=2, **recipe)))
     alone = small_workspace.train_here(single, "one")
     folder = small_workspace.train(two, "two")
     until_step(folder, 3, 200)
@@ -60,9 +69,9 @@ def test_dpo_in_two_processes_survives_a_kill_with_the_losses_of_one(
     assert losses(folder) == pytest.approx(losses(alone), rel=2e-4)
     names = ("rewards_margins", "rewards_accuracies", "rewards_chosen", "logps_rejected")
     require_equal(alone, folder, "log", ("loss", "tokens", *names))
-    require_equal(
-        alone, folder, "eval", ("eval_loss", "eval_rows", *(f"eval_{name}" for name in names))
-    )
+    # The event before the first step has the score on general text alone.
+    kinds = ("eval_loss", "eval_rows", *(f"eval_{name}" for name in names), "eval_general_logp")
+    require_equal(alone, folder, "eval", kinds)
     ranked = [
         {row["row"]: row["loss"] for row in events(run, "rows")[-1]["rows"]}
         for run in (alone, folder)
@@ -118,7 +127,7 @@ def test_rewards_in_two_processes_end_together(small_workspace: Workspace) -> No
     """One process's reward function fails once; both save the step before it, and end."""
     trap = small_workspace.root / "trap"
     folder = small_workspace.train(
-        in_ranks(write_grpo_plan(small_workspace, "grpo", trap)), "rewards"
+        score_text(in_ranks(write_grpo_plan(small_workspace, "grpo", trap))), "rewards"
     )
     until_step(folder, 3, 200)
     trap.touch()
@@ -135,10 +144,16 @@ def test_rewards_in_two_processes_end_together(small_workspace: Workspace) -> No
     # Two groups are asked at once; the last one is alone, without a prompt that was asked before.
     possible = [sum(lengths) / 4 + last / 4 for last in lengths]
     assert events(folder, "eval")
-    for event in events(folder, "eval"):
+    first, *evaluations = events(folder, "eval")
+    scores = {event["step"]: event["eval_general_logp"] for event in (first, *evaluations)}
+    assert first["step"] == 0 and len(scores) > 1 and all(score < 0 for score in scores.values())
+    for event in evaluations:
         value = event["eval_rewards_length_mean"]
         assert any(value == pytest.approx(each, rel=1e-5) for each in possible), (value, possible)
-    assert as_json("status", "rewards")["ranks"]["processes"] == 2
+    report = as_json("status", "rewards")
+    assert report["ranks"]["processes"] == 2
+    assert report["figures"]["eval_general_logp"] == scores[max(scores)]
+    assert "general text" in ok("status", "rewards")
 
 
 def read_rewards(folder: JobFolder) -> dict[int, list[float]]:

@@ -74,15 +74,6 @@ def test_ids_are_unique_and_stable() -> None:
     assert again.id != set_files.make_item("x", first.messages, first.scorer, [], {}).id
 
 
-def test_general_text_has_registers_and_languages() -> None:
-    paragraphs = sets.read_general_text()
-    assert len(paragraphs) >= 40
-    assert len({paragraph.register for paragraph in paragraphs}) >= 10
-    assert len({paragraph.language for paragraph in paragraphs}) >= 5
-    assert all(len(paragraph.text) <= 600 for paragraph in paragraphs)
-    assert len({paragraph.text for paragraph in paragraphs}) == len(paragraphs)
-
-
 @pytest.mark.parametrize(
     ("answers", "scorer"),
     [

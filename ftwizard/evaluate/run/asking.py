@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from ftwizard.data import general_text
 from ftwizard.evaluate import (
     judge,
     lm_eval_tasks,
     reward_scores,
     runner,
     scorers,
-    sets,
     thinking,
 )
 from ftwizard.evaluate.arms import Arm
@@ -30,8 +30,6 @@ from ftwizard.runs import describe_evaluation
 from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.text import format_count
 
-MIN_TEXTS = 20
-"""General texts that are measured on a CPU."""
 MIN_LIKELIHOOD_SHARE = 0.2
 """Share of a limited time that rows of preferences are read in, however long the answers before took:
 these rows decide the verdict."""
@@ -164,8 +162,7 @@ def measure_texts(
     """Return the losses on general text by the name of the arm; none where the plan leaves it out."""
     if not subject.plan.evaluate.general or subject.uses_endpoints:
         return {}
-    texts = [paragraph.text for paragraph in sets.read_general_text()]
-    texts = texts if has_gpu() else texts[:: len(texts) // MIN_TEXTS]
+    texts = general_text.select_texts(on_gpu=has_gpu())
     return runner.compute_text_losses(
         arms, texts, recipe=subject.plan.recipe, on_progress=_make_reporter(worker, "texts"),
         say=lambda name: worker.phase("comparing", what=name),
