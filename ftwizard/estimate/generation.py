@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from ftwizard.catalog.gpu_specs import GpuSpec
+from ftwizard.data import general_text
 from ftwizard.estimate import duration
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
 from ftwizard.estimate.duration import AS_OF, CORE_GFLOPS, CPU, CPU_LAYER_S, LAUNCH_S, STREAM
@@ -101,6 +102,12 @@ def estimate_samples(
     )  # fmt: skip
 
 
+def count_general_tokens(plan: Plan, *, on_gpu: bool) -> float:
+    """Return the tokens of general text that an evaluation measures; 0 in SFT."""
+    is_measured = plan.recipe.objective != "sft" and plan.evaluate.general
+    return general_text.estimate_tokens(on_gpu=on_gpu) if is_measured else 0.0
+
+
 class ReinforcementTime(NamedTuple):
     """Seconds of reinforcement."""
 
@@ -133,6 +140,7 @@ def estimate_reinforcement(
     references = int(grpo.beta > 0) + int(grpo.num_iterations > 1)
     setup = msgspec.structs.replace(setup, reference_passes=float(references))
     prompt = min(prompts.mean, recipe.max_length)
+    general = count_general_tokens(plan, on_gpu=processor.gpu or processor.card is not None)
     training, evaluation = list[float](), list[float]()
     for share, edge in ((SHORT_ANSWERS, "low"), (USUAL_ANSWERS, "value"), (1.0, "high")):
         length = share * grpo.max_completion_length
@@ -147,7 +155,8 @@ def estimate_reinforcement(
             _time_evaluation(
                 grpo, recipe.batch_size, devices, validation, length, _edge(token, edge)
             )
-            + _edge(trained, edge) / max(1, steps)
+            # General text takes at most the time of as many tokens in training.
+            + _edge(trained, edge) / max(1, steps) * (1 + general / (rows * (prompt + length)))
         )
     if validation is None or validation.rows < 1:
         evaluation = [0.0, 0.0, 0.0]

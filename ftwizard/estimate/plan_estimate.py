@@ -15,7 +15,6 @@ import msgspec
 from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.data import general_text
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import (
     duration,
@@ -204,8 +203,7 @@ def _count_evaluated_tokens(
     # Validation rows are never packed, but are laid end to end where the others are.
     once = msgspec.structs.replace(recipe, epochs=1.0, packing=False, padding_free=recipe.is_flat)
     passes = compute_passes(validation, once)
-    scores_text = recipe.objective != "sft" and plan.evaluate.general
-    general = general_text.estimate_tokens(on_gpu=on_gpu) if scores_text else 0.0
+    general = generation.count_general_tokens(plan, on_gpu=on_gpu)
     return passes.tokens + passes.padding + general
 
 

@@ -3,10 +3,11 @@
 It shows what the training costs elsewhere.
 
 It needs no answers, so it costs one forward pass over about 2,200 tokens on a GPU, half of them on a
-CPU: less than a step of most trainings. The texts are the same each time and nothing is sampled, so
-equal weights have equal scores, but for rounding in 16 bit (below 0.01). It does not score skills:
-a model may forget how to answer, and find general text as likely as before. The evaluation after the
-training measures both.
+CPU. With SmolLM2-135M on two cores, a GRPO step of 8 answers of 64 tokens takes seven times as long.
+
+The texts are the same each time and nothing is sampled, so equal weights have equal scores, but for
+rounding in 16 bit. It does not score skills: a model may forget how to answer, and find general text
+as likely as before. The evaluation after the training measures both.
 """
 
 from __future__ import annotations

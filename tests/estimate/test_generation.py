@@ -14,7 +14,8 @@ from ftwizard.estimate import duration, generation, plan_estimate, training_mach
 from ftwizard.estimate.batching import Lengths, from_counts
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.training_machine import TrainingMachine
-from ftwizard.plan.schema import DPO, GRPO, Data, Files, Model, Plan, Recipe, Samples
+from ftwizard.objectives import ObjectiveName
+from ftwizard.plan.schema import DPO, GRPO, Data, Evaluate, Files, Model, Plan, Recipe, Samples
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
@@ -90,6 +91,26 @@ def test_reinforcement_has_a_range_that_names_the_assumed_answers(
         {"train": ROWS["train"]}, LLAMA,
     )  # fmt: skip
     assert alone and "evaluations" not in alone.parts
+
+
+@MACHINES
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto", "grpo"])
+def test_general_text_takes_time_in_evaluations_of_preferences_and_rewards(
+    machine: TrainingMachine, objective: ObjectiveName
+) -> None:
+    times = []
+    for general in (True, False):
+        plan = Plan(
+            data=Data(files=Files(train="rows")), model=Model(name="m"),
+            recipe=Recipe(objective=objective), evaluate=Evaluate(general=general),
+        )  # fmt: skip
+        result = plan_estimate.estimate_on(machine, plan, ROWS, LLAMA)
+        assert result is not None and result.time is not None
+        times.append((result.parts["evaluations"].value, result.time.value))
+    (scored, training), (plain, same) = times
+    assert training == same
+    assert (scored > plain) == (objective != "sft")
+    assert scored < plain + training / 10
 
 
 def test_memory_of_reinforcement_ranges_from_short_to_the_longest_answers() -> None:

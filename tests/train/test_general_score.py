@@ -33,7 +33,8 @@ def test_the_score_is_the_mean_over_the_tokens_of_all_texts(tmp_path: Path) -> N
     from transformers import AutoModelForCausalLM
 
     make_tiny(tmp_path / "tiny")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny").eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny")
+    model.eval()
     chance = random.Random(1)
     vocabulary = len(tiny_tokenizer())
     rows = [

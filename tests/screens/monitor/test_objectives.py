@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,32 @@ def test_run_is_shown_with_the_figures_of_its_objective(
     record(timed_run, draw(objective))
     with living(timed_run.folder):
         assert_monitor_frame(objective, size, watch(size))
+
+
+def add_general_text(curve: Curve) -> Curve:
+    """Return the curve with a score on general text that falls at each evaluation."""
+    steps = range(20, int(curve.last_step) + 1, 20)
+    scores = [(step, -2.5 - step / 100) for step in steps]
+    return replace(curve, metrics={**curve.metrics, "eval_general_logp": scores})
+
+
+@pytest.mark.parametrize("size", SIZES[1:], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_general_text_is_a_figure_a_metric_and_a_finding(
+    timed_run: TimedRun, size: tuple[int, int]
+) -> None:
+    curve = add_general_text(KINDS["grpo: learns"].draw(1))
+    record(timed_run, curve)
+    newest = f"{curve.metrics['eval_general_logp'][-1][1]:.2f}"
+    with living(timed_run.folder):
+        text = " ".join(watch(size).split())
+    assert f"general text {newest}" in text
+    assert "reward hacking" in text
+    progress = Progress()
+    events = [{"v": 1, "t": NOW + k, "attempt": 1, **e} for k, e in enumerate(list_events(curve))]
+    progress.feed(events)
+    assert "eval_general_logp" in chart_data.list_metrics(progress)
+    (line,) = ChartData(ChartSettings(metric="eval_general_logp")).lines(progress)
+    assert line.name == "general text log-prob", "not smoothed: it has no noise"
 
 
 def test_figures_and_verdict_do_not_need_color(
