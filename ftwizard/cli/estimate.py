@@ -212,7 +212,19 @@ def _compute_plan_costs(
     )
     request = row_counts.find_mean_request(train.used, train.tokens, train.trainable_tokens)
     costs = cost_inputs.compute_costs(load, arguments, request=request, **facts.pricing(prices))
+    costs = _add_notes(costs, _describe_objective(plan))
     return msgspec.structs.replace(costs, tokens=facts.preview.tokens)
+
+
+def _describe_objective(plan: Plan) -> str:
+    """Describe what the offers elsewhere leave out; empty for supervised fine-tuning."""
+    objective = plan.recipe.objective
+    if objective == "sft":
+        return ""
+    return (
+        "The offers elsewhere are those of supervised fine-tuning on these rows. What "
+        f"{objective.upper()} costs there is not known."
+    )
 
 
 def _estimate_unavailable(
@@ -247,7 +259,7 @@ def _estimate_from_config(
     costs = cost_inputs.compute_costs(
         rows.load, arguments, request=rows.request, **facts.pricing(prices)
     )
-    costs = _add_notes(costs, rows.assumed)
+    costs = _add_notes(costs, rows.assumed, _describe_objective(chosen))
     return estimate_report.build_report(facts, prices, costs, why=why)
 
 
@@ -272,14 +284,28 @@ def _print_estimate(
     out.print(output.build_pair_table((line.name, line.text) for line in lines))
     if cap:
         out.print("", output.build_pair_table(time_cap.list_lines(cap)), sep="\n")
-    is_default = arguments.sort == "provider" and arguments.edition == "current"
-    if is_default and not arguments.notes and not report.monthly:
+    if not _asks_for_offers(arguments):
         output.print_lines(out, *([f"· {assumed}"] if assumed else []), "")
-        cost_table.show_usual(out, report)
+        if report.recipe is None or report.recipe.objective == "sft":
+            cost_table.show_usual(out, report)
+        else:
+            objective = report.recipe.objective.upper()
+            output.print_lines(
+                out,
+                f"Elsewhere: what {objective} costs there is not known.",
+                "Offers of supervised fine-tuning, and notes: --notes",
+            )
     else:
         out.print()
         cost_table.show(out, report, all_notes=arguments.notes)
     return 0
+
+
+def _asks_for_offers(arguments: argparse.Namespace) -> bool:
+    """Return whether an option is about the offers elsewhere, or about serving there."""
+    serves = arguments.tokens_in or arguments.tokens_out or arguments.requests_per_month
+    is_ordered = arguments.sort != "provider" or arguments.edition != "current"
+    return bool(arguments.notes or serves or is_ordered)
 
 
 def _estimate_data(arguments: argparse.Namespace) -> int:

@@ -98,10 +98,28 @@ def test_custom_gpu_price_adds_the_gpu_to_the_costs() -> None:
     assert "does not fit" in text and "hours unknown" not in text
 
 
-def test_own_estimate_comes_first_and_the_usual_offers_last() -> None:
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def _write_plan(folder: Path, **recipe: Any) -> Path:
+    """Write a plan for a model that is not downloaded, on 20 rows, which are pairs if a recipe is given."""
+    row = {"prompt": "Why?", "completion": "Because."}
+    if recipe:
+        row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(20)))
+    plan = folder / "plan.yaml"
+    plan.write_text(json.dumps({
+        "data": {"files": {"train": "rows.jsonl"}},
+        "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
+        "recipe": recipe,
+    }))  # fmt: skip
+    return plan
+
+
+def test_own_estimate_comes_first_and_the_usual_offers_last(tmp_path: Path) -> None:
     asked = (*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "RTX 4090")
     lines = ok_here(*asked, environment={"COLUMNS": "80"}).splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines if not line.startswith("·")) <= 80
     (elsewhere,) = (number for number, line in enumerate(lines) if line.startswith("Elsewhere"))
     named = {line.split()[0]: number for number, line in enumerate(lines) if line[:1].strip()}
     for name in ("model", "memory", "time", "cost", "disk"):
@@ -110,9 +128,20 @@ def test_own_estimate_comes_first_and_the_usual_offers_last() -> None:
     assert len(offers) < 12 and any(line.startswith("OpenAI GPT-4.1-mini") for line in offers)
     assert any("setup $" in line for line in offers), "the cheapest rented GPU"
     assert not any("GPT-4o-mini" in line for line in offers)
+    lines = ok_here("estimate", _write_plan(tmp_path), environment=OFFLINE).splitlines()
+    assert any(line.startswith("Elsewhere, for") for line in lines[-8:])
     for option in (("--notes",), ("--sort", "training"), ("--edition", "2026-04")):
         text = ok_here(*asked, *option)
         assert "GPT-4o-mini" in text and text.index("memory ") < text.index("GPT-4o-mini")
+
+
+def test_offers_elsewhere_are_not_those_of_preference_tuning(tmp_path: Path) -> None:
+    plan = _write_plan(tmp_path, objective="dpo")
+    text = ok_here("estimate", plan, environment=OFFLINE)
+    assert "Elsewhere: what DPO costs there is not known." in text and "OpenAI" not in text
+    said = "The offers elsewhere are those of supervised fine-tuning on these rows."
+    for option in ("--notes", "--json"):
+        assert said in ok_here("estimate", plan, option, environment=OFFLINE)
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])
