@@ -507,9 +507,10 @@ def _format_recipe(recipe: Recipe, ranks: int) -> str:
     unit = "packed sequence" if recipe.packing else ROW_UNITS[recipe.objective]
     rows = format_count(recipe.batch_size, unit)
     limit = "prompts of up to" if recipe.objective == "grpo" else "max length"
+    most = f", at most {format_count(recipe.max_steps, 'step')}" if recipe.max_steps else ""
     return (
         f"{_describe_objective(recipe)}{METHOD_NAMES[recipe.method]}{rank}; {rows}{step} per step, "
-        f"{limit} {recipe.max_length:,} tokens; {format_epochs(recipe.epochs)}"
+        f"{limit} {recipe.max_length:,} tokens; {format_epochs(recipe.epochs)}{most}"
     )
 
 

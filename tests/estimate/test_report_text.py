@@ -35,6 +35,7 @@ def write(recipe: Recipe, **fields: Any) -> str:
     ("recipe", "words"),
     [
         (Recipe(), "recipe LoRA, rank 16; 4 rows per step, max length 1,024"),
+        (Recipe(max_steps=12), "max length 1,024 tokens; 3 epochs, at most 12 steps"),
         (Recipe(packing=True), "recipe LoRA, rank 16; 4 packed sequences per step"),
         (
             Recipe(objective="dpo"),
