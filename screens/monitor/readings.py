@@ -303,14 +303,19 @@ def _truncate_left(text: str, width: int) -> str:
 
 
 def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Text:
-    """Return the newest diagnosis of the curve, then the newest findings, newest last."""
+    """Return the newest diagnosis of the curve, then other findings, newest last.
+
+    Where not all fit, warnings are kept before notes, and newer ones before older.
+    """
     verdict = find_verdict(progress.findings)
     rows = [] if verdict is None else [_format_verdict(verdict, progress.findings)]
     relevant = [
         event for event in progress.findings if not event.get("verdict") or _is_alarm(event)
     ]
-    for event in relevant[-(max_lines - len(rows)) :]:
-        if event is not verdict:
+    by_weight = sorted(relevant, key=lambda event: not event.get("verdict") and _is_alarm(event))
+    kept = [id(event) for event in by_weight[max(0, len(relevant) - max_lines + len(rows)) :]]
+    for event in relevant:
+        if id(event) in kept and event is not verdict:
             message = make_visible(str(event.get("message")), 400)
             rows.append(Text.assemble(finding_mark(event), message))
     if verdict is not None and _is_alarm(verdict):

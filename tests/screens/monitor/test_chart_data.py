@@ -1,4 +1,4 @@
-"""Lines, and marks of findings, on the monitor's chart."""
+"""Lines and marks of findings on the monitor's chart, and the findings below it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ftwizard.runs.progress import Progress
+from ftwizard.screens.monitor import readings
 from ftwizard.screens.monitor.chart_data import Axis, ChartData, ChartSettings
 
 STEP = 200
@@ -48,6 +49,29 @@ def test_only_spikes_and_plateaus_are_marked_among_info_findings() -> None:
     assert list_finding_marks(code="plateau", severity="info", since=150) == [(150, "flat")]
     for code in ("healthy", "insufficient", "no_eval", "efficiency"):
         assert list_finding_marks(code=code, severity="info", since=150) == []
+
+
+def test_warnings_are_kept_before_newer_notes() -> None:
+    """The verdict takes a line of its own, and one of the past is no longer true."""
+    findings: list[dict[str, Any]] = [
+        {"code": "length_only", "severity": "warning", "message": "Length alone."},
+        {"code": "overfit", "severity": "warning", "verdict": True, "message": "It overfits."},
+        {"code": "target", "severity": "info", "message": "The target."},
+        {"code": "power", "severity": "info", "message": "The power."},
+        {"code": "healthy", "severity": "info", "verdict": True, "message": "All is well."},
+    ]
+    progress = Progress()
+    progress.feed([{"t": 1.0, "attempt": 1, "kind": "finding", **event} for event in findings])
+
+    def show(max_lines: int) -> list[str]:
+        lines = readings.format_findings(progress, max_lines, is_alive=True).plain.splitlines()
+        return [line.rpartition("  ")[2].strip("!·✓ ") for line in lines[1:]]
+
+    assert show(1) == []
+    assert show(2) == ["Length alone."]
+    assert show(3) == ["Length alone.", "The power."]
+    assert show(4) == ["Length alone.", "The target.", "The power."]
+    assert show(6) == ["Length alone.", "It overfits.", "The target.", "The power."]
 
 
 def test_smoothed_line_says_so_and_a_schedule_is_drawn_as_it_is() -> None:
