@@ -126,7 +126,7 @@ ROUTES: Mapping[str, Route] = {
     "row": ((), (), _row),
     "split?": ((), (), _split),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate", RUN, "rows"), _press_keys("5,000,000 trainable")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _press_keys("memory +unknown")),
     "costs": (HELPER, ("costs", RUN, "rows"), _press_keys("current prices")),
     "volume": (
         HELPER,

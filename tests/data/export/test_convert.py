@@ -337,8 +337,8 @@ def test_prompts_alone_are_for_grpo_unless_a_platform_is_named(
     text = capsys.readouterr().out
     assert (
         "local training (GRPO)" in text
-        and "add the answers" in text
-        and "--target bedrock-rft" in text
+        and "they get the column solution" in text
+        and "completion=COLUMN" in text
     )
     convert_file(source, out, get_target("trl-grpo"))
     assert rows_of(out)[1] == {

@@ -172,7 +172,7 @@ def test_started_run_leaves_no_draft(
             seen.append(self.STEP or 0)
             self.dismiss(PageOutcome(draft, 1))
 
-    async def start(*arguments: Any) -> str:
+    async def start(*arguments: Any, title: str) -> str:
         assert list((home / "drafts").glob("*.json")), "kept until the run is started"
         return "run"
 
