@@ -182,7 +182,9 @@ def test_price_from_the_cost_page_reaches_the_provider_page(home: Any) -> None:
 
 
 @pytest.mark.parametrize(("size", "keys"), [((80, 24), ""), ((60, 16), "2 EUR")])
-def test_hour_price_dialog_matches_its_frame(size: tuple[int, int], keys: str, home: Any) -> None:
+def test_hour_price_dialog_matches_its_frame(
+    size: tuple[int, int], keys: str, home: Any, clock: None
+) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         if keys:
             await enter_price(pilot, keys)
