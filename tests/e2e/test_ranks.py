@@ -105,7 +105,7 @@ def test_run_survives_kills_and_moves_to_one_process(small_workspace: Workspace)
 
     The last step of an epoch has one row, also where a resumed run begins in the middle of it.
     """
-    recipe: dict[str, Any] = {"rows": 25, "epochs": 2, "dropout": 0.0, "save_steps": 2}
+    recipe: dict[str, Any] = {"rows": 25, "epochs": 5, "dropout": 0.0, "save_steps": 2}
     one = small_workspace.plan("one", gradient_accumulation=2, **recipe)
     two = in_ranks(small_workspace.plan("two", gradient_accumulation=1, **recipe))
     expected = losses(finish(small_workspace.train(one, "one")))
