@@ -284,20 +284,20 @@ def _print_estimate(
     out.print(output.build_pair_table((line.name, line.text) for line in lines))
     if cap:
         out.print("", output.build_pair_table(time_cap.list_lines(cap)), sep="\n")
-    if not _asks_for_offers(arguments):
-        output.print_lines(out, *([f"· {assumed}"] if assumed else []), "")
-        if report.recipe is None or report.recipe.objective == "sft":
-            cost_table.show_usual(out, report)
-        else:
-            objective = report.recipe.objective.upper()
-            output.print_lines(
-                out,
-                f"Elsewhere: what {objective} costs there is not known.",
-                "Offers of supervised fine-tuning, and notes: --notes",
-            )
-    else:
+    if _asks_for_offers(arguments):
         out.print()
         cost_table.show(out, report, all_notes=arguments.notes)
+        return 0
+    output.print_lines(out, *([f"· {assumed}"] if assumed else []), "")
+    if report.recipe is None or report.recipe.objective == "sft":
+        cost_table.show_usual(out, report)
+    else:
+        objective = report.recipe.objective.upper()
+        output.print_lines(
+            out,
+            f"Elsewhere: what {objective} costs there is not known.",
+            "Offers of supervised fine-tuning, and notes: --notes",
+        )
     return 0
 
 

@@ -261,8 +261,8 @@ def _time(
     alone = _time_alone(shape, setup, measured, msgspec.structs.replace(work, steps=steps * ranks))
     ideal = _time_alone(shape, setup, measured, work.share(devices))
     if alone is None or ideal is None or shape is None:
-        known = probed or duration.from_earlier_runs(work.tokens, together)
-        return known, _measured_speedup(together)
+        measured_time = probed or duration.from_earlier_runs(work.tokens, together)
+        return measured_time, _measured_speedup(together)
     wider = msgspec.structs.replace(plan.recipe, batch_size=plan.recipe.batch_size * ranks)
     longest = compute_passes(train, wider).padding_share
     try:

@@ -139,9 +139,9 @@ def test_offers_elsewhere_are_not_those_of_preference_tuning(tmp_path: Path) -> 
     plan = _write_plan(tmp_path, objective="dpo")
     text = ok_here("estimate", plan, environment=OFFLINE)
     assert "Elsewhere: what DPO costs there is not known." in text and "OpenAI" not in text
-    said = "The offers elsewhere are those of supervised fine-tuning on these rows."
+    note = "The offers elsewhere are those of supervised fine-tuning on these rows."
     for option in ("--notes", "--json"):
-        assert said in ok_here("estimate", plan, option, environment=OFFLINE)
+        assert note in ok_here("estimate", plan, option, environment=OFFLINE)
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])
