@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from textual import events
 from textual._compositor import CompositorUpdate
@@ -28,10 +29,21 @@ from ftwizard.screens.terminal.driver import OutputSanitizer, TerminalDriver
 from ftwizard.screens.terminal.frame_diff import FrameDiff
 
 TERMINAL_CHECK_S = 0.5
-MAX_KEY_S = 0.3
-"""Longest time that keys wait for the one before them, whose widget may be gone."""
+KEY_CHECK_S = 0.3
+"""Interval at which keys that wait check whether the one before them can still be handled."""
+MAX_KEY_CHECKS = 10
+"""Checks after which keys wait no longer: a page may be busy, or the message lost."""
 _FOCUS_KEYS = ("down", "up", "tab", "shift+tab")
 _URGENT_KEY = "ctrl+q"
+
+
+class _KeyUnderWay(NamedTuple):
+    """The newest key that others wait for."""
+
+    widget: Widget
+    """Where it began."""
+    follower: Message
+    """Posted right behind it."""
 
 
 class TerminalScreen(Screen[ScreenResultType]):
@@ -71,8 +83,7 @@ class TerminalApp(App[int]):
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
         self._slow_requested = slow
-        self._key_under_way: tuple[Widget, TerminalApp.KeyHandled] | None = None
-        """Where the newest key began, and what follows it."""
+        self._key_under_way: _KeyUnderWay | None = None
         self._waiting_input: deque[events.Key | events.Paste] = deque()
         self._frame_diff = FrameDiff()
         self._sanitizer = OutputSanitizer(ascii=ascii, color=not self.no_color)
@@ -117,7 +128,7 @@ class TerminalApp(App[int]):
         if self._must_wait and key != _URGENT_KEY:
             self._waiting_input.append(event)
             if len(self._waiting_input) == 1:
-                self.set_timer(MAX_KEY_S, self._stop_waiting)
+                self._check_later(self._key_under_way)
             return
         widget = self.focused if self.screen_stack else None
         await super().on_event(event)
@@ -127,16 +138,17 @@ class TerminalApp(App[int]):
         moves_focus = key in _FOCUS_KEYS and key not in widget._bindings.key_to_bindings
         if isinstance(widget, Input | TextArea) or moves_focus:
             follower = self.KeyHandled()
-            self._key_under_way = (widget, follower) if widget.post_message(follower) else None
+            posted = widget.post_message(follower)
+            self._key_under_way = _KeyUnderWay(widget, follower) if posted else None
 
     @property
     def _must_wait(self) -> bool:
         """Whether a key waits for the one before it."""
         under_way = self._key_under_way
-        return bool(self._waiting_input) or (under_way is not None and under_way[0].is_attached)
+        return bool(self._waiting_input) or (under_way is not None and under_way.widget.is_attached)
 
     async def on_terminal_app_key_handled(self, event: KeyHandled) -> None:
-        if self._key_under_way and self._key_under_way[1] is event:
+        if self._key_under_way and self._key_under_way.follower is event:
             await self._stop_waiting()
 
     async def _stop_waiting(self) -> None:
@@ -147,7 +159,21 @@ class TerminalApp(App[int]):
             await self.on_event(waiting.popleft())
         if waiting:
             self._waiting_input.extend(waiting)
-            self.set_timer(MAX_KEY_S, self._stop_waiting)
+            self._check_later(self._key_under_way)
+
+    def _check_later(self, under_way: _KeyUnderWay | None, checks: int = 0) -> None:
+        self.set_timer(KEY_CHECK_S, partial(self._check_key, under_way, checks))
+
+    async def _check_key(self, under_way: _KeyUnderWay | None, checks: int) -> None:
+        """Stop waiting if the widget of the key is gone, behind another screen, or takes too long."""
+        if under_way is not self._key_under_way:
+            return  # that key was handled, and others wait for a newer one
+        widget = under_way.widget if under_way else None
+        is_shown = widget and widget.is_attached and widget.screen in self.screen_stack[-1:]
+        if is_shown and checks < MAX_KEY_CHECKS:
+            self._check_later(under_way, checks + 1)
+        else:
+            await self._stop_waiting()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._sanitizer]

@@ -93,11 +93,14 @@ def test_monitor_rings_once_and_only_for_new_warnings(home: Path) -> None:
         terminal.settle()
         assert terminal.screen.bells == 0
         events = EventWriter(folder.events, 1)
-        events.write("finding", step=40, severity="warning", message="overfitting\x1b]0;x")
-        terminal.until(lambda: terminal.screen.bells, "a bell")
         events.write("finding", step=40, severity="info", message="of no weight")
-        events.close()
         terminal.wait("of no weight")
+        terminal.settle()
+        assert terminal.screen.bells == 0
+        events.write("finding", step=40, severity="warning", message="overfitting\x1b]0;x")
+        events.close()
+        terminal.until(lambda: terminal.screen.bells, "a bell")
+        terminal.settle()
         assert terminal.screen.bells == 1
         assert terminal.screen.notices == ["9;ftwizard: overfitting␛]0;x"]
         assert not terminal.screen.foreign

@@ -23,6 +23,7 @@ from ftwizard.screens.costs.page import VolumeDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.terminal.app import KEY_CHECK_S
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
@@ -169,6 +170,24 @@ def test_number_typed_just_after_another_was_deleted_is_in_its_setting() -> None
     drive(FtwizardApp(), (100, 30), play)
     recipe = left[0].draft.plan.recipe
     assert (recipe.batch_size, recipe.gradient_accumulation) == (2, 8)
+
+
+def test_keys_stay_in_order_on_a_busy_page() -> None:
+    class Page(Screen[None]):
+        def compose(self) -> Any:
+            yield Input()
+
+        async def on_key(self) -> None:
+            await asyncio.sleep(2 * KEY_CHECK_S)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        page = Page()
+        pilot.app.push_screen(page)
+        await until(pilot, lambda: pilot.app.screen is page and page.focused is not None)
+        burst(pilot, "a", "backspace", "b")
+        await until(pilot, lambda: page.query_one(Input).value == "b")
+
+    drive(FtwizardApp(), (80, 24), play)
 
 
 def test_keys_wait_no_longer_for_a_field_that_is_gone() -> None:
