@@ -18,7 +18,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import default_run, describe, objective_figures, store
+from ftwizard.runs import default_run, describe, objective_figures, rank_summary, store
 from ftwizard.runs.curve_follower import CurveFollower, describe_source
 from ftwizard.runs.curve_sources import open_source
 from ftwizard.runs.notifications import NotificationTracker
@@ -85,6 +85,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 if redraws:
                     live.update(_draw(folder, status, progress))
                 else:
+                    log.show_place(status)
                     log.show_queue(status)
                     log.show(progress)
                     log.show_troubles(status)
@@ -201,6 +202,11 @@ class _EventLog:
         """Evaluations when a line was last printed; None before the first."""
         self._troubles: tuple[Trouble, ...] = ()
 
+    def show_place(self, status: Status) -> None:
+        """Print the other host that the run is on, once."""
+        if status.host:
+            self._once(("host", status.host), f"running on {make_visible(status.host, 64)}")
+
     def show_queue(self, status: Status) -> None:
         """Print a line for each reason for which the run waits for a Slurm job."""
         if status.state == "queued" and (job := status.allocation):
@@ -215,6 +221,8 @@ class _EventLog:
             )
         for event in progress.findings:
             self._once(("finding", event["t"]), _format_finding(event, 400))
+        if ranks := rank_summary.summarize(progress):
+            self._once(("ranks", progress.attempt, ranks), rank_summary.describe(ranks))
         evaluations = progress.evaluations
         if self._evaluated is None:
             self._evaluated = len(evaluations)
@@ -272,6 +280,8 @@ def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
     findings += [Text(line) for line in describe.describe_troubles(status)]
     last = Text("ctrl+c leaves this view; the run continues", style="dim")
     rows = [*_progress_rows(progress, status)]
+    if status.host:
+        rows.append(("on", make_visible(status.host, 64)))
     if signs := describe.describe_signs(status):
         rows.append(("last", signs))
     table = output.build_pair_table(rows)
@@ -292,6 +302,8 @@ def _progress_rows(progress: Progress, status: Status) -> Iterator[tuple[str, Re
     if progress.total_steps:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
+    if ranks := rank_summary.summarize(progress):
+        yield "processes", rank_summary.describe(ranks)
     if progress.phase in ("training", "evaluating"):
         if progress.eta_s:
             yield "training ends", f"{describe.format_clock(progress.eta_s)}, {describe.MEASURED}"

@@ -95,7 +95,7 @@ def format_progress(follower: Follower, width: int) -> Text:
             parts += map(Text, describe.list_queue_facts(report.slurm))
         else:
             parts.append(Text(describe.describe_wait(progress, follower.status)))
-    if report.ranks and report.state != "ended":
+    if report.ranks:
         parts.append(Text(rank_summary.describe(report.ranks)))
     if report.state == "stopping" and not report.end_reason:
         parts.append(Text("stopping: saving first", "bold"))

@@ -42,6 +42,18 @@ def test_mark_of_a_finding_is_that_of_its_severity_and_updates_add_no_line() -> 
     assert lines == ["· Both losses fall.", "! Validation loss rises."]
 
 
+def test_processes_that_train_together_are_named_once() -> None:
+    output, progress = io.StringIO(), Progress()
+    log = _EventLog(Console(file=output, width=100))
+    ranks = {"ranks": 2, "parallel": "fsdp", "on_gpu": True, "speed": 1.84}
+    event = {"t": 1.0, "kind": "phase", "phase": "training", "attempt": 1, "step": 0}
+    progress.feed([event | ranks])
+    log.show(progress)
+    progress.feed([event | {"t": 9.0, "phase": "evaluating"}])
+    log.show(progress)
+    assert output.getvalue().count("2 GPUs, FSDP · 1.8× one GPU") == 1
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_view_ends_with_its_reader_while_the_run_is_silent(
     kind: str, home: Path, tmp_path: Path

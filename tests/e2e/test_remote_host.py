@@ -96,11 +96,13 @@ def test_watch_follows_a_run_of_another_host_to_its_end(
         assert watch.stdout
         begun = watch.stdout.readline()
         assert f"run away in {away.path}" in begun
+        assert "running on node␛7" in watch.stdout.readline(), "at the top"
         assert watch.poll() is None, "it follows a run that lives"
         requests.request_stop(away, 1)
         rest = watch.stdout.read()
         assert watch.wait(60) == 1, "as of a stopped run on this host"
     assert "lost" not in rest and "killed" not in rest
+    assert "running on" not in rest, "once"
     assert "■ Run away was stopped." in rest
 
 

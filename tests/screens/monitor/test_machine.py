@@ -61,6 +61,10 @@ def test_first_screen_says_whether_all_gpus_are_used(
         shown = watch(size)
         assert "2 GPUs, DDP · 1.8× one GPU" in shown
         assert_monitor_frame("ranks", size, shown)
+    timed_run.write_event("phase", phase="evaluating", total=60)
+    timed_run.end("finished")
+    shown = watch(size)
+    assert "✓ finished  after 30 min" in shown and "2 GPUs, DDP · 1.8× one GPU" in shown
 
 
 @every_size
