@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.reader import ParsedRow
+from ftwizard.evaluate import preference_items, reward_scores
 from ftwizard.evaluate.items import Item
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Plan
@@ -23,7 +24,7 @@ from ftwizard.runs.result import (
     SavedAnswers,
     judge_answers,
 )
-from ftwizard.runs.verdict import RowScores
+from ftwizard.runs.verdict import RewardSpan, RowScores
 from ftwizard.train import dataset
 
 MAX_ENUM_VALUES = 12
@@ -42,21 +43,23 @@ def derive_comparison(
     test_set: dataset.SavedTestSet,
     items: Sequence[Item],
     answers: Mapping[str, Sequence[ItemAnswer]],
+    span: RewardSpan | None = None,
 ) -> BaseComparison:
     """Return the comparison on the test rows among ``items``, from the answers of ``base`` and
-    ``tuned``; write all of them to ``eval/compare.json``.
+    ``tuned``; write all of them to ``eval/compare.json``. ``span``: rewards that scores by rewards are
+    shares of.
     """
     by_arm = {
         arm: {answer.item: answer for answer in answers.get(arm, ())} for arm in ("base", "tuned")
     }
-    ids = {
-        item.line: item.id
+    asked = {
+        item.line: item
         for item in items
         if item.set == "target"
         and item.max_tokens != 0
         and all(item.id in lines for lines in by_arm.values())
     }
-    rows = [row for row in test_set.rows if row.line in ids]
+    rows = [row for row in test_set.rows if row.line in asked]
     if not rows:
         return BaseComparison(rows=0)
     schema = infer_json_schema(test_set.answers)
@@ -64,7 +67,7 @@ def derive_comparison(
     texts, row_scores, scores = {}, {}, {}
     losses: dict[int, RowLoss] = {}
     for arm, lines in by_arm.items():
-        of_rows = [lines[ids[row.line]] for row in rows]
+        of_rows = [lines[asked[row.line].id] for row in rows]
         losses = {
             row.line: RowLoss(answer.loss * answer.loss_tokens, answer.loss_tokens)
             for row, answer in zip(rows, of_rows, strict=True)
@@ -79,6 +82,7 @@ def derive_comparison(
             base=texts["base"][index], tuned=texts["tuned"][index], tools=row.conversation.tools,
             tokens=losses[row.line].tokens if row.line in losses else 0,
             base_scores=row_scores["base"][index], tuned_scores=row_scores["tuned"][index],
+            **_read_scorer(asked[row.line], by_arm, span),
         )
         for index, row in enumerate(rows)
     ]  # fmt: skip
@@ -88,6 +92,24 @@ def derive_comparison(
         rows=len(rows), base=scores["base"], tuned=scores["tuned"], schema=schema, pairs=pairs[: plan.finish.pairs],
         kind=kind, verdict=judge_answers(pairs, kind) or msgspec.UNSET,
     )  # fmt: skip
+
+
+def _read_scorer(
+    item: Item, answers: Mapping[str, Mapping[str, ItemAnswer]], span: RewardSpan | None
+) -> dict[str, Any]:
+    """Return what a row was trained for besides its expected answer, as fields of ``AnswerPair``."""
+    both = [answers[arm][item.id] for arm in ("base", "tuned")]
+    if item.scorer == "rewards":
+        return {"rewards": [reward_scores.get_reward(item, answer, span) for answer in both]}
+    if item.scorer == "wanted":
+        return {"label": bool(item.rule["label"])}
+    if item.scorer != "prefers":
+        return {}
+    preferred = [preference_items.prefers_chosen(answer) for answer in both if answer.logps]
+    return {
+        "rejected": preference_items.get_rejected(item),
+        "prefers_chosen": preferred if len(preferred) == len(both) else [],
+    }
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:

@@ -59,11 +59,21 @@ def score(item: Item, answer: ItemAnswer) -> ItemScore:
         return ItemScore(note="The probability of its answers could not be measured.")
     if item.scorer == "wanted":
         return ItemScore()
-    is_right = answer.logps[0] > answer.logps[1]
+    is_right = prefers_chosen(answer)
     return ItemScore(value=float(is_right), passed=is_right)
+
+
+def get_rejected(item: Item) -> str:
+    """Return the rejected answer of a pair; empty for an item of another kind."""
+    return str(item.rule["answers"][1]) if item.scorer == "prefers" else ""
+
+
+def prefers_chosen(answer: ItemAnswer) -> bool:
+    """Return whether a model finds the chosen answer of a pair more probable."""
+    return answer.logps[0] > answer.logps[1]
 
 
 def name_preferred(item: Item, answer: ItemAnswer) -> str:
     """Return the text of the answer that a model finds more probable."""
     chosen, rejected = item.rule["answers"]
-    return str(chosen if answer.logps[0] > answer.logps[1] else rejected)
+    return str(chosen if prefers_chosen(answer) else rejected)

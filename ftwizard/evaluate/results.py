@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from ftwizard.diagnosis.pair_lengths import LengthRule
-from ftwizard.evaluate import near_rows, preference_items, preference_results
+from ftwizard.evaluate import near_rows, preference_items, preference_results, reward_scores
 from ftwizard.evaluate.items import Item
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests, ship_verdict, verdict
@@ -117,7 +117,7 @@ def summarize_set(
     over_prompted = _pair_answers(items, answers, "prompted", "tuned")
     over_parent = _pair_answers(items, answers, "parent", "tuned")
     before = _pair_answers(items, answers, "base", "prompted")
-    flips = sorted(_list_flips(pairs, is_binary), key=_rank_flip)
+    flips = sorted(_list_flips(pairs, is_binary, span), key=_rank_flip)
     return SetResult(
         n=len(items),
         arms={
@@ -303,7 +303,7 @@ def _find_provable(pairs: Sequence[_Pair], n: int, is_binary: bool) -> float | N
     return paired_tests.find_provable_change(len(pairs), differing / len(pairs))
 
 
-def _list_flips(pairs: Sequence[_Pair], is_binary: bool) -> Iterable[Flip]:
+def _list_flips(pairs: Sequence[_Pair], is_binary: bool, span: RewardSpan | None) -> Iterable[Flip]:
     for pair in pairs:
         change = _read_score(pair.second, is_binary) - _read_score(pair.first, is_binary)
         if abs(change) < MIN_FLIP_CHANGE:
@@ -317,6 +317,12 @@ def _list_flips(pairs: Sequence[_Pair], is_binary: bool) -> Iterable[Flip]:
             change=change,
             line=pair.item.line,
             category=pair.item.category,
+            rejected=preference_items.get_rejected(pair.item),
+            rewards=[
+                reward
+                for answer in (pair.first, pair.second)
+                if (reward := reward_scores.get_reward(pair.item, answer, span)) is not None
+            ],
         )
 
 

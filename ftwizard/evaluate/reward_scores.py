@@ -108,6 +108,13 @@ def rescale(items: Sequence[Item], answers: Answers) -> tuple[Answers, RewardSpa
     return {arm: [scale(answer) for answer in lines] for arm, lines in answers.items()}, span
 
 
+def get_reward(item: Item, answer: ItemAnswer, span: RewardSpan | None) -> float | None:
+    """Return the reward of an answer, whose score is a share of ``span``; None without one."""
+    if item.scorer != "rewards" or answer.score is None or answer.score.value is None:
+        return None
+    return span.to_reward(answer.score.value) if span else answer.score.value
+
+
 def _to_row(item: Item) -> PromptRow:
     return PromptRow(
         line=item.line or 0,

@@ -308,6 +308,20 @@ def describe_headroom(headroom: Headroom) -> list[str]:
     return lines
 
 
+def describe_rewards(rewards: Sequence[float | None]) -> str:
+    """Describe the rewards of the base model's answer and the tuned one's; empty without them."""
+    shown = ["none" if reward is None else f"{reward:.3g}".replace("-", "−") for reward in rewards]
+    return f"reward {' → '.join(shown)}" if len(shown) == 2 else ""
+
+
+def describe_preferred(prefers_chosen: Sequence[bool]) -> str:
+    """Describe which answer of a pair base and tuned model prefer; empty if that is unknown."""
+    if len(prefers_chosen) != 2:
+        return ""
+    before, after = ("chosen" if chosen else "rejected" for chosen in prefers_chosen)
+    return f"both prefer the {after}" if before == after else f"prefers {before} → {after}"
+
+
 def describe_action(action: Action) -> str:
     match action.kind:
         case "checkpoint":

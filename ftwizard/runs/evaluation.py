@@ -129,6 +129,11 @@ class Flip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: int | None = None
     """Line of the item in its file."""
     category: str = ""
+    rejected: str = ""
+    """The rejected answer of a pair, whose chosen one is ``expected``: ``base`` and ``tuned`` are then
+    the ones that the models find more probable."""
+    rewards: list[float] = []
+    """Rewards of both answers, the base model's first, where rewards score them."""
     near: list[NearRow] = []
     """Training rows near to the prompt and the tuned model's answer, the nearest first."""
 

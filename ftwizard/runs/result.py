@@ -133,6 +133,14 @@ class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     base_scores: RowScores | None = None
     tuned_scores: RowScores | None = None
     """None in runs of earlier versions."""
+    rejected: str = ""
+    """The rejected answer of a pair, whose chosen one is ``expected``."""
+    prefers_chosen: list[bool] = []
+    """Whether base and tuned model find the chosen answer of the pair more probable."""
+    label: bool | None = None
+    """Of a labeled answer: whether it is wanted."""
+    rewards: list[float | None] = []
+    """Rewards of both answers, the base model's first, where rewards score them; None without a score."""
 
     @property
     def question(self) -> str:

@@ -144,7 +144,13 @@ def build_changed_answer(
     """
     flip = changed.flip
     mark, meaning = _KINDS[changed.kind]
-    if abs(flip.change) < 1:
+    if flip.rejected:
+        meaning = words.describe_preferred(
+            [flip.base == flip.expected, flip.tuned == flip.expected]
+        )
+    elif flip.rewards:
+        meaning = words.describe_rewards(flip.rewards)
+    elif abs(flip.change) < 1:
         meaning = f"score {flip.change:+.2f}"
     origin = [words.name_set(changed.set), words.name_set(flip.category) if flip.category else ""]
     if flip.line is not None and changed.set not in ("general", "safety"):  # rows of no file here
@@ -153,11 +159,17 @@ def build_changed_answer(
         (f"answer {index + 1} of {count}", "bold"), "  ", (mark, _STYLES[mark[0]]),
         (f": {meaning}  {', '.join(filter(None, origin))}", "dim"),
     )  # fmt: skip
-    asked = [("prompt", truncate(flip.prompt)), ("expected", truncate(flip.expected))]
-    answers = [("base", truncate(flip.base)), ("tuned", truncate(flip.tuned))]
+    asked = [("prompt", truncate(flip.prompt))]
+    if flip.rejected:
+        asked += [("chosen", truncate(flip.expected)), ("rejected", truncate(flip.rejected))]
+    elif flip.expected or not flip.rewards:
+        asked.append(("expected", truncate(flip.expected)))
+    # Of a pair, the title says which of its answers each model prefers.
+    answers = [] if flip.rejected else [("base", flip.base), ("tuned", flip.tuned)]
+    answers = [(name, truncate(text)) for name, text in answers]
     near = _name_first("near", [_describe_row(row, truncate) for row in flip.near[:MAX_NEAR_ROWS]])
     parts: list[RenderableType] = [title]
-    if is_wide:
+    if is_wide and answers:
         parts += [layout.build_table(asked), _place_side_by_side(answers), layout.build_table(near)]
     else:
         parts.append(layout.build_table([*asked, *answers, *near]))

@@ -30,6 +30,7 @@ from ftwizard.runs import (
     reproduction,
     verdict,
 )
+from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest, read_helped
 from ftwizard.runs.next_steps import SuggestedStep
@@ -123,7 +124,7 @@ class ResultsPage(Page[str]):
         super().__init__()
         self._folder = folder
         self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = []
-        """Answers that changed; all answers if none did, or if the run was not evaluated."""
+        """Answers that changed, and the test rows if none of these did."""
         self._failure: FtwizardError | None = None
         """Why the newest step failed."""
         self._followed: EventReader | None = None
@@ -148,7 +149,8 @@ class ResultsPage(Page[str]):
         self._changes = [step for _, step in changes]
         self._serve = find_serve_command(folder)
         changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
-        self._answers = changed or read_answers(folder)
+        has_rows = any(answer.set == "target" for answer in changed)
+        self._answers = changed if has_rows else [*changed, *read_answers(folder)]
         self._judging = find_evaluation_job(folder)
         if self._is_judging and self._judging and self._followed is None:
             self._followed, self._progress = EventReader(self._judging[0].events), Progress()
@@ -507,23 +509,30 @@ def build_answer(
     answer: AnswerPair, index: int, count: int, limit: int | None = MAX_CHARACTERS
 ) -> Group:
     """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
+    label = "" if answer.label is None else f", label {str(answer.label).lower()}"
     title = Text.assemble(
-        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}", "dim"), "  ",
+        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}{label}", "dim"), "  ",
         _rate_answer(answer),
     )  # fmt: skip
-    return Group(
-        title,
-        layout.build_table([
-            ("prompt", _truncate(answer.question, limit)),
-            ("expected", _truncate(answer.expected, limit)),
-            ("base", _truncate(answer.base, limit)),
-            ("tuned", Text(_truncate(answer.tuned, limit), "bold")),
-        ]),
-    )  # fmt: skip
+    rows = [
+        ("prompt", answer.question),
+        ("chosen" if answer.rejected else "expected", answer.expected),
+    ]
+    if answer.rejected:
+        rows.append(("rejected", answer.rejected))
+    rows.append(("base", answer.base))
+    shown: list[tuple[str, Text | str]] = [(name, _truncate(text, limit)) for name, text in rows]
+    shown.append(("tuned", Text(_truncate(answer.tuned, limit), "bold")))
+    return Group(title, layout.build_table(shown))
 
 
 def _rate_answer(answer: AnswerPair) -> Text:
-    """Return whether the tuned answer is right; for free text how near it and the base's are."""
+    """Return what the run was trained for; else whether the tuned answer is right, or for free text
+    how near it and the base's are."""
+    if answer.rewards:
+        return Text(words.describe_rewards(answer.rewards), "dim")
+    if preferred := words.describe_preferred(answer.prefers_chosen):
+        return Text(preferred, "dim")
     base, tuned = answer.base_scores, answer.tuned_scores
     if base and tuned and base.chrf is not None and tuned.chrf is not None:
         return Text(f"chrF {base.chrf:.0f} → {tuned.chrf:.0f}", "dim")
@@ -536,9 +545,9 @@ def _rate_answer(answer: AnswerPair) -> Text:
 
 def _list_texts(answer: evaluated.ChangedAnswer | AnswerPair) -> Sequence[str]:
     if isinstance(answer, AnswerPair):
-        return answer.question, answer.expected, answer.base, answer.tuned
+        return answer.question, answer.expected, answer.rejected, answer.base, answer.tuned
     flip = answer.flip
-    return flip.prompt, flip.expected, flip.base, flip.tuned
+    return flip.prompt, flip.expected, flip.rejected, flip.base, flip.tuned
 
 
 def _format_command(*argv: str) -> str:

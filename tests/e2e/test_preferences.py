@@ -70,6 +70,9 @@ def test_dpo_learns_to_prefer_the_chosen_answers(small_workspace: Workspace) -> 
     preferences = result["compare"]["preferences"]
     assert preferences["pairs"] == result["compare"]["rows"] and preferences["tuned"] == 1.0
     assert result["compare"]["tuned"]["preferred"] == 1.0
+    for pair in result["compare"]["pairs"]:
+        assert pair["rejected"] and pair["rejected"] != pair["expected"]
+        assert pair["prefers_chosen"][1] is True
     status = ok_here("status", "dpo").lower()
     assert "prefers the chosen answer" in status
     assert "the chosen answer is the more probable one in" in status

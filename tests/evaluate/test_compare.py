@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,11 +15,20 @@ from ftwizard.data.example import Example
 from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate.compare import (
     RowLoss,
+    derive_comparison,
     infer_json_schema,
     is_valid,
     score_rows,
     summarize_scores,
 )
+from ftwizard.evaluate.items import ScorerName
+from ftwizard.evaluate.set_files import make_item
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.runs.evaluation import ItemAnswer, ItemScore
+from ftwizard.runs.result import read_answers
+from ftwizard.runs.verdict import RewardSpan
+from ftwizard.train.dataset import SavedTestSet
 from ftwizard.train.generate import without_thinking
 
 ANSWERS = [
@@ -110,6 +121,44 @@ def test_free_text_is_scored_by_chrf_and_loss() -> None:
     summary = summarize_scores(["the cat sat on the mat", ""], rows, None, [same, other], losses)
     assert (summary.loss, summary.chrf, summary.exact, summary.match) == (2.0, 50.0, 0.5, 0.5)
     assert summary.length_ratio == pytest.approx(22 / 36)
+
+
+RULES: dict[ScorerName, dict[str, Any]] = {
+    "prefers": {"answers": ["yes", "no"]}, "wanted": {"answers": ["yes"], "label": True},
+    "rewards": {"rewards": []}, "normalized": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scorer", "fields"),
+    [
+        ("prefers", {"rejected": "no", "prefers_chosen": [False, True]}),
+        ("wanted", {"label": True}),
+        ("rewards", {"rewards": [pytest.approx(-1), pytest.approx(3)]}),
+        ("normalized", {}),
+    ],
+)
+def test_answers_are_kept_with_what_the_run_was_trained_for(
+    scorer: ScorerName, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = JobFolder(tmp_path)
+    folder.evaluations.mkdir()
+    row = make_row(4, "yes")
+    item = make_item("target", row.conversation.prompt, scorer, ["yes"], RULES[scorer], line=4)
+    answers = {
+        arm: [ItemAnswer(item=item.id, text=arm, logps=logps, score=ItemScore(value=share))]
+        for arm, logps, share in (("base", [-3.0, -2.0], 0.0), ("tuned", [-2.0, -3.0], 1.0))
+    }
+    plan = Plan(model=Model(name="m"), data=Data(files=Files(train="rows.jsonl")))
+    saved = SavedTestSet(rows=[row], answers=["yes"])
+    span = RewardSpan(low=-1.0, high=3.0)
+    derive_comparison(folder, plan, saved, [item], answers, span)
+    (pair,) = read_answers(folder)
+    assert (pair.base, pair.tuned) == ("base", "tuned")
+    kept = {
+        name: getattr(pair, name) for name in ("rejected", "prefers_chosen", "label", "rewards")
+    }
+    assert kept == {"rejected": "", "prefers_chosen": [], "label": None, "rewards": []} | fields
 
 
 def test_json_is_scored_by_fields() -> None:

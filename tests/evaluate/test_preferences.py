@@ -122,6 +122,7 @@ def test_pairs_are_judged_by_the_share_that_is_preferred_rightly() -> None:
     assert "(77–96%), 15 with the base model" in text and "p<0.001" in text
     first = target.fixed[0]
     assert (first.base, first.tuned) == ("no 15", "yes 15"), "the answers that they prefer"
+    assert (first.expected, first.rejected, first.rewards) == ("yes 15", "no 15", [])
 
 
 def test_a_margin_that_only_moved_is_reported_but_proves_nothing() -> None:

@@ -128,6 +128,9 @@ def test_rewards_of_any_size_are_compared_not_cut() -> None:
     assert arms["tuned"].metric == "reward (0 to 10)"
     assert arms["tuned"].score == pytest.approx(0.897, abs=1e-3)
 
+    first = evaluation.sets["target"].fixed[0]
+    assert first.rewards == pytest.approx([5, 8]) and not first.rejected, "not shares of a span"
+
     lowered = judge([-reward for reward in base], [-reward - 3 for reward in base])
     assert lowered.target and lowered.target.outcome == "worse"
     assert "the mean reward is −8.97, −5.97 with" in verdict.describe(lowered.target)

@@ -149,7 +149,7 @@ def make_evaluation(**more: Any) -> Evaluation:
     """Return an evaluation whose flips and failures quote training rows."""
     near = [NearRow(line=3, share=0.9, text=PRIVATE)]
     flip = Flip(
-        item="1", prompt=PRIVATE, expected=PRIVATE, base=PRIVATE, tuned=PRIVATE, change=-1.0,
+        item="1", prompt=PRIVATE, expected=PRIVATE, rejected=PRIVATE, base=PRIVATE, tuned=PRIVATE, change=-1.0,
         near=near,
     )  # fmt: skip
     leaks = {

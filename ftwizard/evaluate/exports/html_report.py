@@ -218,14 +218,16 @@ def _add_flips(body: Element, heading: str, flips: Sequence[Flip], shown: int) -
 def _add_flip(parent: Element, flip: Flip) -> None:
     box = SubElement(parent, "div", {"class": "flip"})
     where = [f"line {flip.line:,}" if flip.line else "", make_visible(flip.category, 40)]
-    change = f"{words.sign_points(flip.change * 100)} points"
+    change = words.describe_rewards(flip.rewards)
+    change = change or f"{words.sign_points(flip.change * 100)} points"
     _add(box, "p", " · ".join(filter(None, (*where, change))), "quiet")
     _add_text(box, "prompt", flip.prompt)
     if flip.expected:
-        _add_text(box, "expected", flip.expected)
+        _add_text(box, "chosen" if flip.rejected else "expected", flip.expected)
     sides = SubElement(box, "div", {"class": "sides"})
-    _add_text(SubElement(sides, "div"), "base model", flip.base)
-    _add_text(SubElement(sides, "div"), "tuned model", flip.tuned)
+    verb = " prefers" if flip.rejected else ""
+    _add_text(SubElement(sides, "div"), f"base model{verb}", flip.base)
+    _add_text(SubElement(sides, "div"), f"tuned model{verb}", flip.tuned)
     for row in flip.near:
         _add_text(box, f"training row, line {row.line:,}: {row.share:.0%} in common", row.text)
 

@@ -87,7 +87,7 @@ def judge_run(
     arms = [arm for arm in (*list_base_arms(subject), tuned) if arm.name in answers]
     write_evaluation(worker, subject, evaluation, items, arms, answers, again)
     compared = compare.derive_comparison(
-        subject.folder, subject.plan, subject.test_set, items, answers
+        subject.folder, subject.plan, subject.test_set, items, answers, span
     )
     return evaluation, preferences.add_preferences(compared, evaluation, items, answers)
 

@@ -228,7 +228,7 @@ def remove_private_text(evaluation: Evaluation) -> Evaluation:
         ],
         sets={
             _shorten(name): replace(result, **{
-                kind: [replace(flip, prompt="", expected="", base="", tuned="", near=[])
+                kind: [replace(flip, prompt="", expected="", rejected="", base="", tuned="", near=[])
                        for flip in getattr(result, kind)]
                 for kind in ("fixed", "broken")
             })

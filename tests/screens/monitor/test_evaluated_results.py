@@ -19,6 +19,7 @@ from ftwizard.runs import custody, describe
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Failure, Flip, NearRow
 from ftwizard.runs.merge_proof import MergeProof
+from ftwizard.runs.result import AnswerPair, SavedAnswers
 from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.screens.app import FtwizardApp
 from tests.helpers.results import make_trained
@@ -147,6 +148,58 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     (folder.merged / "ftwizard.json").touch()
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
     assert "Enter     Verify again: the model was merged since: ftwizard verify one" in shown
+
+
+PROMPT = "My parcel has not arrived after two weeks. What can I do?"
+CHOSEN, REJECTED = "I am sorry. I have opened a search for it.", "Wait."
+CHANGED = {
+    "dpo": Flip(item="1", prompt=PROMPT, expected=CHOSEN, rejected=REJECTED, base=REJECTED,
+                tuned=CHOSEN, change=1.0, line=4),
+    "grpo": Flip(item="1", prompt=PROMPT, expected="", base=REJECTED, tuned=CHOSEN, change=0.4,
+                 line=4, rewards=[-0.5, 1.25]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", CHANGED)
+def test_changed_answers_show_what_the_run_was_trained_for(home: Path, objective: str) -> None:
+    evaluation = evaluate([])
+    sets = {"target": msgspec.structs.replace(
+        evaluation.sets["target"], broken=[], fixed=[CHANGED[objective]])}  # fmt: skip
+    write_evaluation(home, msgspec.structs.replace(evaluation, sets=sets))
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), browse)
+    assert_frame(f"results-changed-{objective}-80x24", hide_files(shown))
+
+
+ROW = {"line": 4, "prompt": [{"role": "user", "content": PROMPT}], "expected": CHOSEN,
+       "base": "Ask the carrier.", "tuned": "I have opened a search."}  # fmt: skip
+ROWS: dict[str, dict[str, Any]] = {
+    "dpo": {"rejected": REJECTED, "prefers_chosen": [True, True]},
+    "kto": {"label": True},
+    "grpo": {"rewards": [None, -0.25]},
+}
+
+
+@pytest.mark.parametrize("objective", ROWS)
+def test_test_rows_show_what_the_run_was_trained_for(home: Path, objective: str) -> None:
+    """Where no answer of the test rows changed; those of other sets come first."""
+    evaluation = evaluate([])
+    target = msgspec.structs.replace(evaluation.sets["target"], broken=[], fixed=[])
+    general = msgspec.structs.replace(
+        evaluation.sets["general"], broken=evaluation.sets["general"].broken[:1], fixed=[]
+    )
+    sets = {"target": target, "general": general}
+    folder = write_evaluation(home, msgspec.structs.replace(evaluation, sets=sets))
+    pair = msgspec.convert(ROW | ROWS[objective], AnswerPair)
+    write_json(folder.answers, SavedAnswers(schema=None, answers=[pair]))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await browse(pilot)
+        await wait_for_text(pilot, "answer 1 of 2")
+        await pilot.press("right")
+        await wait_for_text(pilot, "answer 2 of 2")
+
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), play)
+    assert_frame(f"results-row-{objective}-80x24", hide_files(shown))
 
 
 def test_a_running_evaluation_is_followed(home: Path) -> None:
