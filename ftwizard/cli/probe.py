@@ -90,7 +90,7 @@ def probe(arguments: argparse.Namespace) -> int:
         console.print(output.build_pair_table(_result_lines(probe_result)))
         output.print_lines(console, *_advice_lines(probe_result, arguments.plan, out))
         if chosen.ranks > probe_result.measured.processes:
-            output.print_lines(console, _describe_group(chosen))
+            output.print_lines(console, _describe_rest(chosen, probe_result))
     return 0
 
 
@@ -120,7 +120,7 @@ def _report_comparison(
     console.print(table)
     output.print_lines(console, *_comparison_lines(report, arguments.plan))
     if compared.plan.ranks > 1:
-        output.print_lines(console, _describe_group(compared.plan))
+        output.print_lines(console, _describe_single(compared.plan))
     return 0
 
 
@@ -175,7 +175,8 @@ def _require_node(plan: Plan, file: str) -> None:
         return
     raise FtwizardError(
         "This plan trains on a node of the cluster. A probe here would measure the login node.",
-        f"Measure on such a node: {slurm_script.build_probe_command(plan.slurm, file)}",
+        "Measure on such a node: "
+        + slurm_script.build_probe_command(plan.slurm, plan.where.processes, file),
         USAGE,
     )
 
@@ -210,8 +211,24 @@ def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     yield "training", f"{took}{prediction}; {time.source}"
 
 
-def _describe_group(plan: Plan) -> str:
-    """Describe what a probe leaves open for a plan with several processes."""
+def _describe_rest(plan: Plan, result: CachedProbe) -> str:
+    """Describe what a probe leaves open for a plan with more processes than it measured."""
+    measured = result.measured
+    if measured.processes == 1:
+        return _describe_single(plan)
+    memory = (
+        "with DDP, each process needs this memory on all nodes too"
+        if measured.mode == "ddp"
+        else "with FSDP, this is the most that a process needs: on all nodes, each holds a smaller part"
+    )
+    return (
+        f"! Measured on one node of {plan.nodes}: {memory}. ftwizard estimate uses this speed for the "
+        "time of all."
+    )
+
+
+def _describe_single(plan: Plan) -> str:
+    """Describe what a probe of one process leaves open for a plan with several."""
     return (
         f"! Measured with one process. The plan trains with {plan.ranks}: ftwizard estimate computes "
         "the memory of each, and uses this speed for the time of all."

@@ -212,7 +212,7 @@ def add_exchange(time: Figure, exchanged: float, link: Link) -> Figure:
     return Figure(
         value=time.value + exchanged / link.likely, unit="s", low=time.lowest,
         high=time.highest + exchanged / link.slow, as_of=time.as_of,
-        source=f"{time.source}; gradients sent over {link.names[0]} to {link.names[1]}",
+        source=f"{time.source}; exchange over {link.names[0]} to {link.names[1]}",
         short_source=time.brief_source,
     )  # fmt: skip
 

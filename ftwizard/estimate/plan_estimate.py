@@ -250,11 +250,17 @@ def _time(
     measured = msgspec.structs.replace(machine, speeds=single)
     if choice is None:
         return _time_alone(shape, setup, measured, work), None
-    probed: Figure | None = None
-    if machine.probed is not None and machine.probed_processes == ranks:
+    probed: Figure | None = None  # as long as the measured processes take for their part
+    node = machine.probed_processes
+    if machine.probed is not None and node > 1:
         measured = msgspec.structs.replace(measured, probed=None)  # it is not that of one alone
-        padded = work.tokens + work.padding
-        probed = duration.from_probe(padded, machine.probed, machine.probed_on, ranks)
+        padded = (work.tokens + work.padding) * node / ranks
+        probed = duration.from_probe(padded, machine.probed, machine.probed_on, node)
+        if probed and node < ranks:
+            # A run of all nodes says more than a probe of one.
+            probed = (
+                None if together else _join_nodes(probed, plan, machine, shape, setup, work, choice)
+            )
     # Processes on a CPU share the cores that one process would use alone.
     devices = ranks if machine.gpu or machine.card else plan.nodes
     steps = work.steps
@@ -282,6 +288,23 @@ def _time(
         measured_time = duration.from_earlier_runs(work.tokens, together)
         return measured_time, _measured_speedup(together) or speedup
     return scaled, speedup
+
+
+def _join_nodes(
+    time: Figure, plan: Plan, machine: TrainingMachine, shape: ModelShape | None, setup: TrainingSetup,
+    work: TrainingPasses, choice: ParallelChoice,
+) -> Figure | None:  # fmt: skip
+    """Return the seconds of all nodes; ``time``: of one node for its part. None for an unknown model."""
+    if shape is None:
+        return None
+    try:
+        exchanged = parallelism.count_exchanged(
+            shape, setup, choice.mode, plan.ranks, steps=work.steps, passes=work.passes / plan.ranks
+        )
+    except FtwizardError:  # it lacks the requested target modules
+        return None
+    link = parallelism.choose_link(nodes=plan.nodes, on_gpu=machine.gpu)
+    return parallelism.add_exchange(time, exchanged, link)
 
 
 def _time_answers(

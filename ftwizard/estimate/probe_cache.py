@@ -71,7 +71,8 @@ class ProbeMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     epoch_tokens: int
     validation_tokens: int
     processes: int = 1
-    """Processes that were measured together. Memory is that of the one that needs most, speed that of all."""
+    """Processes that were measured together, those of one node. Memory is that of the one that needs
+    most, speed that of all."""
     mode: Mode | None = None
     """How they share the model; None for one."""
 
@@ -249,11 +250,18 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
 
 
 def count_processes(plan: Plan) -> int:
-    """Return how many processes a probe of the plan measures together: all that train on this machine.
+    """Return how many processes a probe of the plan measures together: all that train on one machine."""
+    return plan.where.processes
 
-    In an allocation of Slurm, it has one GPU and measures one.
+
+def shows_memory(probe: CachedProbe, plan: Plan) -> bool:
+    """Return whether each process of the plan needs the memory that the probe measured.
+
+    With DDP, each holds the whole model, however many nodes there are. With FSDP, each holds a larger
+    part on one node than on several.
     """
-    return plan.ranks if plan.where.scheduler != "slurm" else 1
+    measured = probe.measured
+    return measured.processes == plan.ranks or (measured.processes > 1 and measured.mode == "ddp")
 
 
 def _file(plan: Plan, processes: int) -> Path:

@@ -260,6 +260,11 @@ def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[R
             f"probe: batch size {probe.batch_size} fits in {format_bytes(probe.memory.value)}; "
             "this one did not fit",
         )
+    elif (
+        probe and parallel and parallel.nodes > 1 and probe.measured.processes > 1 and not measured
+    ):
+        peak_there = format_bytes(probe.memory.value)
+        yield _line("", f"probe of one node: at most {peak_there} for each process")
 
 
 def _group_parts(memory: MemoryEstimate) -> list[tuple[str, str, float]]:

@@ -81,8 +81,16 @@ def only_plan_gpu(plan: Plan, facts: MachineInfo) -> MachineInfo:
 
 
 def train_alone(plan: Plan) -> Plan:
-    """Return the plan with one process on this machine, as a probe trains."""
+    """Return the plan with one process on this machine."""
     return msgspec.structs.replace(plan, where=Where(gpu=plan.where.gpu))
+
+
+def train_here(plan: Plan) -> Plan:
+    """Return the plan with the processes of one node, on this machine, as a probe trains."""
+    if plan.where.processes == 1:
+        return train_alone(plan)
+    where = msgspec.structs.replace(plan.where, scheduler="none")
+    return msgspec.structs.replace(plan, where=where)
 
 
 def find_gpu_spec(device: Gpu | None) -> GpuSpec | None:

@@ -174,7 +174,7 @@ def build_report(
         ],
         "epochs_because": plan_warnings.explain_epochs(plan),
         "measured": plan_estimate.measured_peak(probe, memory)
-        if probe and not probe.halved and plan.ranks == probe.measured.processes
+        if probe and not probe.halved and probe_cache.shows_memory(probe, plan)
         else None,
     }
     refused = specific.get("refused") or _describe_refusal(plan, machine, facts.shape)

@@ -91,7 +91,7 @@ def predict(
     peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
     return RunFigures(
         # The memory of a single process is another one than that of each of several.
-        peak_memory=probe.memory if probe and plan.ranks == probe.measured.processes else peak,
+        peak_memory=probe.memory if probe and probe_cache.shows_memory(probe, plan) else peak,
         seconds=seconds,
         # Of reinforcement, most tokens are those of answers, whose number is unknown.
         tokens_per_s=None if plan.recipe.objective == "grpo" else _tokens_per_s(tokens, seconds),

@@ -3,7 +3,7 @@
 A probe runs in a separate process, whose folder is deleted with it, so that fragmented memory or a
 kill by the kernel affects nothing else. The first attempt reads the rows and saves those that it
 needs in the folder, so that an attempt with a smaller batch starts with loading the model. Several
-processes of a plan are started and measured as in its training.
+processes of a plan are started and measured as in its training; of several nodes, those of one.
 """
 
 from __future__ import annotations
@@ -156,8 +156,9 @@ def run(worker: Worker) -> WorkResult:
     exit_with_starter(worker.folder)
     plan = plan_file.load(worker.folder.plan, begun=True)
     steps, recipe = int(worker.record.inputs["steps"]), plan.recipe
-    sample = _load_sample(worker, plan, steps)
-    count, processes = len(sample.lengths), probe_cache.count_processes(plan)
+    sample = _load_sample(worker, plan, steps)  # chooses how all nodes share the model
+    plan = training_machine.train_here(plan)
+    count, processes = len(sample.lengths), plan.ranks
     batch, passes = effective_batch(
         recipe.batch_size, recipe.gradient_accumulation, -(-count // processes)
     )
@@ -181,7 +182,7 @@ def run(worker: Worker) -> WorkResult:
         evaluations=predict.count_evaluations(recipe, counts.total) if sample.validation else 0,
         epochs=counts.epochs,
         predicted=predict.predict(
-            plan if processes > 1 else training_machine.train_alone(plan),
+            _with_mode(plan, sample),
             Path(sample.base),
             tokens=sum(sample.rows) * counts.epochs,
             lengths={
@@ -193,6 +194,14 @@ def run(worker: Worker) -> WorkResult:
         facts=facts and msgspec.structs.replace(facts, steps_per_epoch=counts.per_epoch),
     )
     return WorkResult(outcome)
+
+
+def _with_mode(plan: Plan, sample: ProbeSample) -> Plan:
+    """Return the plan with the mode in which its processes were measured."""
+    if sample.parallel is None:
+        return plan
+    where = msgspec.structs.replace(plan.where, parallel=sample.parallel.mode)
+    return msgspec.structs.replace(plan, where=where)
 
 
 def measure_together(worker: Worker, task: ProbeTask, group: RankGroup) -> None:
@@ -258,7 +267,7 @@ def _measure_length(rows: list[EncodedRow]) -> int:
 
 def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]]) -> TrainingInputs:
     """Return the trainer's input, with ``sequences`` in this order."""
-    validated = plan.recipe.batch_size * probe_cache.count_processes(plan)
+    validated = plan.recipe.batch_size * plan.ranks
     base = Path(sample.base)
     return TrainingInputs(
         source=hub.ModelSource(

@@ -208,13 +208,11 @@ def _describe_failure(plan: Plan, end: _End) -> FtwizardError:
 def _does_not_fit(plan: Plan, end: _End) -> FtwizardError:
     recipe = plan.recipe
     memory = _memory_kind(end.reason)
-    if (
-        plan.ranks > probe_cache.count_processes(plan)
-        and plan.where.parallel != "ddp"
-        and recipe.objective == "sft"
-    ):
+    if plan.nodes > 1 and plan.where.parallel != "ddp" and recipe.objective == "sft":
+        part = "a larger part of the model" if plan.where.processes > 1 else "the whole model"
         return FtwizardError(
-            f"The probe ran out of {memory}: it measures one process with the whole model.",
+            f"The probe ran out of {memory}. It measures one node of {plan.nodes}, where each process "
+            f"holds {part}.",
             f"With FSDP, {plan.ranks} processes hold a part of it each. For their memory: ftwizard "
             "estimate. To measure them, train with recipe.max_steps: 3.",
         )

@@ -88,12 +88,13 @@ def list_options(settings: Slurm, name: str) -> list[str]:
     return [*listed, "requeue" if settings.requeue else "no-requeue"]
 
 
-def build_probe_command(settings: Slurm, plan: str) -> str:
-    """Return the command that probes a plan file on one node of its kind, with one GPU."""
+def build_probe_command(settings: Slurm, processes: int, plan: str) -> str:
+    """Return the command that probes a plan file on one node of its kind, with a GPU for each of its
+    ``processes``."""
     smallest = msgspec.structs.replace(
-        settings, nodes=1, gpus=min(1, settings.gpus), time=PROBE_MINUTES
+        settings, nodes=1, gpus=min(processes, settings.gpus), time=PROBE_MINUTES
     )
-    left_out = ("job-name", "signal", "output", "ntasks-per-node", "requeue", "no-requeue")
+    left_out = ("job-name", "signal", "output", "requeue", "no-requeue")
     options = [o for o in list_options(smallest, "") if o.split("=")[0] not in left_out]
     words = ["srun", *(f"--{option}" for option in options), "ftwizard", "probe", plan]
     return shlex.join(words)

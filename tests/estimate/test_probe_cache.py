@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.estimate import probe_cache
+from ftwizard.estimate.parallelism import Mode
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.changes import pin_defaults
-from ftwizard.plan.schema import Plan, Where
+from ftwizard.plan.schema import Plan, Slurm, Where
 from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
 
@@ -179,5 +180,39 @@ def test_a_probe_of_several_processes_counts_for_as_many_in_the_same_mode(plan: 
     alone = store_probe(plan)
     assert probe_cache.read_cached_probe(train_with(3)) == alone, "its speed is scaled"
     assert probe_cache.read_cached_probe(train_with(2)) == together
-    queued = train_with(2, scheduler="slurm")
-    assert probe_cache.count_processes(queued) == 1, "a probe there has one GPU"
+
+
+def test_a_probe_of_one_node_counts_for_plans_with_any_number_of_nodes(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_on(nodes: int, processes: int = 2) -> Plan:
+        where = Where(processes=processes, scheduler="slurm")
+        return msgspec.structs.replace(plan, where=where, slurm=Slurm(gpus=processes, nodes=nodes))
+
+    assert probe_cache.count_processes(train_on(3)) == 2
+    node = store_probe(train_on(3), processes=2)
+    monkeypatch.setattr(probe_cache, "_machine", lambda: ["the login node"])
+    for nodes in (1, 3, 4):
+        assert probe_cache.read_cached_probe(train_on(nodes)) == node
+    assert probe_cache.read_cached_probe(train_on(3, processes=4)) is None
+
+
+@pytest.mark.parametrize(
+    ("processes", "mode", "nodes", "is_shown"),
+    [
+        (2, "ddp", 1, True),
+        (2, "fsdp", 1, True),
+        (2, "ddp", 2, True),
+        (2, "fsdp", 2, False),
+        (1, None, 2, False),
+    ],
+)
+def test_memory_of_one_node_is_that_of_several_only_without_sharding(
+    plan: Plan, processes: int, mode: Mode | None, nodes: int, is_shown: bool
+) -> None:
+    probe = store_probe(plan)
+    of_node = msgspec.structs.replace(probe.measured, processes=processes, mode=mode)
+    where = Where(processes=processes, scheduler="slurm")
+    several = msgspec.structs.replace(plan, where=where, slurm=Slurm(nodes=nodes))
+    probe = msgspec.structs.replace(probe, measured=of_node)
+    assert probe_cache.shows_memory(probe, several) == is_shown

@@ -22,6 +22,7 @@ from ftwizard.estimate import (
 )
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
+from ftwizard.estimate.parallelism import MODE_NAMES, Mode
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan.schema import GRPO, Data, Files, Model, Plan, Recipe, Slurm, Where
@@ -203,6 +204,26 @@ def test_a_probe_of_all_processes_gives_their_time_and_one_of_a_single_process_i
     assert scaled.time.lowest < together.time.value / 3
     assert together.parallel and together.parallel.speedup
     assert together.parallel.speedup.source.startswith("computed")
+
+
+@pytest.mark.parametrize("mode", MODE_NAMES)
+def test_a_probe_of_one_node_gives_the_time_of_all_with_their_exchange(mode: Mode) -> None:
+    plan = make_plan(Recipe(), 4, 2, parallel=mode)
+    facts = make_machine(*[A100] * 4)
+    measurements = measured(rates=[400.0], processes=4, mode=mode)
+    probe = probe_cache.from_measurements(measurements, plan, 0, 0, RunFigures())
+    result = plan_estimate.estimate_plan(plan, ROWS, LLAMA, facts, probe=probe)
+    assert result and result.time and result.padding and result.time.low
+    padded = result.tokens.value / (1 - result.padding.value)
+    assert result.time.value > padded / 800, "the nodes wait for each other"
+    assert result.time.low < padded / 800 < result.time.highest
+    assert "with 4 processes; exchange over" in result.time.source
+    unknown = make_machine(Gpu(name="a GPU of the cluster", memory=None))
+    again = plan_estimate.estimate_plan(plan, ROWS, LLAMA, unknown, probe=probe)
+    assert again and again.time and again.time.value == pytest.approx(result.time.value)
+    run = RunSpeed(run="all", tokens_per_s=100.0, processes=8)
+    ran = plan_estimate.estimate_plan(plan, ROWS, LLAMA, facts, probe=probe, speeds=(run,))
+    assert ran and ran.time and "all" in ran.time.source, "a run of all nodes says more"
 
 
 def test_speed_of_several_counts_for_one_only_if_both_were_measured() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.slurm import client
 from ftwizard.slurm.cluster import MB, read_cluster
-from tests.e2e.cli import as_json, ok, ok_here, run
+from tests.e2e.cli import FTWIZARD, as_json, ok, ok_here, run
 from tests.e2e.workspace import losses
 from tests.helpers import slurm_cluster
 from tests.helpers.jobs import events, until, until_ended, until_step
@@ -231,6 +233,29 @@ def train_alone(lab: Lab, plan: Path, steps: int) -> dict[int, float]:
     with work_here(stop_after=steps):
         ok_here("train", plan, "--name", "alone")
     return losses(JobFolder(lab.home / "runs" / "alone"))
+
+
+def test_probe_in_an_allocation_measures_the_processes_of_one_node(
+    lab: Lab, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    path = lab.plan(nodes=2, cpus=2)
+    body = json.loads(path.read_text())
+    body["where"]["processes"] = 2
+    path.write_text(json.dumps(body))
+    refused = run("probe", path)
+    assert refused.returncode == 2 and not cluster.run("squeue", "-h").stdout
+    command = refused.stderr.partition("Measure on such a node: ")[2].split()
+    assert command[0] == "srun" and command[-3:] == ["ftwizard", "probe", str(path)]
+    command[-3:] = [str(FTWIZARD), "probe", str(path), "--steps", "1"]
+    done = subprocess.run(
+        command, env=dict(os.environ), capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "with 2 processes, DDP" in text and "Measured on one node of 2: with DDP" in text
+    probe = as_json("estimate", path)["probe"]  # on the login node
+    assert (probe["measured"]["processes"], probe["measured"]["mode"]) == (2, "ddp")
 
 
 def read_hosts(cluster: Cluster, job: int) -> str:

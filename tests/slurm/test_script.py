@@ -151,3 +151,22 @@ def test_settings_of_slurm_need_the_scheduler_and_leave_it_the_gpu() -> None:
     ]
     both = msgspec.structs.replace(BASE, where=msgspec.structs.replace(BASE.where, gpu=1))
     assert [p.setting for p in slurm_checks.find_problems(both)] == ["where.gpu"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "gpus"),
+    [
+        ({"gpus": 4, "nodes": 2}, 4, "--gpus-per-node=4"),
+        ({"gpus": 4, "gpu_type": "a100"}, 2, "--gpus-per-node=a100:2"),
+        ({"gpus": 1}, 1, "--gpus-per-node=1"),
+        ({"gpus": 0}, 2, None),
+    ],
+)
+def test_probe_asks_for_one_node_with_a_gpu_for_each_process(
+    settings: dict[str, object], processes: int, gpus: str | None
+) -> None:
+    command = slurm_script.build_probe_command(plan_with(**settings).slurm, processes, "p.yaml")
+    words = command.split()
+    assert words[0] == "srun" and words[-3:] == ["ftwizard", "probe", "p.yaml"]
+    assert "--nodes=1" in words and "--ntasks-per-node=1" in words
+    assert [word for word in words if "gpus" in word] == ([gpus] if gpus else [])

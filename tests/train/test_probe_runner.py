@@ -117,17 +117,18 @@ def test_failed_probe_raises_an_error_with_a_hint(
     assert error.value.exit_code == code
 
 
-def test_memory_that_ends_with_the_whole_model_is_no_verdict_on_a_sharded_one(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("processes", "part"), [(1, "the whole model"), (2, "a larger part")])
+def test_memory_of_one_node_is_no_verdict_on_a_model_sharded_over_several(
+    processes: int, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "64")
     monkeypatch.setenv("DUMMY_ENDS", "loading")
-    where = msgspec.structs.replace(make_plan(4).where, processes=2, scheduler="slurm")
-    slurm = msgspec.structs.replace(make_plan(4).slurm, gpus=2)
+    where = msgspec.structs.replace(make_plan(4).where, processes=processes, scheduler="slurm")
+    slurm = msgspec.structs.replace(make_plan(4).slurm, gpus=processes, nodes=2)
     several = msgspec.structs.replace(make_plan(4), where=where, slurm=slurm)
-    with pytest.raises(FtwizardError, match="one process with the whole model") as error:
+    with pytest.raises(FtwizardError, match="one node of 2, where") as error:
         probe_runner.run_probe(several, SOURCE, 3, lambda phase, **fields: None)
-    assert "FSDP" in error.value.hint
+    assert part in error.value.message and "FSDP" in error.value.hint
 
 
 def test_ctrl_c_ends_the_probe_and_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
