@@ -185,6 +185,9 @@ def explain_end(folder: JobFolder, job_id: int) -> Ending:
     if status == NOT_REQUEUED:
         message = f"Its time limit came, and Slurm did not put job {job_id} into the queue again."
         return Ending(end_reason="stopped", message=message)
+    if job is not None and job.failed_node:
+        name = make_visible(job.failed_node, 60)
+        return Ending(end_reason="lost", message=f"Node {name} of Slurm job {job_id} failed.")
     if job is not None and (reason := _REASONS.get(job.state)):
         return Ending(end_reason=reason[0], message=reason[1].format(id=job_id))
     if status:

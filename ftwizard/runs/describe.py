@@ -56,6 +56,9 @@ SLOW_STEP_S = 5.0
 """Time without news from which a step says how long it takes."""
 NEAR_S = 5.0
 """Time until a start that counts as at once."""
+NEVER_S = 10 * 365 * 86_400.0
+"""Time from which a start counts as never. Slurm names a year like 6109 for a partition that does not
+allow the account or user of the job."""
 RESUMABLE = frozenset(
     ("stopped", "killed", "out_of_memory", "disk_full", "disk_error", "crashed", "lost")
 )
@@ -458,6 +461,12 @@ def describe_placement(placement: Placement | None) -> str:
             "Lower slurm.time."
         )
     wait_s = placement.expected_start - time.time()
+    if wait_s > NEVER_S:
+        return (
+            "Slurm accepts the job, but would not start it: partition "
+            f"{name or 'of the job'} may not allow its account, QOS or user. Change slurm.partition, "
+            "slurm.account or slurm.qos."
+        )
     when = "at once" if wait_s < NEAR_S else format_clock(wait_s)
     partition = f", partition {name}" if name else ""
     return (

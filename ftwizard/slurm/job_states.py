@@ -34,6 +34,9 @@ REASONS = {
     "ReqNodeNotAvail": "the nodes that it needs are not available",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition does not start jobs",
+    "PartitionConfig": "its partition takes no such job: of its account, QOS or user; change slurm.partition",
+    "AccountNotAllowed": "its partition does not allow the account: change slurm.account",
+    "QOSNotAllowed": "its partition does not allow the QOS: change slurm.qos",
     "PartitionNodeLimit": "lower slurm.nodes: its partition allows fewer",
     "PartitionTimeLimit": "lower slurm.time: its partition allows less",
     "Licenses": "waiting for a license",
@@ -60,6 +63,8 @@ class SlurmJob(msgspec.Struct, frozen=True, kw_only=True):
     """In Slurm's notation: ``node[1-2]``."""
     exit_status: int | None = None
     """Exit status of its script."""
+    failed_node: str | None = None
+    """The node whose failure ended it."""
 
     @property
     def phase(self) -> Phase:
@@ -97,7 +102,9 @@ def parse_queue(text: str) -> dict[int, SlurmJob]:
 def parse_job(text: str) -> SlurmJob | None:
     """Read a line of ``scontrol --oneliner show job``."""
     fields = dict(
-        re.findall(r"(?:^|\s)(JobId|JobState|Reason|NodeList|ExitCode|StartTime)=(\S*)", text)
+        re.findall(
+            r"(?:^|\s)(JobId|JobState|Reason|FailedNode|NodeList|ExitCode|StartTime)=(\S*)", text
+        )
     )
     if not fields.get("JobId", "").isdigit() or not fields.get("JobState"):
         return None
@@ -109,6 +116,7 @@ def parse_job(text: str) -> SlurmJob | None:
         reason=fields.get("Reason") or None,
         expected_start=_read_time(fields.get("StartTime", "")),
         nodes=None if fields.get("NodeList") in (None, "", "(null)") else fields["NodeList"],
+        failed_node=fields.get("FailedNode") or None,
         exit_status=int(status) if status.isdigit() and not is_signal else None,
     )
 

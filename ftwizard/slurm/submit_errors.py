@@ -23,6 +23,14 @@ MAX_SUMMARY = 100
 _NODES = "See what its nodes have: sinfo --Node --long"
 _HINTS: tuple[tuple[str, str, str], ...] = (
     (
+        "violates accounting/qos policy",
+        "",
+        (
+            "A limit of the account or its QOS. Wait until other jobs have ended, or lower slurm.time, "
+            "slurm.nodes or slurm.gpus. The limits: sacctmgr show associations user=$USER"
+        ),
+    ),
+    (
         "account",
         "slurm.account",
         "Change slurm.account. Yours: sacctmgr show associations user=$USER",
@@ -67,7 +75,8 @@ def explain(text: str, list_partitions: Callable[[], Sequence[str]]) -> Ftwizard
     reason = make_visible("; ".join(lines[:3]), 300).rstrip(".") or "it gave no reason"
     message = f"Slurm refused the job: {reason}."
     lower = text.lower()
-    if "partition" in lower and "account" not in lower:
+    is_unknown = "partition specified" in lower
+    if is_unknown or ("partition" in lower and not re.search("account|qos", lower)):
         names = ", ".join(make_visible(name, 40) for name in list_partitions()[:20])
         return FtwizardError(
             message,

@@ -21,7 +21,9 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import launch, requests
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
+from ftwizard.plan import plan_file
 from ftwizard.slurm import client
+from ftwizard.text import make_visible
 from ftwizard.train import rank_agent, rank_records
 from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
 
@@ -117,14 +119,43 @@ def _report_wait(worker: Worker) -> None:
     """
     failures = rank_records.read_failures(worker.folder)
     cause = f" Rank {failures[0].rank} on {failures[0].host} failed." if failures else ""
+    names = ", ".join(_list_silent_nodes(worker.folder)) or "another node"
+    plan = plan_file.read_recorded(worker.folder)
+    next_step = "queues the job again" if plan is None or plan.slurm.requeue else "ends the job"
     worker.events.write_finding(
         "nodes_lost",
-        f"The training has ended, but another node does not answer.{cause}",
+        f"The training has ended, but {names} does not answer.{cause}",
         "warning",
-        action="If the node is down, Slurm queues the job again once it notices. To end it now: "
+        action=f"If the node is down, Slurm {next_step} once it notices. To end it now: "
         f"ftwizard stop {worker.folder.id} --kill",
         actions=["stop"],
     )
+
+
+def _list_silent_nodes(folder: JobFolder) -> list[str]:
+    """Return the nodes of a training that failed whose agent has not recorded how; of one machine, none."""
+    if int(os.environ.get(rank_agent.NODES, "1")) == 1:
+        return []
+    try:
+        hosts = client.list_hosts(os.environ.get("SLURM_JOB_NODELIST", ""))
+    except FtwizardError:
+        return []
+    return [
+        make_visible(host, 60)
+        for node, host in enumerate(hosts)
+        if not rank_records.get_agent_record(folder, node).exists()
+    ]
+
+
+def _explain_silence(nodes: list[str], cause: str) -> EarlyEnd:
+    """Return the end for nodes that left nothing; ``cause``: the error that this was for others."""
+    job_id = os.environ.get("SLURM_JOB_ID", "")
+    job = client.read_job(int(job_id)) if job_id.isdigit() else None
+    names, verb = (
+        ", ".join(nodes),
+        "failed" if job and job.failed_node in nodes else "does not answer",
+    )
+    return EarlyEnd("lost", f"{names} {verb}. {cause}")
 
 
 def _conclude(outcome: RankOutcome) -> tuple[str, str]:
@@ -155,6 +186,9 @@ def _explain(folder: JobFolder, status: int, *, is_oom: bool) -> Exception:
     errors = rank_records.read_failures(folder)
     if killed and not any(error.end_reason != "crashed" for error in errors):
         return _explain_kill(folder, *killed[0], is_oom=is_oom)
+    silent = _list_silent_nodes(folder) if known or errors else []
+    if silent and all(error.end_reason == "crashed" for error in errors):
+        return _explain_silence(silent, str(_explain_error(folder, errors[0])) if errors else "")
     if errors:
         return _explain_error(folder, errors[0])
     if messages := [record.message for record in known if record.message]:

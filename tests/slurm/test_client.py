@@ -69,6 +69,9 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 def test_details_have_the_exit_status_of_the_script_unless_a_signal_ended_it() -> None:
     job = job_states.parse_job(DETAILS)
     assert job is not None and (job.state, job.exit_status, job.nodes) == ("FAILED", 66, "node1")
+    assert job.failed_node is None
+    failed = job_states.parse_job(DETAILS.replace("Dependency", "FailedNode=node2 Dependency"))
+    assert failed is not None and (failed.failed_node, failed.nodes) == ("node2", "node1")
     killed = job_states.parse_job(DETAILS.replace("66:0", "0:15"))
     assert killed is not None and killed.exit_status is None
 
@@ -79,6 +82,9 @@ def test_details_have_the_exit_status_of_the_script_unless_a_signal_ended_it() -
         ("Priority", "Priority: jobs of higher priority are ahead"),
         ("QOSMaxJobsPerUserLimit", "QOSMaxJobsPerUserLimit: a limit of the account or the QOS"),
         ("ReqNodeNotAvail, Reserved for maintenance", "ReqNodeNotAvail: the nodes that it needs are not available"),
+        ("PartitionConfig", ("PartitionConfig: its partition takes no such job: of its account, QOS or user; "
+         "change slurm.partition")),
+        ("QOSNotAllowed", "QOSNotAllowed: its partition does not allow the QOS: change slurm.qos"),
         ("SomethingNew", "SomethingNew"),
         ("None", ""),
         (None, ""),
@@ -99,6 +105,8 @@ def test_placement_is_read_from_the_answer_to_a_test() -> None:
 def test_job_over_the_time_limit_is_not_said_to_start() -> None:
     placement = client.Placement(expected_start=0.0, processors=2, nodes="node1", partition="gpu")
     assert "would start it at once" in describe.describe_placement(placement)
+    never = msgspec.structs.replace(placement, expected_start=130_648_988_396.0)
+    assert "partition gpu may not allow its account" in describe.describe_placement(never)
     over = msgspec.structs.replace(placement, exceeded_limit="1:00:00")
     text = describe.describe_placement(over)
     assert "more than 1:00:00, the time limit of partition gpu. Lower slurm.time" in text
@@ -113,6 +121,12 @@ def test_job_over_the_time_limit_is_not_said_to_start() -> None:
         ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "slurm.time"),
         ("allocation failure: Invalid feature specification", "slurm.constraint"),
         ("sbatch: error: Invalid qos specification", "slurm.qos"),
+        ("sbatch: error: invalid partition specified: qos-account", "slurm.partition to one of: debug, gpu"),
+        ("sbatch: error: Batch job submission failed: User's group not permitted to use this partition",
+         "slurm.partition to one of: debug, gpu"),
+        ("sbatch: error: Job's QOS not permitted to use this partition (gpu allows fast not normal)", "slurm.qos"),
+        (("sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+         "accounting/QOS policy (job submit limit, user's size and/or time limits)"), "Wait until other jobs"),
         ("sbatch: error: \x1b[31msomething else", "slurm in the plan"),
     ],
 )  # fmt: skip

@@ -160,6 +160,13 @@ def test_end_that_only_slurm_knows_is_taken_from_it(
     assert str(JOB) in status.message
 
 
+def test_node_that_failed_is_named(queued: JobFolder, answers: Answers) -> None:
+    begin(queued)
+    answers.queue = answers.details = make_job("NODE_FAIL", failed_node="node2")
+    status = observe(queued)
+    assert (status.end_reason, status.message) == ("lost", "Node node2 of Slurm job 17 failed.")
+
+
 def test_failed_submission_leaves_no_state(tmp_path: Path) -> None:
     folder = jobs.make(tmp_path / "home" / "runs" / "one")
 

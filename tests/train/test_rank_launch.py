@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +20,9 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.checks import find_problems
 from ftwizard.plan.schema import Recipe
-from ftwizard.train import command, rank_launch, rank_records
+from ftwizard.slurm import client
+from ftwizard.slurm.job_states import SlurmJob
+from ftwizard.train import command, rank_agent, rank_launch, rank_records
 from ftwizard.train.rank_records import AgentRecord, RankFailure, RankOutcome
 from tests.helpers.machines import make_machine
 
@@ -152,11 +154,58 @@ def test_node_that_does_not_end_after_another_failed_is_reported_once(
     worker: Any = SimpleNamespace(folder=folder, events=events, is_terminated=False)
     monkeypatch.setattr(rank_launch, "POLL_S", 0.01)
     monkeypatch.setattr(rank_launch, "MAX_END_S", 0.1)
+    monkeypatch.setattr(plan_file, "read_recorded", lambda folder: None)
     assert wait_for(worker, "sleep 0.5; exit 3") == 3
     assert findings == [], "nothing failed"
     rank_records.leave_failure(folder, make_failure(0, 1.0, "crashed", "connection reset"))
     assert wait_for(worker, "sleep 0.5; exit 1") == 1
     assert findings == ["nodes_lost"]
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(rank_agent.NODES, "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(client, "list_hosts", lambda nodes: ["node1", "node2"])
+
+
+@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.parametrize(("failed_node", "verb"), [("node2", "failed"), (None, "does not answer")])
+def test_node_that_left_nothing_is_the_cause_of_the_others_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed_node: str | None, verb: str
+) -> None:
+    job = SlurmJob(id=7, state="RUNNING", failed_node=failed_node)
+    monkeypatch.setattr(client, "read_job", lambda job_id: job)
+    folder = make_folder(tmp_path)
+    leave_kill(folder, 0, 1)
+    rank_records.leave_failure(folder, make_failure(0, 1.0, "crashed", "connection reset by peer"))
+    error = rank_launch._explain(folder, 1, is_oom=False)
+    assert getattr(error, "end_reason", "") == "lost"
+    assert str(error) == f"node2 {verb}. Rank 0 on node1: connection reset by peer"
+    write_json(rank_records.get_agent_record(folder, 1), AgentRecord(host="node2", t=time.time()))
+    error = rank_launch._explain(folder, 1, is_oom=False)
+    assert getattr(error, "end_reason", "") == "crashed", "both nodes left a record"
+
+
+@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.parametrize(
+    ("requeue", "action"), [(True, "queues the job again"), (False, "ends the job")]
+)
+def test_node_that_does_not_answer_is_named_with_what_slurm_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requeue: bool, action: str
+) -> None:
+    folder, findings = make_folder(tmp_path), list[Any]()
+    leave_kill(folder, 0, 1)
+    plan = plan_file.parse(
+        f"{MINIMAL}where: {{scheduler: slurm}}\nslurm: {{requeue: {str(requeue).lower()}}}\n"
+    )
+    monkeypatch.setattr(plan_file, "read_recorded", lambda folder: plan)
+    events = SimpleNamespace(
+        write_finding=lambda *words, action, **_: findings.append((*words, action))
+    )
+    rank_launch._report_wait(cast(Any, SimpleNamespace(folder=folder, events=events)))
+    [(_, message, _, advice)] = findings
+    assert "but node2 does not answer" in message and action in advice
 
 
 def wait_for(worker: Any, script: str) -> int:
