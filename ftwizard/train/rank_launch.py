@@ -51,13 +51,15 @@ def fit(worker: Worker, inputs: Any, started: Callable[[], None]) -> tuple[str, 
         started()
         status = _wait(worker, agent)
     finally:
-        worker.saves_itself = worker.delegates = False
+        worker.delegates = False
         rank_records.remove_inputs(folder)
     outcome = rank_records.read_outcome(folder, memory)
     os.close(memory)
     worker.events.continue_after(outcome.unwritten if outcome else b"")
     if outcome is None:
+        # TERM has no effect here either: Slurm sends it where a node failed, which must be recorded.
         raise _explain(folder, status, is_oom=_rose(oom_kills, machine.count_oom_kills()))
+    worker.saves_itself = False
     return _conclude(outcome)
 
 

@@ -17,6 +17,7 @@ from ftwizard.estimate import training_setup
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu
 from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.worker import EarlyEnd
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.checks import find_problems
 from ftwizard.plan.schema import Recipe
@@ -160,6 +161,27 @@ def test_node_that_does_not_end_after_another_failed_is_reported_once(
     rank_records.leave_failure(folder, make_failure(0, 1.0, "crashed", "connection reset"))
     assert wait_for(worker, "sleep 0.5; exit 1") == 1
     assert findings == ["nodes_lost"]
+
+
+def test_failure_is_explained_while_term_has_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm sends TERM where a node fails: the run would be recorded as stopped."""
+    folder = make_folder(tmp_path)
+    events = SimpleNamespace(sync=lambda: None, continue_after=lambda unwritten: None)
+    worker: Any = SimpleNamespace(folder=folder, events=events, phase=lambda *_, **__: None)
+    states = list[bool]()
+
+    def explain(*_: object, **__: object) -> Exception:
+        states.append(worker.saves_itself)
+        return EarlyEnd("lost", "node2 failed.")
+
+    monkeypatch.setattr(rank_launch, "_start_agent", lambda *_: None)
+    monkeypatch.setattr(rank_launch, "_wait", lambda *_: 1)
+    monkeypatch.setattr(rank_launch, "_explain", explain)
+    with pytest.raises(EarlyEnd, match="node2 failed"):
+        rank_launch.fit(worker, {"rows": 1}, lambda: None)
+    assert states == [True] and worker.saves_itself and not worker.delegates
 
 
 @pytest.fixture
