@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from decimal import Decimal
@@ -131,7 +132,8 @@ def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_processes_of_a_plan_are_measured_together(tmp_path: Path, scratch: Path) -> None:
+def write_rank_plan(tmp_path: Path, **where: Any) -> Path:
+    """Write a plan that trains a small model in two processes, with batches of two rows."""
     rows = [{"messages": [{"role": "user", "content": "what " * (n + 1)},
                           {"role": "assistant", "content": "a file"}]} for n in range(12)]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -140,8 +142,48 @@ def test_processes_of_a_plan_are_measured_together(tmp_path: Path, scratch: Path
         "data": {"files": {"train": "rows.jsonl"}},
         "model": {"name": str(make_tiny(tmp_path / "tiny"))},
         "recipe": {"batch_size": 2, "max_length": 64},
-        "where": {"processes": 2, "parallel": "fsdp"},
+        "where": {"processes": 2, **where},
     }))  # fmt: skip
+    return plan
+
+
+OUT_OF_MEMORY_IN_RANK_1 = """
+import os
+
+if os.environ.get("RANK") == "1":
+    import torch
+    from ftwizard.train.probe import StepTimer
+
+    on_step_end = StepTimer.on_step_end
+
+    def fail(self, args, *others, **more):
+        if args.per_device_train_batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return on_step_end(self, args, *others, **more)
+
+    StepTimer.on_step_end = fail
+"""
+"""``sitecustomize.py``: one of two processes has too little memory for two rows."""
+
+
+def test_all_processes_take_the_smaller_batch_that_one_of_them_needs(
+    tmp_path: Path, scratch: Path
+) -> None:
+    plan, modules = write_rank_plan(tmp_path), tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(OUT_OF_MEMORY_IN_RANK_1)
+    paths = os.pathsep.join(filter(None, (str(modules), os.environ.get("PYTHONPATH"))))
+    document = as_json("probe", plan, "--steps", 1, environment={"PYTHONPATH": paths})
+    sizes = (document["batch_size"], document["gradient_accumulation"], document["halved"])
+    assert sizes == (1, 2, 1), "as many rows in a step"
+    assert document["measured"]["processes"] == 2
+    tried = "A batch of 2 does not fit (out of GPU memory). Tried 1"
+    assert any(tried in finding for finding in document["findings"])
+    assert not list(scratch.iterdir())
+
+
+def test_processes_of_a_plan_are_measured_together(tmp_path: Path, scratch: Path) -> None:
+    plan = write_rank_plan(tmp_path, parallel="fsdp")
     document = as_json("probe", plan, "--steps", 1)
     measured = document["measured"]
     assert (measured["processes"], measured["mode"]) == (2, "fsdp")
