@@ -377,7 +377,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--out", "DIR", "new folder for the script, its requirements, rows and reward functions",
                required=True),
         _value("--skypilot", "GPU", "also write a task for SkyPilot, which rents a machine with that "
-               "GPU: A100-80GB"),
+               "GPU: A100-80GB, or four: A100-80GB:4"),
         ALLOW,
     )),
     ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (

@@ -19,14 +19,14 @@ def eject(arguments: argparse.Namespace) -> int:
     """Write a script, its requirements and its rows to a new folder."""
     origin = _find_origin(arguments)
     out = user_paths.expand(arguments.out).absolute()
-    gpu = arguments.skypilot
-    gpu = None if gpu is None else ejected_script.check_accelerator(gpu)
+    name = arguments.skypilot
+    gpus = None if name is None else ejected_script.parse_accelerator(name)
     command.check_installed(origin.plan)
     from ftwizard.export import eject as ejection
     from ftwizard.train.probe_runner import exit_on_sigterm
 
     with progress.reporter() as say, exit_on_sigterm():
-        report = ejection.eject(origin, out, say, gpu)
+        report = ejection.eject(origin, out, say, gpus)
     first, *rest = ejected_script.describe_report(report)
     output.print_report(arguments, report, [f"✓ {first}", *(f"  {line}" for line in rest)])
     return 0

@@ -8,7 +8,7 @@ import errno
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from ftwizard.jobs.folder import JobFolder, sync_files, sync_folder
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.runs import environment
-from ftwizard.runs.ejected_script import EjectReport, RowForm, require_empty
+from ftwizard.runs.ejected_script import Accelerator, EjectReport, RowForm, require_empty
 from ftwizard.text import format_epochs, make_visible
 from ftwizard.train import (
     dataset,
@@ -39,10 +39,11 @@ from ftwizard.train import (
     prompt_rows,
     reward_check,
     runtime,
+    sharding,
     target_modules,
     trainer_rows,
 )
-from ftwizard.train.encoder import Encoder, encode_rows, load_encoder
+from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows, load_encoder
 from ftwizard.train.objectives import preference
 
 REQUIRED = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "safetensors")
@@ -78,14 +79,19 @@ class _Loaded(NamedTuple):
     parameters: tuple[str, ...]
 
 
-def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -> EjectReport:
+def eject(
+    origin: Origin, out: Path, say: Say, accelerator: Accelerator | None = None
+) -> EjectReport:
     """Write the script of a run or a plan to the new folder ``out``.
 
-    ``accelerator``: GPU of a machine that SkyPilot rents, for a task file next to the script. Raises FtwizardError if ``out`` exists and is not empty, for a disk that is full, for data or a
-    base model that changed since the run started, and for a training that has no plain equivalent.
+    ``accelerator``: GPUs of a machine that SkyPilot rents, for a task file next to the script; one for
+    each process. Raises FtwizardError if ``out`` exists and is not empty, for a disk that is full, for
+    data or a base model that changed since the run started, and for a training that has no plain
+    equivalent, or none in so many processes.
     """
     require_empty(out)
     plan, record = origin.plan, origin.run.read_job() if origin.run else None
+    processes = objective_script.choose_processes(plan, accelerator.count if accelerator else None)
     rewards = plan.recipe.grpo.rewards if plan.recipe.objective == "grpo" else ()
     copies = objective_script.copy_rewards(rewards)
     say("reading", what="rows")
@@ -110,7 +116,7 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
     form = script_rows.choose_form(
         encoder, every_row, plan.recipe.max_length, plan.recipe.objective
     )
-    facts = _gather_facts(origin, source, base, encoder, rows, form)
+    facts = _gather_facts(origin, source, base, encoder, rows, form, processes)
     versions, are_recorded = _choose_versions(origin, facts)
     files = {
         "train.py": training_script.build(plan, facts),
@@ -119,7 +125,7 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
     files |= copies
     cluster = skypilot.name_cluster(out.name)
     if accelerator:
-        files[skypilot.TASK] = skypilot.build_task(cluster, accelerator, facts)
+        files[skypilot.TASK] = skypilot.build_task(cluster, accelerator.kind, facts)
     data = {"train": [*rows.train, *rows.mix], "validation": rows.validation}
     with _new_folder(out) as part:
         for name, text in files.items():
@@ -145,8 +151,9 @@ def eject(origin: Origin, out: Path, say: Say, accelerator: str | None = None) -
         are_recorded=are_recorded,
         differing={name: installed.get(name, "") for name in versions if installed.get(name) != versions[name]},
         left_out=facts.left_out,
+        processes=processes,
         task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
-        gpu=accelerator.partition(":")[0] if accelerator else None,
+        gpu=accelerator.kind if accelerator else None,
     )  # fmt: skip
 
 
@@ -173,6 +180,7 @@ def _gather_facts(
     encoder: Encoder,
     rows: _Rows,
     form: RowForm,
+    processes: int,
 ) -> ScriptFacts:
     plan = origin.plan
     model = model_loading.without_weights(base)
@@ -183,8 +191,7 @@ def _gather_facts(
     if plan.recipe.packing:
         sequences = len(packing.build_dataset(encoded, pack_to=plan.recipe.max_length))
     if plan.recipe.objective == "grpo":
-        prompt_rows.require_enough(sequences, plan.recipe)
-    begins_with_adapter = _has_initial_weights(origin.run)
+        prompt_rows.require_enough(sequences, plan.recipe, plan.ranks)
     router = {"router_aux_loss_coef": None if plan.recipe.method == "full" else 0.0}
     router |= loss_head.router_settings(model)
     has_router = hasattr(model.config.get_text_config(), "router_aux_loss_coef")
@@ -203,20 +210,36 @@ def _gather_facts(
         train=len(encoded),
         mixed=len(rows.mix),
         validation=len(rows.validation),
-        total=training_setup.count_steps(sequences, plan.recipe).total,
+        total=training_setup.count_steps(sequences, plan.recipe, plan.ranks).total,
+        processes=processes,
         end_ids=tuple(sorted(encoder.special_ids)),
         router_loss=router["router_aux_loss_coef"] if has_router else None,
         checkpointing=_name_checkpointing(),
-        initial_adapter=begins_with_adapter,
+        has_experts=model_loading.has_experts(base),
+        initial_adapter=_has_initial_weights(origin.run),
         objective=ObjectiveFacts(
-            asks_reference_first=preference.asks_reference_first(
-                plan.recipe, has_origin=begins_with_adapter
-            ),
+            asks_reference_first=_asks_reference_first(origin),
             stop_ids=tuple(sorted(encoder.stop_ids | _read_eos(encoder))),
         ),
         notes=tuple(_list_reasons(origin)),
-        left_out=tuple(_list_left_out(plan)),
+        left_out=tuple(_list_left_out(plan, processes, shards=_shards(origin, base, encoded))),
     )
+
+
+def _asks_reference_first(origin: Origin) -> bool:
+    """Return whether TRL asks the reference when it builds the trainer."""
+    return preference.asks_reference_first(
+        origin.plan.recipe, has_origin=_has_initial_weights(origin.run)
+    )
+
+
+def _shards(origin: Origin, base: Path, encoded: Sequence[EncodedRow]) -> bool:
+    """Return whether the run shared the model among its processes, or one of the plan would here."""
+    for event in _read_head(origin.run) if origin.run else ():
+        if event.get("phase") == "training" and event.get("parallel"):
+            return bool(event["parallel"] == "fsdp")
+    choice = sharding.choose(origin.plan, base, {"train": encoded})
+    return choice is not None and choice.mode == "fsdp"
 
 
 def _read_eos(encoder: Encoder) -> set[int]:
@@ -235,14 +258,6 @@ def _describe_model(source: hub.ModelSource) -> str:
 def _require_plain(origin: Origin, model: Any) -> None:
     """Raise FtwizardError for a training that a plain script cannot repeat."""
     kind = type(model).__name__
-    recipe = origin.plan.recipe
-    answers = recipe.batch_size * recipe.gradient_accumulation
-    if recipe.objective == "grpo" and answers % recipe.grpo.num_generations:
-        raise FtwizardError(
-            f"The script would train in one process, whose steps have {answers} answers, which is not "
-            "a multiple of recipe.grpo.num_generations.",
-            "Set where.processes to 1, and recipe.gradient_accumulation as a check of the plan says.",
-        )
     if model.base_model is model:
         raise FtwizardError(
             f"{kind} cannot be ejected: TRL does not find its decoder, which ftwizard corrects in "
@@ -270,12 +285,7 @@ def _copy_adapter(run: JobFolder, folder: Path) -> None:
 
 def _read_loaded(run: JobFolder) -> _Loaded | None:
     """Return what a run recorded in its events; None if it did not load its model."""
-    try:
-        with run.events.open("rb") as file:
-            listed, _ = events.decode(file.read(MAX_HEAD_BYTES))
-    except FileNotFoundError:
-        return None
-    loading = {e.get("what"): e for e in listed if e.get("phase") == "loading"}
+    loading = {e.get("what"): e for e in _read_head(run) if e.get("phase") == "loading"}
     if "trainer" not in loading:
         return None
     adapter, trainer = loading.get("adapter", {}), loading["trainer"]
@@ -283,6 +293,15 @@ def _read_loaded(run: JobFolder) -> _Loaded | None:
         trainer["precision"], trainer["attention"],
         tuple(adapter.get("target_modules", ())), tuple(adapter.get("target_parameters", ())),
     )  # fmt: skip
+
+
+def _read_head(run: JobFolder) -> list[Any]:
+    """Return the first events of a run."""
+    try:
+        with run.events.open("rb") as file:
+            return events.decode(file.read(MAX_HEAD_BYTES))[0]
+    except FileNotFoundError:
+        return []
 
 
 def _choose(plan: Plan, base: Path, model: Any) -> _Loaded:
@@ -321,11 +340,15 @@ def _list_reasons(origin: Origin) -> Iterator[str]:
         yield f"Why {format_epochs(origin.plan.recipe.epochs)}: {why}"
 
 
-def _list_left_out(plan: Plan) -> Iterator[str]:
-    """Yield what the run does besides the training."""
+def _list_left_out(plan: Plan, processes: int, *, shards: bool) -> Iterator[str]:
+    """Yield what the run does besides the training, or in another way."""
     yield from objective_script.list_limits(plan)
-    if plan.ranks > 1:
-        yield f"the {plan.ranks} processes: a step has the rows of one"
+    if shards:
+        yield "FSDP: each GPU needs memory for the whole model"
+    if plan.nodes > 1:
+        yield f"the {plan.nodes} machines: one has the rows of all in each step"
+    elif plan.ranks > processes == 1:
+        yield f"the {plan.ranks} processes: one has the rows of all in each step"
     limits = [n for n in ("minutes", "hours", "usd") if getattr(plan.budget, n) is not None]
     yield from (f"the limit budget.{name}" for name in limits)
     if plan.recipe.padding_free and not plan.recipe.packing:

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -46,23 +46,92 @@ Settings = dict[str, tuple[Any, str]]
 """The text of each value, and the reason for it, which may be empty."""
 
 
-def name_trainer(recipe: Recipe, form: RowForm) -> str:
+class StepSplit(NamedTuple):
+    """What of a step the processes of a script share, so that any number of them trains on its rows."""
+
+    name: str
+    """Of the script's variable."""
+    parts: int
+    """Of all processes together; each has as many."""
+    meaning: str
+    unit: str
+
+    def can_be_shared(self, processes: int) -> bool:
+        """Return whether each of so many processes gets as many parts."""
+        return self.parts % processes == 0
+
+    def format_processes(self) -> str:
+        """Return the numbers of processes that can share them: ``1, 2 or 4``."""
+        *others, last = [str(n) for n in range(1, self.parts + 1) if self.can_be_shared(n)]
+        return f"{', '.join(others)} or {last}" if others else last
+
+
+def find_split(plan: Plan) -> StepSplit:
+    """Return what the processes of a plan's script share.
+
+    KTO compares the rows of a batch of all processes with each other, so they share a batch. Of the
+    others, each has batches of its own.
+    """
+    recipe = plan.recipe
+    if recipe.objective == "kto":
+        return StepSplit(
+            "ROWS", recipe.batch_size * plan.ranks, "Rows of a batch, which KTO compares with each other",
+            "rows of a batch",
+        )  # fmt: skip
+    batches = recipe.gradient_accumulation * plan.ranks
+    return StepSplit("BATCHES", batches, "Batches of a step", "batches of a step")
+
+
+def choose_processes(plan: Plan, requested: int | None) -> int:
+    """Return the processes that a script is started in: as many as ``requested``, or as the plan has
+    on one machine; for other objectives than SFT, one.
+
+    Raises FtwizardError if they cannot train as the plan does.
+    """
+    if plan.recipe.objective != "sft":
+        if requested is not None and requested > 1:
+            raise FtwizardError(
+                f"A script of {plan.recipe.objective.upper()} trains in one process, on one GPU.",
+                "Name a GPU without a count, or train with ftwizard on several.",
+            )
+        return 1
+    split, processes = find_split(plan), requested or plan.where.processes
+    if not split.can_be_shared(processes):
+        raise FtwizardError(
+            f"{processes} processes cannot share {split.parts} {split.unit} evenly.",
+            f"Name {split.format_processes()} GPUs, or change recipe.gradient_accumulation.",
+        )
+    return processes
+
+
+def name_trainer(recipe: Recipe, form: RowForm, processes: int) -> str:
     """Return the class that the script trains with."""
     if recipe.objective in ("dpo", "kto"):
         return f"Encoded{recipe.objective.upper()}Trainer"
-    is_tokenized = recipe.objective == "grpo" and form == "tokens"
-    return "TokenTrainer" if is_tokenized else f"{recipe.objective.upper()}Trainer"
+    if recipe.objective == "grpo" and form == "tokens":
+        return "TokenTrainer"
+    return _name_base(recipe, processes)
 
 
-def define_trainer(recipe: Recipe, form: RowForm) -> str:
+def _name_base(recipe: Recipe, processes: int) -> str:
+    """Return TRL's class, or the one that lets several processes train on each row once."""
+    return f"{recipe.objective.upper()}Trainer" if processes == 1 else "RowsOnceTrainer"
+
+
+def define_trainer(recipe: Recipe, form: RowForm, processes: int) -> str:
     """Return the source of that class; empty if it is TRL's own."""
     if recipe.objective == "grpo":
         return _TOKEN_TRAINER if form == "tokens" else ""
-    if recipe.objective == "sft":
+    if recipe.objective == "sft" and processes == 1:
         return ""
+    name = name_trainer(recipe, form, processes)
+    if recipe.objective == "sft":
+        from ftwizard.export import rank_trainers
+
+        return script_rows.read_source(getattr(rank_trainers, name))
     from ftwizard.train.objectives import encoded_trainers
 
-    return script_rows.read_source(getattr(encoded_trainers, name_trainer(recipe, form)))
+    return script_rows.read_source(getattr(encoded_trainers, name))
 
 
 def list_settings(recipe: Recipe, form: RowForm, *, asks_reference_first: bool) -> Settings:

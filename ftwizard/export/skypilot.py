@@ -13,32 +13,31 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from ftwizard.export.training_script import ScriptFacts
-from ftwizard.runs.ejected_script import START
+from ftwizard.runs.ejected_script import SETUP, start_command
 
 TASK = "task.yaml"
 IDLE_MINUTES = 10
 """The machine stops itself after this time without work: a forgotten one costs money."""
 
 
-def build_task(name: str, accelerator: str, facts: ScriptFacts) -> str:
+def build_task(name: str, gpu: str, facts: ScriptFacts) -> str:
     """Return the text of the task: its setup installs, its run trains, both in the script's folder.
 
-    ``name``: of the cluster in the commands that the file's head shows; ``accelerator``: as
-    ``ejected_script.check_accelerator`` returns it.
+    ``name``: of the cluster in the commands that the file's head shows; ``gpu``: SkyPilot's name of
+    one, which each process of the script gets.
     """
     task: dict[str, object] = {
         "name": name,
         "workdir": ".",
         "resources": {
-            "accelerators": accelerator,
+            "accelerators": f"{gpu}:{facts.processes}",
             "autostop": {"idle_minutes": IDLE_MINUTES},
         },
     }
     if Path(facts.model).is_absolute():
         task["file_mounts"] = {facts.model: facts.model}
-    *setup, train = START
-    task["setup"] = _to_lines(*setup)
-    task["run"] = _to_lines(train)
+    task["setup"] = _to_lines(*SETUP)
+    task["run"] = _to_lines(start_command(facts.processes))
     yaml = YAML()
     yaml.width = 1_000
     yaml.representer.add_representer(_Lines, _represent_lines)

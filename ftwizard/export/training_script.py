@@ -13,7 +13,7 @@ from ftwizard.estimate import training_setup
 from ftwizard.export import objective_script, script_rows
 from ftwizard.export.objective_script import ObjectiveFacts
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.ejected_script import START, RowForm
+from ftwizard.runs.ejected_script import RowForm, list_commands, start_command
 from ftwizard.text import make_visible
 from ftwizard.train.objectives import preference
 
@@ -48,12 +48,16 @@ class ScriptFacts(msgspec.Struct, frozen=True, kw_only=True):
     validation: int
     total: int
     """Optimizer steps."""
+    processes: int = 1
+    """Processes that the commands start; any number that divides ``split.parts`` can train as well."""
     end_ids: tuple[int, ...] = ()
     """Tokens that end an answer."""
     router_loss: float | None = None
     """Coefficient of the router loss; None where the model's own is right."""
     checkpointing: str
     """The setting's name in this version of TRL."""
+    has_experts: bool = False
+    """Whether weights of the model may be unused in a pass."""
     initial_adapter: bool = False
     objective: ObjectiveFacts = ObjectiveFacts()
     notes: tuple[str, ...] = ()
@@ -65,7 +69,8 @@ class ScriptFacts(msgspec.Struct, frozen=True, kw_only=True):
 def build(plan: Plan, facts: ScriptFacts) -> str:
     """Return the text of the script."""
     parts = (
-        _describe(plan, facts), _import(plan, facts), _load_rows(plan, facts), _load_model(plan, facts),
+        _describe(plan, facts), _import(plan, facts), _share(plan, facts), _load_rows(plan, facts),
+        _load_model(plan, facts),
         _adapt(plan, facts), _configure(plan, facts), _train(plan, facts), _save(plan, facts),
     )  # fmt: skip
     sections = ["".join(f"{line}\n" for line in part) for part in parts]
@@ -98,7 +103,15 @@ def _describe(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     yield from _paragraph(f"Written by ftwizard {facts.version} from {facts.origin}.")
     yield "It runs alone, and computes the same losses with the versions in requirements.txt:"
     yield ""
-    yield from (f"    {command}" for command in START)
+    yield from (f"    {command}" for command in list_commands(facts.processes))
+    if facts.processes > 1:
+        yield ""
+        yield from _paragraph(
+            f"That is one process on each of {facts.processes} GPUs, each with the whole model (DDP). "
+            "In one process, a step has the same rows:"
+        )
+        yield ""
+        yield f"    {start_command(1)}"
     if facts.left_out:
         yield ""
         yield from _paragraph(f"Not in this script: {', '.join(facts.left_out)}.")
@@ -114,10 +127,17 @@ def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "import functools"
     yield "import json"
     yield "import os"
+    if facts.processes > 1:
+        yield "import sys"
     yield "from pathlib import Path"
     yield ""
-    yield "# One GPU: TRL would spread the model over all that it sees, with another batch size."
-    yield f'os.environ.setdefault("CUDA_VISIBLE_DEVICES", "{plan.where.gpu or 0}")'
+    indent = ""
+    if facts.processes > 1:
+        yield 'PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun starts several'
+        yield "if PROCESSES == 1:"
+        indent = "    "
+    yield f"{indent}# One GPU: TRL would spread the model over all that it sees, with another batch size."
+    yield f'{indent}os.environ.setdefault("CUDA_VISIBLE_DEVICES", "{plan.where.gpu or 0}")'
     yield ""
     yield "import torch"
     yield "from datasets import Dataset"
@@ -144,6 +164,20 @@ def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     yield 'OUTPUT = HERE / "output"'
 
 
+def _share(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    """Yield how the processes share a step."""
+    if facts.processes == 1:
+        return
+    split = objective_script.find_split(plan)
+    yield from _comment(f"{split.meaning}, of all processes together.")
+    yield f"{split.name} = {split.parts}"
+    yield f"if {split.name} % PROCESSES:"
+    yield f'    numbers = "{split.format_processes()}"'
+    yield f'    sys.exit(f"{{PROCESSES}} processes cannot share {{{split.name}}} {split.unit}. Use {{numbers}}.")'
+    yield "if PROCESSES > 1 and torch.cuda.is_available():"
+    yield '    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))'
+
+
 def _load_rows(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
     revision = ", revision=REVISION" if facts.revision else ""
     yield f"tokenizer = AutoTokenizer.from_pretrained(MODEL{revision})"
@@ -168,7 +202,7 @@ def _load_rows(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
             call = f"tokenize_answers({function}, tokenizer, row, END_IDS, {limit})"
         yield f"    rows = [{call} for row in rows]"
     if mismatches:
-        yield f"    add_other_answers(rows, {plan.recipe.batch_size})"
+        yield f"    add_other_answers(rows, {objective_script.find_split(plan).parts})"
     if objective == "grpo":
         yield "    # Reward functions get whole rows as one text: columns of a dataset have one type each."
         yield "    columns = {}"
@@ -303,8 +337,8 @@ def _training_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
     settings: dict[str, tuple[Any, str]] = {
         "output_dir": ('str(OUTPUT / "checkpoints")', ""),
         "num_train_epochs": (recipe.epochs, f"{facts.total:,} steps"),
-        "per_device_train_batch_size": (recipe.batch_size, ""),
-        "gradient_accumulation_steps": (recipe.gradient_accumulation, ""),
+        "per_device_train_batch_size": (_size_batch(plan, facts), ""),
+        "gradient_accumulation_steps": (_count_passes(plan, facts), ""),
         "learning_rate": (
             rate,
             "" if recipe.method == "full" else "about ten times that of a full fine-tune",
@@ -336,10 +370,33 @@ def _training_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
         settings["fp16"] = (True, "")
     if recipe.max_steps is not None:
         settings["max_steps"] = (facts.total, "stops within an epoch")
+    if facts.processes > 1:
+        # As a run of several processes does: to search for unused weights takes time in each pass.
+        settings["ddp_find_unused_parameters"] = (
+            facts.has_experts,
+            "experts without tokens are unused in a step" if facts.has_experts else "all are used",
+        )
     if facts.router_loss is not None:
         reason = "a frozen router cannot balance its experts: its loss would only be noise"
         settings["router_aux_loss_coef"] = (facts.router_loss, reason)
     return settings
+
+
+def _size_batch(plan: Plan, facts: ScriptFacts) -> int | str:
+    """Return the rows of a process's batch: a number, or the script's expression."""
+    return _share_out(plan, facts, "ROWS", plan.recipe.batch_size)
+
+
+def _count_passes(plan: Plan, facts: ScriptFacts) -> int | str:
+    """Return the batches of a process in a step: a number, or the script's expression."""
+    return _share_out(plan, facts, "BATCHES", plan.recipe.gradient_accumulation)
+
+
+def _share_out(plan: Plan, facts: ScriptFacts, name: str, each: int) -> int | str:
+    split = objective_script.find_split(plan)
+    if split.name != name:
+        return each
+    return split.parts if facts.processes == 1 else f"{name} // PROCESSES"
 
 
 def _evaluation_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
@@ -352,7 +409,7 @@ def _evaluation_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
     best = "highest reward of the validation prompts" if is_reward else "lowest validation loss"
     every = recipe.evaluation_steps or training_setup.evaluation_steps(facts.total)
     return {
-        "per_device_eval_batch_size": (recipe.batch_size, ""),
+        "per_device_eval_batch_size": (_size_batch(plan, facts), ""),
         "eval_strategy": (_quote("steps"), ""),
         "eval_steps": (every, ""),
         "save_strategy": (_quote("steps"), ""),
@@ -379,7 +436,7 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield "        if state.global_step >= state.max_steps:"
         yield "            control.should_evaluate = True"
         yield "\n"
-    if source := objective_script.define_trainer(plan.recipe, facts.form):
+    if source := objective_script.define_trainer(plan.recipe, facts.form, facts.processes):
         if not facts.validation:
             yield ""
         yield source
@@ -388,7 +445,8 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
         yield from objective_script.list_rewards(plan.recipe.grpo.rewards)
         ids = ", ".join(map(str, facts.objective.stop_ids))
         yield f"model.generation_config.eos_token_id = [{ids}]  # what ends an answer"
-    yield f"trainer = {objective_script.name_trainer(plan.recipe, facts.form)}("
+    name = objective_script.name_trainer(plan.recipe, facts.form, facts.processes)
+    yield f"trainer = {name}("
     yield "    model=model,"
     yield "    args=config,"
     if plan.recipe.objective == "grpo":
@@ -426,17 +484,26 @@ def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
 
 
 def _save(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
-    if plan.recipe.method == "full":
-        yield 'trainer.save_model(str(OUTPUT / "model"))'
-        return
-    yield 'trainer.save_model(str(OUTPUT / "adapter"))'
-    if not plan.finish.merge:
+    shares = facts.processes > 1
+    if shares:
+        yield "# The first process writes, in all of these."
+    name = "model" if plan.recipe.method == "full" else "adapter"
+    yield f'trainer.save_model(str(OUTPUT / "{name}"))'
+    merges = plan.finish.merge and plan.recipe.method != "full"
+    if shares and merges:
+        yield "is_first = trainer.is_world_process_zero()"
+    if shares:
+        yield "trainer.accelerator.end_training()  # leaves the group of processes"
+    if not merges:
         return
     revision = ", revision=REVISION" if facts.revision else ""
     yield ""
     yield "# Merged into the base as published, never into 4-bit weights: they lose small changes."
     yield "del trainer, model"
-    yield f'base = AutoModelForCausalLM.from_pretrained(MODEL{revision}, dtype="auto")'
-    yield 'merged = PeftModel.from_pretrained(base, str(OUTPUT / "adapter")).merge_and_unload()'
-    yield 'merged.save_pretrained(str(OUTPUT / "merged"))'
-    yield 'tokenizer.save_pretrained(str(OUTPUT / "merged"))'
+    indent = "    " if shares else ""
+    if shares:
+        yield "if is_first:"
+    yield f'{indent}base = AutoModelForCausalLM.from_pretrained(MODEL{revision}, dtype="auto")'
+    yield f'{indent}merged = PeftModel.from_pretrained(base, str(OUTPUT / "adapter")).merge_and_unload()'
+    yield f'{indent}merged.save_pretrained(str(OUTPUT / "merged"))'
+    yield f'{indent}tokenizer.save_pretrained(str(OUTPUT / "merged"))'

@@ -18,13 +18,20 @@ from ftwizard.text import format_bytes, format_count, make_visible
 RowForm = Literal["messages", "conversations", "pairs", "texts", "tokens"]
 """``messages``: TRL makes the mask; ``conversations``, ``pairs``, ``texts``: a function of the script
 does; ``tokens``: token ids, with labels where there are no separate answers."""
-START = (
-    "python3 -m venv .venv",
-    ".venv/bin/pip install -r requirements.txt",
-    ".venv/bin/python train.py",
-)
-"""Commands that install and start a script, in its folder."""
-_ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+SETUP = ("python3 -m venv .venv", ".venv/bin/pip install -r requirements.txt")
+"""Commands that install what a script needs, in its folder."""
+START_ONE = ".venv/bin/python train.py"
+"""Command that starts a script in one process."""
+_ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?::([1-9][0-9]{0,3}))?")
+
+
+class Accelerator(msgspec.Struct, frozen=True):
+    """The GPUs of a machine that SkyPilot rents."""
+
+    kind: str
+    """SkyPilot's name of one, such as ``A100-80GB``."""
+    count: int | None = None
+    """None: as many as the training has processes."""
 
 
 class EjectReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +51,12 @@ class EjectReport(msgspec.Struct, frozen=True, kw_only=True):
     """Installed versions of packages that differ from the run's."""
     left_out: tuple[str, ...]
     """What the run does and the script does not."""
+    processes: int = 1
+    """Processes that the commands start, one for each GPU."""
     task: str | None = None
     """Command that starts the script with SkyPilot."""
     gpu: str | None = None
-    """SkyPilot's name of the GPU that it rents."""
+    """SkyPilot's name of the GPU that it rents, of which there is one for each process."""
 
 
 def require_empty(out: Path) -> None:
@@ -72,26 +81,32 @@ def _is_empty(path: Path) -> bool:
         return False
 
 
-def check_accelerator(name: str) -> str:
-    """Return SkyPilot's name of one GPU, such as ``A100-80GB``; raise FtwizardError for others.
+def parse_accelerator(name: str) -> Accelerator:
+    """Return the GPUs that ``A100-80GB`` or ``A100-80GB:4`` names; raise FtwizardError for other texts.
 
-    A count is accepted if it is 1: the script trains on one GPU, and TRL refuses several. Which GPUs there
-    are is SkyPilot's to say: ``describe_report`` notes one that the catalog does not have.
+    Which GPUs there are is SkyPilot's to say: ``describe_report`` notes one that the catalog does not have.
     """
-    kind, _, count = name.strip().partition(":")
-    if count not in ("", "1"):
+    match = _ACCELERATOR.fullmatch(name.strip())
+    if match is None:
         raise FtwizardError(
-            f"{make_visible(name, 40)}: the script trains on one GPU.",
-            f"Name one that is large enough for it: {make_visible(kind, 40)}",
+            f"“{make_visible(name, 40)}” does not name GPUs of SkyPilot.",
+            "Write for example A100-80GB, or A100-80GB:4 for four. To list them: sky gpus list",
             USAGE,
         )
-    if not _ACCELERATOR.fullmatch(kind):
-        raise FtwizardError(
-            f"“{make_visible(name, 40)}” is not the name of a GPU at SkyPilot.",
-            "A name is, for example, A100-80GB. To list them: sky gpus list",
-            USAGE,
-        )
-    return f"{kind}:1"
+    kind, count = match.groups()
+    return Accelerator(kind, int(count) if count else None)
+
+
+def list_commands(processes: int) -> tuple[str, ...]:
+    """Return the commands that install a script and start it in so many processes, in its folder."""
+    return (*SETUP, start_command(processes))
+
+
+def start_command(processes: int) -> str:
+    """Return the command that starts a script in so many processes, in its folder."""
+    if processes == 1:
+        return START_ONE
+    return f".venv/bin/torchrun --standalone --nproc-per-node {processes} train.py"
 
 
 def describe_report(report: EjectReport) -> Iterator[str]:
@@ -99,7 +114,9 @@ def describe_report(report: EjectReport) -> Iterator[str]:
     folder = make_visible(report.folder)
     yield f"{folder}/train.py trains as {make_visible(report.origin)} does, without ftwizard."
     yield "To start it, in that folder:"
-    yield from (f"  {command}" for command in START)
+    yield from (f"  {command}" for command in list_commands(report.processes))
+    if report.processes > 1:
+        yield f"It trains on {report.processes} GPUs. On one, with the same rows in each step: {START_ONE}"
     if report.task:
         yield "On a machine that SkyPilot rents, in that folder:"
         yield f"  {report.task}"

@@ -51,6 +51,12 @@ def read_config(base: Path) -> dict[str, Any]:
     return config
 
 
+def has_experts(base: Path) -> bool:
+    """Return whether a model routes tokens to experts, some of which a pass may leave unused."""
+    config = read_config(base)
+    return any("experts" in name for name in {*config, *(config.get("text_config") or {})})
+
+
 def load_model(base: Path, precision: str) -> Any:
     """Load a base or merged model; raise FtwizardError if it cannot be loaded."""
     return _load(base, dtype=_dtype(precision))

@@ -202,11 +202,9 @@ def make_rank_settings(group: RankGroup, ready: TrainingInputs) -> dict[str, Any
         return {}
     if ready.shards:
         return sharding.build_settings(has_gpu=torch.cuda.is_available())
-    config = model_loading.read_config(ready.base)
-    names = {*config, *(config.get("text_config") or {})}
     return {
         # Only experts may be unused in a pass. To search for unused weights takes time in each.
-        "ddp_find_unused_parameters": any("experts" in name for name in names),
+        "ddp_find_unused_parameters": model_loading.has_experts(ready.base),
         "ddp_backend": "nccl" if torch.cuda.is_available() else "gloo",
     }
 

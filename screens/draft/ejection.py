@@ -10,7 +10,8 @@ from ftwizard.runs import ejected_script
 
 EXPLANATION = (
     "The training as a script of TRL, with copies of its rows, in a new folder. It runs without "
-    "ftwizard. With a GPU, such as A100-80GB, there is also a task for SkyPilot, which rents a machine."
+    "ftwizard. With a GPU, such as A100-80GB, or several, A100-80GB:4, there is also a task for "
+    "SkyPilot, which rents a machine."
 )
 PROGRESS = "Writing the script"
 
@@ -20,7 +21,7 @@ class Ejection(NamedTuple):
 
     folder: str
     gpu: str
-    """SkyPilot's name of a GPU; empty without a task for it."""
+    """SkyPilot's name of a GPU, which a count may follow; empty without a task for it."""
 
     def build_argv(self, source: str) -> tuple[str, ...]:
         """Return the command that writes the script of a plan or a run."""
@@ -40,5 +41,5 @@ def parse_folder(typed: str) -> str:
 def parse_gpu(typed: str) -> str:
     """Return the typed name of a GPU, empty for none; raise FtwizardError as the command does."""
     if typed.strip():
-        ejected_script.check_accelerator(typed)
+        ejected_script.parse_accelerator(typed)
     return typed.strip()

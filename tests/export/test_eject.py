@@ -17,6 +17,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.export import eject as ejection
 from ftwizard.export.eject import Origin
 from ftwizard.plan import plan_file
+from ftwizard.runs.ejected_script import Accelerator
 from tests.helpers import disks, training
 from tests.helpers.ejected import WITHOUT_FTWIZARD, assert_same_losses, continue_weights, eject
 from tests.helpers.models import make_tiny
@@ -199,7 +200,7 @@ def test_a_task_for_skypilot_stands_next_to_the_script(tmp_path: Path) -> None:
     plan = plan_file.load(folder.plan, begun=True)
     out = tmp_path / "script"
     origin = Origin("plan plan.yaml", plan)
-    report = ejection.eject(origin, out, lambda *_, **__: None, "L4:1")
+    report = ejection.eject(origin, out, lambda *_, **__: None, Accelerator("L4"))
     task = YAML(typ="safe").load((out / "task.yaml").read_text())
     assert report.task == f"sky launch -c {task['name']} task.yaml"
     assert report.gpu == "L4"

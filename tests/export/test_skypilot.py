@@ -33,7 +33,7 @@ def build(model: str = "org/model", origin: str = "run a") -> dict[str, Any]:
         total=1,
         checkpointing="gradient_checkpointing",
     )
-    text = skypilot.build_task(skypilot.name_cluster(origin), "A100-80GB:1", facts)
+    text = skypilot.build_task(skypilot.name_cluster(origin), "A100-80GB", facts)
     task: dict[str, Any] = YAML(typ="safe").load(io.StringIO(text))
     return task
 

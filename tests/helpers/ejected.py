@@ -64,9 +64,11 @@ def run_losses(
     )
 
 
-def assert_same_losses(folder: JobFolder, out: Path, metric: str = "eval_loss") -> None:
-    """Check all losses of steps, and ``metric`` of evaluations."""
+def assert_same_losses(
+    folder: JobFolder, out: Path, metric: str = "eval_loss", *, tolerance: float = 1e-6
+) -> None:
+    """Check all losses of steps, and ``metric`` of evaluations; ``tolerance``: relative."""
     for ours, theirs in zip(run_losses(folder, metric), read_losses(out, metric), strict=True):
         assert ours and ours.keys() == theirs.keys()
         for step, loss in ours.items():
-            assert theirs[step] == pytest.approx(loss, rel=1e-6), step
+            assert theirs[step] == pytest.approx(loss, rel=tolerance), step

@@ -10,7 +10,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import ejected_script
-from ftwizard.runs.ejected_script import START, EjectReport
+from ftwizard.runs.ejected_script import Accelerator, EjectReport, list_commands
 
 REPORT = EjectReport(
     origin="plan one.yaml", folder="/data/one-script",
@@ -48,17 +48,24 @@ def test_each_folder_that_cannot_be_used_is_named(
         ejected_script.require_empty(tmp_path / "new")
 
 
-@pytest.mark.parametrize("name", ["A100:2", "A100:0.5", "A 100", "", "H100:1\nrun: x"])
-def test_what_is_not_one_gpu_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["A100:0", "A100:0.5", "A100:", "A 100", "", "H100:1\nrun: x"])
+def test_what_names_no_gpus_is_refused(name: str) -> None:
     with pytest.raises(FtwizardError) as error:
-        ejected_script.check_accelerator(name)
+        ejected_script.parse_accelerator(name)
     assert "--" not in error.value.text, "a dialog shows it as well"
     assert error.value.hint
 
 
-def test_one_gpu_may_have_its_count() -> None:
-    check = ejected_script.check_accelerator
-    assert check("L4") == check("L4:1") == check(" L4 ") == "L4:1"
+def test_a_gpu_may_have_a_count() -> None:
+    parse = ejected_script.parse_accelerator
+    assert parse("L4") == parse(" L4 ") == Accelerator("L4")
+    assert parse("A100-80GB:4") == Accelerator("A100-80GB", 4)
+
+
+def test_several_processes_are_started_by_torchrun() -> None:
+    lines = list(ejected_script.describe_report(msgspec.structs.replace(REPORT, processes=4)))
+    assert "  .venv/bin/torchrun --standalone --nproc-per-node 4 train.py" in lines
+    assert any("4 GPUs" in line and ".venv/bin/python train.py" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", [
@@ -83,7 +90,7 @@ def test_the_report_says_where_it_is_and_how_it_is_started() -> None:
     assert first.startswith("/data/one-script/train.py trains as plan one.yaml does")
     assert rest == [
         "To start it, in that folder:",
-        *(f"  {command}" for command in START),
+        *(f"  {command}" for command in list_commands(1)),
         "12 rows of your data were copied to data/ (2 kB). Only you can read them.",
         "requirements.txt has the versions installed here.",
     ]

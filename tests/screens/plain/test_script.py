@@ -73,10 +73,10 @@ def test_what_is_refused_is_asked_again_with_the_answers(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    prompter = Ejecting("script", "full", "new", "H100:2", "", "", "", "start", failures=1)
+    prompter = Ejecting("script", "full", "new", "H100:0", "", "", "", "start", failures=1)
     assert wizard._confirm(prompter, draft) == draft
-    not_empty, several = prompter.refused
-    assert "is not empty" in not_empty and "trains on one GPU" in several
+    not_empty, none = prompter.refused
+    assert "is not empty" in not_empty and "does not name GPUs" in none
     assert prompter.asked == [("--out", str(tmp_path / "new"))] * 2
     assert "✗ No disk space is left." in capsys.readouterr().out
 

@@ -201,8 +201,8 @@ def test_input_is_refused_before_anything_runs(folder: Path, eject: Eject) -> No
         ("none/new", ""): "does not exist. Create it, or name another one.",
         ("", ""): "Name a new folder.",
         ("~nobody-of-this-name/x", ""): "nobody-of-this-name",
-        ("new", "H100:4"): "H100:4: the script trains on one GPU. Name one that is large enough",
-        ("new", "an H100"): "“an H100” is not the name of a GPU at SkyPilot.",
+        ("new", "H100:0"): "“H100:0” does not name GPUs of SkyPilot.",
+        ("new", "an H100"): "“an H100” does not name GPUs of SkyPilot.",
     }
 
     async def play(pilot: Pilot[Any], page: ReviewPage) -> None:
