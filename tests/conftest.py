@@ -58,6 +58,7 @@ ENDURANCE = (
     "tests/e2e/test_moved_folder.py::test_run_moved_during_training",
     "tests/e2e/test_objective_ranks.py",
     "tests/e2e/test_preferences.py::test_killed_run_resumes_with_the_same_steps",
+    "tests/e2e/test_probe.py::test_all_processes_take",
     "tests/e2e/test_probe.py::test_out_of_memory",
     "tests/e2e/test_probe.py::test_probe_is_cached",
     "tests/e2e/test_ranks.py::test_nothing_is_left",
@@ -72,6 +73,7 @@ ENDURANCE = (
     "tests/evaluate/test_lm_eval_tasks.py::test_the_real_lm_eval",
     "tests/export/test_rehearsal.py::test_a_run_rehearses_once",
     "tests/slurm/test_runs_on_cluster.py::test_job_that_an_administrator_queues_again",
+    "tests/slurm/test_runs_on_cluster.py::test_probe_in_an_allocation",
     "tests/slurm/test_wizard_on_cluster.py",
 )
 """Slow tests whose parts others test too, of a minute or more each: by hand, before a release."""

@@ -195,6 +195,7 @@ class ShardedCheckpoints:
                 trainer.is_fsdp_enabled = True
         prepared = self._prepare(steps, loader, checkpoint)
         verify_sharded(trainer.model)
+        _gather_once(trainer.model)
         return prepared
 
     def save_weights(self, folder: str | None = None, _internal_call: bool = False) -> None:
@@ -231,6 +232,21 @@ class ShardedCheckpoints:
         optimizer.load_state_dict(states)
         schedule = torch.load(path / SCHEDULER, map_location="cpu", weights_only=True)
         self._trainer.lr_scheduler.load_state_dict(schedule)
+
+
+def _gather_once(model: Any) -> None:
+    """Gather each unit once, one at a time.
+
+    TRL's loss takes the weights of the output layer without calling it, so that its unit may never be
+    gathered. Where gradients of several passes are added up in another precision than they are computed
+    in, torch 2.13 fails at such a unit: ``FSDPParam.to_accumulated_grad_if_needed``.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.unshard()
+            module.reshard()
 
 
 def _reshard(model: Any) -> None:

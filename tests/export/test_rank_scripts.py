@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,7 +33,7 @@ def eject(folder: JobFolder, out: Path, accelerator: Accelerator | None = None) 
 @pytest.mark.slow
 def test_a_script_in_two_processes_has_the_losses_of_the_run(tmp_path: Path) -> None:
     """The last batches of an epoch and of an evaluation are not full."""
-    recipe = {"training": 29, "epochs": 2, "dropout": 0.0, "precision": "fp32"}
+    recipe: dict[str, Any] = {"training": 29, "epochs": 2, "dropout": 0.0, "precision": "fp32"}
     folder = training.prepare(tmp_path, "two", gradient_accumulation=1, more=TWO, **recipe)
     alone = training.train(tmp_path, "one", gradient_accumulation=2, **recipe)
     out = tmp_path / "script"
