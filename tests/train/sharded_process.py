@@ -41,7 +41,9 @@ def train(settings: dict[str, Any]) -> None:
     loss_head.set_decoder(model)
     loss_head.score_trained_tokens_only()
     config = SFTConfig(
-        output_dir=str(folder), max_steps=4, per_device_train_batch_size=4 // processes,
+        output_dir=str(folder), max_steps=4,
+        per_device_train_batch_size=4 // processes // settings["passes"],
+        gradient_accumulation_steps=settings["passes"],
         per_device_eval_batch_size=2, learning_rate=5e-3, bf16=precision == "bf16", use_cpu=True,
         logging_steps=1, eval_strategy="steps", eval_steps=2, save_steps=2, max_length=None,
         report_to="none", disable_tqdm=True, seed=0, dataloader_pin_memory=False,

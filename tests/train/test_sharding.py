@@ -88,7 +88,13 @@ def train(root: Path, runs: dict[str, Settings], *, shards: bool) -> None:
     One after the other in the same processes, whose start takes longer than the training.
     """
     base = str(root / "tiny")
-    usual = {"method": "lora", "precision": "fp32", "dropout": 0.0, "checkpointing": False}
+    usual = {
+        "method": "lora",
+        "precision": "fp32",
+        "dropout": 0.0,
+        "checkpointing": False,
+        "passes": 1,
+    }
     text = json.dumps(
         [
             {"folder": str(root / name), "base": base, "shards": shards, **usual, **settings}
@@ -108,6 +114,7 @@ METHODS: dict[str, Settings] = {
     "lora": {},
     "full": {"method": "full", "precision": "bf16"},
     "qlora": {"method": "qlora", "precision": "bf16"},
+    "accumulated": {"precision": "bf16", "passes": 2},
 }
 
 
@@ -171,7 +178,10 @@ def require_same_files(one: Path, two: Path, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "tolerance"), [("lora", 1e-6), ("full", 1e-2), ("qlora", 1e-3)])
+@pytest.mark.parametrize(
+    ("method", "tolerance"),
+    [("lora", 1e-6), ("full", 1e-2), ("qlora", 1e-3), ("accumulated", 3e-3)],
+)
 def test_two_processes_train_and_save_as_one(runs: Path, method: str, tolerance: float) -> None:
     one, two = runs / f"alone-{method}", runs / f"sharded-{method}"
     expected = read_losses(one)
