@@ -163,10 +163,18 @@ def _format_times(speedup: Figure) -> str:
     return f"{low}–{high} times" if low != high else f"{low} times"
 
 
-def _format_shared(parallel: ParallelEstimate, memory: MemoryEstimate) -> ReportLine:
-    """Return the memory of all processes, and what each has of the model."""
-    low, high = memory.peak.lowest, memory.peak.highest
-    total = format_byte_range(low * parallel.processes, high * parallel.processes)
+def _format_shared(
+    parallel: ParallelEstimate, memory: MemoryEstimate, measured: Figure | None
+) -> ReportLine:
+    """Return the memory of all processes, and what each has of the model.
+
+    ``measured``: of the process that needs most.
+    """
+    if measured:
+        total = f"at most {format_bytes(measured.value * parallel.processes)}"
+    else:
+        low, high = memory.peak.lowest, memory.peak.highest
+        total = format_byte_range(low * parallel.processes, high * parallel.processes)
     if parallel.mode == "ddp":
         each = "each has the whole model"
     else:
@@ -253,7 +261,7 @@ def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[R
         yield _dim(f"measured by a probe here on {measured.as_of}; estimated {estimated}:")
     yield from _format_legend(memory, drawn=not measured)
     if parallel:
-        yield _format_shared(parallel, memory)
+        yield _format_shared(parallel, memory, measured)
     if (probe := report.probe) and probe.halved:
         yield _line(
             "",

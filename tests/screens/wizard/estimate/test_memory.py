@@ -204,6 +204,11 @@ def test_each_of_several_gpus_and_all_of_them_are_on_the_page() -> None:
     words = " ".join(text.split())
     assert "processes 2 GPUs, FSDP · " in words and "of 25.0 GB, on each NVIDIA" in words
     assert " ▓ gathered " in words and " on all 2: divided among them: " in words
+    probed = estimated().with_estimate(
+        make_report(**result | {"measured": msgspec.to_builtins(MEASURED)})
+    )
+    words = " ".join(texts.format_estimate(probed, "").plain.split())
+    assert "12.5 GB of" in words and " at most 25.0 GB on all 2: divided among them: " in words
 
 
 def test_probe_of_a_slurm_plan_is_refused_before_anything_runs() -> None:
