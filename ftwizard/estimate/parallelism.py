@@ -97,7 +97,10 @@ def choose_parallel(
     if requested != "auto":
         return ParallelChoice(mode=requested, reason="Set in the plan (where.parallel).")
     if free_bytes is None:
-        return ParallelChoice(mode="ddp", reason="There is no GPU whose memory could be too small.")
+        return ParallelChoice(
+            mode="ddp",
+            reason="No GPU memory is known here, so each process has the whole model; where.parallel: fsdp divides it.",
+        )
     if setup.precision == "fp16":
         return ParallelChoice(mode="ddp", reason="FSDP does not support fp16 here.")
     memory = _estimate_whole(shape, setup, processes)
