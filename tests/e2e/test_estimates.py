@@ -296,7 +296,8 @@ def test_slurm_plan_is_estimated_for_its_node_not_for_this_machine(
 
     done = run_here("probe", plan, environment={})
     assert done.returncode == 2 and "would measure the login node" in done.stderr
-    assert "srun --nodes=1 --gpus-per-node=a100_80gb:1 --time=30 ftwizard probe" in done.stderr
+    options = "--nodes=1 --ntasks-per-node=1 --gpus-per-node=a100_80gb:4 --time=30"
+    assert f"srun {options} ftwizard probe" in done.stderr
 
 
 @pytest.mark.slow
