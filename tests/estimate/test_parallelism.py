@@ -85,6 +85,6 @@ def test_what_is_unknown_stays_ddp_and_is_named() -> None:
     absent = msgspec.structs.replace(QLORA, targets=("no_such_layer",))
     assert choose(LARGE, absent, 24).reason == "The memory of this model cannot be estimated."
     cpu = choose(LARGE, QLORA, None)
-    assert cpu.mode == "ddp" and cpu.reason.startswith("There is no GPU")
+    assert cpu.mode == "ddp" and cpu.reason.startswith("No GPU memory is known")
     old = msgspec.structs.replace(QLORA, precision="fp16")
     assert choose(LARGE, old, 24).mode == "ddp"
