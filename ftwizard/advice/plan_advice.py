@@ -33,19 +33,18 @@ def advise(
     """
     size = parameters or (shape.parameters if shape else None)
     lengths = batching.from_check_tokens(report.tokens) if report else None
+    here = training_machine.only_plan_gpu(plan, machine)
     settings_advice = recipe_advice.advise(
         method,
         size,
         rows,
-        machine,
+        here,
         lengths=lengths,
         shape=shape,
         context=context,
-        objective=plan.recipe.objective,
-        generations=plan.recipe.grpo.num_generations,
+        recipe=plan.recipe,
     )
-    here = training_machine.only_plan_gpu(plan, machine)
-    method_advice = recipe_advice.advise_method(size, here, shape=shape)
+    method_advice = recipe_advice.advise_method(size, here, shape=shape, recipe=plan.recipe)
     return rank_advice.share_step(
         plan, {advice.name: advice for advice in (method_advice, *settings_advice)}
     )

@@ -14,19 +14,20 @@ from ftwizard.advice.recipe_rules import SAFE, AdvisedValue, advise_value, memor
 from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import Format
-from ftwizard.estimate import batching, training_setup
+from ftwizard.estimate import batching, training_machine, training_setup
 from ftwizard.estimate.batching import LengthDistribution, compute_passes
-from ftwizard.estimate.memory import estimate_memory
+from ftwizard.estimate.memory import estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.report import RecipeWarning
-from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.estimate.training_machine import TrainingMachine
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import GRPO, MANY_EPOCHS, OBJECTIVES, Method, Recipe
+from ftwizard.plan.schema import MANY_EPOCHS, OBJECTIVES, Method, Recipe
 from ftwizard.text import format_count, format_learning_rate
 
 FAR = 10.0
 """Ratio between a learning rate and the usual one, in either direction, that causes a warning."""
+DEFAULT_RECIPE = Recipe()
 ANOTHER_SIZE = 1.5
 """Ratio of parameters above which two models count as different sizes."""
 
@@ -64,22 +65,22 @@ def advise(
     lengths: LengthDistribution | None = None,
     shape: ModelShape | None = None,
     context: int | None = None,
-    objective: ObjectiveName = "sft",
-    generations: int = GRPO().num_generations,
+    recipe: Recipe = DEFAULT_RECIPE,
 ) -> tuple[AdvisedValue, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
     ``parameters``: of the model; ``rows``: number of training examples; ``lengths``: of the rows of
     the checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: the model's
-    context length in tokens; ``generations``: answers to a prompt of ``grpo``. None if unknown; advice that depends on it is then left out.
+    context length in tokens; ``recipe``: with the objective and what affects its memory. None if
+    unknown; advice that depends on it is then left out.
     """
     spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
     case = _RowsCase(
         method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
-        context=context, objective=objective, generations=generations,
+        context=context, recipe=recipe,
     )  # fmt: skip
     return (
-        advise_learning_rate(method, parameters, objective),
+        advise_learning_rate(method, parameters, recipe.objective),
         *_advise_for_rows(case),
         *_advise_automatic(method, facts),
     )
@@ -145,17 +146,18 @@ def advise_method(
     *,
     shape: ModelShape | None = None,
     length: int = 1024,
+    recipe: Recipe = DEFAULT_RECIPE,
 ) -> AdvisedValue:
     """Advise a method that fits this machine.
 
-    With ``shape``, memory is estimated for one row of ``length`` tokens; without it, from the
-    minimum bytes per parameter.
+    With ``shape``, memory is estimated for the smallest batch of ``recipe``'s objective, with rows of
+    ``length`` tokens; without it, from the minimum bytes per parameter.
     """
     if not facts.gpus:
         return advise_value("method", "processors", "lora")
     free = facts.gpu_free
     if shape is not None and free is not None:
-        return _that_fits(shape, length, free, _has(facts))
+        return _that_fits(shape, _change(recipe, _least_rows(recipe), length), facts)
     lora, qlora = memory("lora"), memory("qlora")
     value, reason = "qlora", "QLoRA needs the least memory. How much is not known yet."
     if free is not None and parameters is not None:
@@ -175,12 +177,13 @@ def _has(facts: MachineInfo) -> str:
     return text.format_bytes(free) + (" free" if free < whole else "")
 
 
-def _that_fits(shape: ModelShape, length: int, here: int, has: str) -> AdvisedValue:
-    """Advise LoRA if even the upper end of its estimate for one row fits, else QLoRA."""
-    setup = TrainingSetup(method="lora", batch_size=1, length=length)
+def _that_fits(shape: ModelShape, recipe: Recipe, facts: MachineInfo) -> AdvisedValue:
+    """Advise LoRA if even the upper end of its estimate for one batch fits, else QLoRA."""
+    here, has, machine = facts.gpu_free or 0, _has(facts), _describe_largest(facts)
+    methods: tuple[Method, ...] = ("lora", "qlora")
     lora, qlora = (
-        estimate_memory(shape, variant).peak.highest
-        for variant in (setup, msgspec.structs.replace(setup, method="qlora"))
+        _estimate_highest(shape, msgspec.structs.replace(recipe, method=method), machine)
+        for method in methods
     )
     value = "lora" if lora <= here * SAFE else "qlora"
     advised = advise_value("method", "method-fits", value, lora=text.format_bytes(lora), here=has)
@@ -190,6 +193,31 @@ def _that_fits(shape: ModelShape, length: int, here: int, has: str) -> AdvisedVa
     if qlora > here * SAFE:
         reason += " Choose a smaller model or a larger GPU."
     return msgspec.structs.replace(advised, reason=reason)
+
+
+def _describe_largest(facts: MachineInfo) -> TrainingMachine:
+    """Describe the machine with its largest GPU."""
+    largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
+    return training_machine.describe(largest, facts)
+
+
+def _least_rows(recipe: Recipe) -> int:
+    """Return the fewest rows of a forward pass; KTO compares the rows of one."""
+    return 2 if recipe.objective == "kto" else 1
+
+
+def _change(recipe: Recipe, rows: int, length: int) -> Recipe:
+    """Return a recipe with other batches, and with all target modules, which every model has."""
+    return msgspec.structs.replace(
+        recipe, batch_size=rows, max_length=length, packing=False, target_modules=None
+    )
+
+
+def _estimate_highest(shape: ModelShape, recipe: Recipe, machine: TrainingMachine) -> float:
+    """Return the upper end of the memory estimate, in bytes."""
+    setup = training_machine.resolve_setup(recipe, machine, shape=shape)
+    estimate = estimate_memory if machine.gpu else estimate_cpu_memory
+    return estimate(shape, setup).peak.highest
 
 
 def _advise_automatic(method: Method, facts: MachineInfo) -> tuple[AdvisedValue, ...]:
@@ -332,8 +360,8 @@ class _RowsCase(msgspec.Struct, frozen=True, kw_only=True):
     shape: ModelShape | None = None
     context: int | None = None
     """Context length of the model in tokens."""
-    objective: ObjectiveName = "sft"
-    generations: int = GRPO().num_generations
+    recipe: Recipe = Recipe()
+    """With the objective and what affects its memory."""
 
 
 def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
@@ -353,7 +381,7 @@ def _advise_for_rows(case: _RowsCase) -> tuple[AdvisedValue, ...]:
 
 def _advise_epochs(case: _RowsCase) -> AdvisedValue:
     """Advise the number of epochs: three, fewer for large datasets, one for preferences."""
-    rules = [rule for rule in table().epochs if case.objective in rule.objectives]
+    rules = [rule for rule in table().epochs if case.recipe.objective in rule.objectives]
     rule = [rule for rule in rules if rule.rows <= (case.rows or 0)][-1]
     return rule.advise("epochs", rule.value, rule.reason)
 
@@ -381,7 +409,7 @@ def _advise_length(case: _RowsCase) -> AdvisedValue | None:
 
 def _packing(case: _RowsCase, length: AdvisedValue | None) -> AdvisedValue | None:
     """Advise packing if there is much padding and enough steps remain."""
-    if case.objective != "sft":  # TRL packs only supervised rows
+    if case.recipe.objective != "sft":  # TRL packs only supervised rows
         return None
     if case.lengths is None or length is None or case.lengths.rows < 1:
         return None
@@ -410,7 +438,7 @@ def _batch(
 
     With ``grpo``, whole groups of answers; with ``kto``, at least two answers per pass.
     """
-    if case.objective == "grpo":
+    if case.recipe.objective == "grpo":
         return _batch_of_groups(case, length)
     together = ROWS_PER_STEP
     while case.rows is not None and together > 4 and case.rows < together * MIN_STEPS_PER_EPOCH:
@@ -422,8 +450,8 @@ def _batch(
         key += "-packed"
     wanted = max(1, round(ROWS_PER_PASS / each))
     batch = _fitting(case, wanted, int(length.value) if length and length.value else None)
-    if case.objective == "kto" and batch.value == 1:
-        batch = advise_value("batch_size", "batch-compared", 2)
+    if int(batch.value or 1) < _least_rows(case.recipe):
+        batch = advise_value("batch_size", "batch-compared", _least_rows(case.recipe))
     accumulation = max(1, round(together / (int(batch.value or 1) * each)))
     return batch, advise_value(
         "gradient_accumulation", key, accumulation, each=f"{each:.0f}",
@@ -435,7 +463,7 @@ def _batch_of_groups(
     case: _RowsCase, length: AdvisedValue | None
 ) -> tuple[AdvisedValue, AdvisedValue]:
     """Advise about 16 answers per step, in whole groups of one prompt each."""
-    group = max(2, case.generations)
+    group = max(2, case.recipe.grpo.num_generations)
     prompts = max(1, round(ROWS_PER_STEP / group))
     together = group * prompts
     most = int(
@@ -454,15 +482,19 @@ def _batch_of_groups(
 
 def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     """Advise the rows per forward pass."""
-    memory_here = case.facts.gpu_memory
-    if case.shape is not None and length and memory_here:
+    facts = case.facts
+    memory_here = facts.gpu_memory
+    available = facts.gpu_free if facts.gpus else facts.memory
+    if case.shape is not None and length and available:
         # The largest batch, up to ``wanted``, whose upper memory estimate fits.
+        machine = _describe_largest(facts)
         for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
-            setup = TrainingSetup(method=case.method, batch_size=size, length=length)
-            need = estimate_memory(case.shape, setup).peak.highest
-            if need <= memory_here * SAFE:
-                rows, most = format_count(size, "row"), f"{need / 1e9:,.0f} GB"
-                return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
+            recipe = msgspec.structs.replace(_change(case.recipe, size, length), method=case.method)
+            need = _estimate_highest(case.shape, recipe, machine)
+            if need <= available * SAFE:
+                words = {"rows": format_count(size, "row"), "most": f"{need / 1e9:,.0f} GB"}
+                key = "batch-memory" if facts.gpus else "batch-processors"
+                return advise_value("batch_size", key, size, **words)
         return advise_value("batch_size", "batch-too-much", 1)
     if case.parameters is None or memory_here is None:
         return advise_value("batch_size", "batch", min(wanted, ROWS_PER_PASS))
@@ -506,7 +538,7 @@ def _warmup(case: _RowsCase, batch: int, accumulation: int, packed: int | None) 
     if case.rows is None or case.rows < 1:
         return advise_value("warmup", "warmup", WARMUP)
     passes = float(_advise_epochs(case).value or 1)
-    rows = case.rows * (case.generations if case.objective == "grpo" else 1)
+    rows = case.rows * (case.recipe.grpo.num_generations if case.recipe.objective == "grpo" else 1)
     total = training_setup.total_steps(rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
         recipe = Recipe(

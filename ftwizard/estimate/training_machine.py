@@ -47,7 +47,11 @@ class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 def from_facts(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
-    device = plan_gpu(plan, facts)
+    return describe(plan_gpu(plan, facts), facts)
+
+
+def describe(device: Gpu | None, facts: MachineInfo) -> TrainingMachine:
+    """Return the machine with one of its GPUs, None without one."""
     return TrainingMachine(
         card=find_gpu_spec(device), gpu=bool(facts.gpus), cores=facts.cores,
         free=device.free if device else None,

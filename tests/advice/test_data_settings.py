@@ -14,11 +14,11 @@ from ftwizard.advice import recipe_advice, target_modules
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog import gpu_specs
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, memory
+from ftwizard.estimate import batching, memory, training_machine
 from ftwizard.estimate.batching import LengthDistribution
-from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.shapes import ModelShape
+from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import Method, Recipe
 from tests.advice.test_provider_advice import machine
 from tests.estimate.test_batching import make_lengths
@@ -199,25 +199,40 @@ def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
     METHODS,
     st.sampled_from([8, 16, 24, 48, 80, 141]),
     st.integers(100, 4000),
+    st.sampled_from(["sft", "dpo", "kto"]),
+    st.booleans(),
 )
 def test_batch_size_is_the_largest_that_fits(
-    model: str, method: Method, gigabytes: int, tokens: int
+    model: str,
+    method: Method,
+    gigabytes: int,
+    tokens: int,
+    objective: ObjectiveName,
+    has_gpu: bool,
 ) -> None:
+    """With the memory that the estimate gives the advised recipe: a pair is two sequences."""
     shape = PUBLISHED[model]
+    facts = machine(gigabytes) if has_gpu else machine()
+    here = gigabytes * 10**9
+    facts = facts if has_gpu else msgspec.structs.replace(facts, memory=here)
+    recipe = Recipe(objective=objective, method=method)
     result = advise_settings(
-        method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=machine(gigabytes)
+        method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=facts, recipe=recipe
     )
     batch, length = result["batch_size"].value, result["max_length"].value
     assert isinstance(batch, int) and isinstance(length, int)
     assert int(result["gradient_accumulation"].value or 0) * batch == 16
 
     def fits(size: int) -> bool:
-        peak = memory.estimate_memory(
-            shape, TrainingSetup(method=method, batch_size=size, length=length)
-        ).peak
-        return (peak.high or peak.value) <= gigabytes * 0.95e9
+        changed = msgspec.structs.replace(recipe, batch_size=size, max_length=length)
+        target = training_machine.describe(facts.gpus[0] if facts.gpus else None, facts)
+        setup = training_machine.resolve_setup(changed, target, shape=shape)
+        estimate = memory.estimate_memory if has_gpu else memory.estimate_cpu_memory
+        return estimate(shape, setup).peak.highest <= 0.95 * here
 
-    assert fits(batch) or (batch == 1 and "may not fit" in result["batch_size"].reason)
+    reason = result["batch_size"].reason
+    too_large = {1: "may not fit", 2: "needs two or more"}.get(batch, "never")
+    assert fits(batch) or (batch == (1 + (objective == "kto")) and too_large in reason)
     assert batch == 4 or not fits(batch * 2)
 
 

@@ -21,7 +21,7 @@ from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.data.format_names import Format
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import Method, Recipe
+from ftwizard.plan.schema import GRPO, Method, Recipe
 from ftwizard.rewards.packaged import PACKAGED
 from tests.advice.test_provider_advice import machine
 
@@ -204,7 +204,11 @@ def test_precision_reason_matches_the_choice_in_training(method: Method, says: s
 def test_groups_of_answers_fill_whole_steps(generations: int, memory_gb: int | None) -> None:
     facts = machine() if memory_gb is None else machine(memory_gb)
     advised = recipe_advice.advise(
-        "lora", 600_000_000, 500, facts, objective="grpo", generations=generations
+        "lora",
+        600_000_000,
+        500,
+        facts,
+        recipe=Recipe(objective="grpo", grpo=GRPO(num_generations=generations)),
     )
     values = {item.name: item.value for item in advised}
     answers: Any = values["batch_size"] * values["gradient_accumulation"]  # type: ignore[operator]
@@ -215,8 +219,8 @@ def test_groups_of_answers_fill_whole_steps(generations: int, memory_gb: int | N
 def test_labeled_answers_are_compared_within_a_batch() -> None:
     small = machine(1)
     alone, compared = (
-        {item.name: item for item in recipe_advice.advise("lora", 7 * 10**9, 500, small, objective=o)}
-        for o in ("dpo", "kto")
+        {item.name: item for item in recipe_advice.advise("lora", 7 * 10**9, 500, small, recipe=recipe)}
+        for recipe in (Recipe(objective="dpo"), Recipe(objective="kto"))
     )  # fmt: skip
     assert alone["batch_size"].value == 1
     assert compared["batch_size"].value == 2 and "two or more" in compared["batch_size"].reason
