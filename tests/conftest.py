@@ -51,32 +51,68 @@ LONGEST = ("tests/e2e/test_demo.py", "tests/e2e/test_wizard.py")
 
 ENDURANCE = (
     "tests/e2e/test_clocks.py::test_training_under_a_jumping_date",
+    "tests/e2e/test_estimates.py::test_moe_memory",
     "tests/e2e/test_evaluation.py::test_kills_lose_no_answer",
     "tests/e2e/test_failing_disk.py::test_a_resumed_run_names",
+    "tests/e2e/test_failing_disk.py::test_weights_that_the_disk_does_not_take",
+    "tests/e2e/test_formats.py::test_alpaca_file_is_trained_merged_and_compared[False",
     "tests/e2e/test_full_disk.py::test_run_on_a_full_disk_ends_and_resumes_without_loss[40000]",
+    "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[bedrock",
+    "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[foundry",
+    "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[mantle",
+    "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[together",
+    "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[vertex",
+    "tests/e2e/test_hosted_runs.py::test_keeper_and_follower_killed_together_at_each_call[openai",
+    "tests/e2e/test_hosted_runs.py::test_rows_become_a_tuned_model_that_is_compared[vertex",
+    "tests/e2e/test_hosted_runs.py::test_stop_asks_whether_the_job_or_only_its_follower_ends[bedrock",
+    "tests/e2e/test_hosted_runs.py::test_stop_asks_whether_the_job_or_only_its_follower_ends[together",
+    "tests/e2e/test_hub_datasets.py::test_newer",
+    "tests/e2e/test_methods.py::test_attention_and_gradient",
     "tests/e2e/test_methods.py::test_resume_skips_a_damaged_full_checkpoint",
+    "tests/e2e/test_methods.py::test_resumed_run_matches_an_uninterrupted_run[full",
+    "tests/e2e/test_models.py::test_damaged_wheel",
     "tests/e2e/test_moved_folder.py::test_run_moved_during_training",
     "tests/e2e/test_objective_ranks.py",
+    "tests/e2e/test_packing.py::test_packed_rows_match_unpacked_loss_and_gradients[eager",
+    "tests/e2e/test_plain.py::test_plain_wizard_trains_and",
+    "tests/e2e/test_plain.py::test_run_continues_after_the_terminal",
     "tests/e2e/test_preferences.py::test_killed_run_resumes_with_the_same_steps",
     "tests/e2e/test_probe.py::test_all_processes_take",
     "tests/e2e/test_probe.py::test_out_of_memory",
     "tests/e2e/test_probe.py::test_probe_is_cached",
     "tests/e2e/test_ranks.py::test_nothing_is_left",
-    "tests/e2e/test_ranks.py::test_two_processes_have_the_losses_of_one[True]",
+    "tests/e2e/test_ranks.py::test_two_processes_have_the_losses_of_one",
     "tests/e2e/test_sharded_run.py",
-    "tests/e2e/test_stops.py::test_resumed_run_matches",
     "tests/e2e/test_stops.py::test_every_step_is_recorded_after_ten_kills",
+    "tests/e2e/test_stops.py::test_resumed_run_matches",
     "tests/e2e/test_stops.py::test_run_killed_while_finishing",
+    "tests/e2e/test_targets.py::test_llama_4_trains_despite_its_decoder_prefix[full",
+    "tests/e2e/test_targets.py::test_mixture_of_experts_is_trained_merged_and_compared[lora",
+    "tests/e2e/test_training.py::test_data_file_and_model_train_with_advised",
     "tests/e2e/test_watched_scripts.py::test_callback_in_one_rank_only",
     "tests/e2e/test_watched_scripts.py::test_commands_that_need_a_run_of_our_own",
+    "tests/e2e/test_wizard.py::test_enter_alone",
     "tests/e2e/test_wizard.py::test_estimate_matches",
+    "tests/evaluate/test_batched_generation.py::test_a_real_model_gives_the_same_tokens[3",
     "tests/evaluate/test_lm_eval_tasks.py::test_the_real_lm_eval",
+    "tests/export/test_forms.py::test_a_killed_export_leaves_nothing_that_looks_complete[9",
     "tests/export/test_rehearsal.py::test_a_run_rehearses_once",
+    "tests/screens/wizard/estimate/test_page.py::test_confirmed_many",
+    "tests/screens/wizard/estimate/test_page.py::test_estimate_page_shows_every_figure[size1",
+    "tests/screens/wizard/hosted/test_wizard_to_job.py::test_a_raw_file_becomes_a_model_with_its_verdict[bedrock",
     "tests/slurm/test_runs_on_cluster.py::test_job_that_an_administrator_queues_again",
     "tests/slurm/test_runs_on_cluster.py::test_probe_in_an_allocation",
+    "tests/slurm/test_runs_on_cluster.py::test_time_limit_saves",
     "tests/slurm/test_wizard_on_cluster.py",
 )
-"""Slow tests whose parts others test too, of a minute or more each: by hand, before a release."""
+"""Slow tests whose parts others test too: by hand, before a release."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files without slow tests if only slow ones run: each worker would import them all."""
+    if not config.option.markexpr.startswith("slow") or collection_path.suffix != ".py":
+        return None
+    return True if "mark.slow" not in collection_path.read_text() else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
