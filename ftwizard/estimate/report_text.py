@@ -453,7 +453,7 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
     if part.truncated:
         limit = f" of {recipe.max_length:,} tokens" if recipe else ""
         rows = f"{format_count(part.truncated, 'row')} ({name})"
-        yield _warn(f"{rows} exceed the max length{limit} and are truncated")
+        yield _warn(f"{rows} over the max length{limit}, truncated")
     if lines := part.lines_without_loss:
         first = ", ".join(map(str, lines[:5]))
         rows = f"{format_count(len(lines), 'row')} ({name})"
