@@ -200,7 +200,6 @@ def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
     st.sampled_from([8, 16, 24, 48, 80, 141]),
     st.integers(100, 4000),
     st.sampled_from(["sft", "dpo", "kto"]),
-    st.booleans(),
 )
 def test_batch_size_is_the_largest_that_fits(
     model: str,
@@ -208,13 +207,10 @@ def test_batch_size_is_the_largest_that_fits(
     gigabytes: int,
     tokens: int,
     objective: ObjectiveName,
-    has_gpu: bool,
 ) -> None:
     """With the memory that the estimate gives the advised recipe: a pair is two sequences."""
     shape = PUBLISHED[model]
-    facts = machine(gigabytes) if has_gpu else machine()
-    here = gigabytes * 10**9
-    facts = facts if has_gpu else msgspec.structs.replace(facts, memory=here)
+    facts = machine(gigabytes)
     recipe = Recipe(objective=objective, method=method)
     result = advise_settings(
         method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=facts, recipe=recipe
@@ -225,10 +221,9 @@ def test_batch_size_is_the_largest_that_fits(
 
     def fits(size: int) -> bool:
         changed = msgspec.structs.replace(recipe, batch_size=size, max_length=length)
-        target = training_machine.describe(facts.gpus[0] if facts.gpus else None, facts)
+        target = training_machine.describe(facts.gpus[0], facts)
         setup = training_machine.resolve_setup(changed, target, shape=shape)
-        estimate = memory.estimate_memory if has_gpu else memory.estimate_cpu_memory
-        return estimate(shape, setup).peak.highest <= 0.95 * here
+        return memory.estimate_memory(shape, setup).peak.highest <= 0.95e9 * gigabytes
 
     reason = result["batch_size"].reason
     too_large = {1: "may not fit", 2: "needs two or more"}.get(batch, "never")
