@@ -11,7 +11,7 @@ import msgspec
 from ftwizard import text
 from ftwizard.advice.evidence import GradableAnswers, Kind, read_evidence
 from ftwizard.advice.recipe_rules import SAFE, AdvisedValue, advise_value, memory, setting, table
-from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
+from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import Format
 from ftwizard.estimate import batching, training_machine, training_setup
@@ -221,9 +221,7 @@ def _estimate_highest(shape: ModelShape, recipe: Recipe, machine: TrainingMachin
 
 def _advise_automatic(method: Method, facts: MachineInfo) -> tuple[AdvisedValue, ...]:
     """Predict the run's automatic choices on this machine (see ``train.hardware``)."""
-    # The catalog's entry of the largest GPU; None if it is not listed.
-    largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
-    here = find_gpu(largest.name, largest.memory) if largest else None
+    here = _describe_largest(facts).card  # None if it is not listed
     where = "checkpointing-gpu" if facts.gpus else "checkpointing-processors"
     checkpointing = advise_value("gradient_checkpointing", where, None)
     return (checkpointing, _precision(method, facts, here), _attention(facts, here))
@@ -484,7 +482,7 @@ def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     facts = case.facts
     memory_here = facts.gpu_memory
     available = facts.gpu_free
-    if case.shape is not None and length and available:
+    if case.shape is not None and length and available is not None:
         # The largest batch, up to ``wanted``, whose upper memory estimate fits.
         machine = _describe_largest(facts)
         for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):

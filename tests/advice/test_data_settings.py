@@ -186,6 +186,16 @@ def test_batch_size_from_memory_cites_the_memory_estimate() -> None:
     assert "ftwizard's own rule" in few.source and "100 rows are few" in few.reason
 
 
+def test_batch_size_counts_only_free_memory() -> None:
+    """Another program may use the whole GPU."""
+    gpu = machine(80).gpus[0]
+    busy = msgspec.structs.replace(
+        machine(80), gpus=(msgspec.structs.replace(gpu, used=gpu.memory),)
+    )
+    settings = advise_settings(lengths=make_lengths([300]), shape=LLAMA, facts=busy)
+    assert settings["batch_size"].value == 1 and "may not fit" in settings["batch_size"].reason
+
+
 def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
     result = advise_settings(facts=machine_with_gpu("NVIDIA A100-SXM4-80GB", flash_attn=True))
     for name in ("precision", "attention"):
