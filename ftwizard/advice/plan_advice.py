@@ -33,7 +33,7 @@ def advise(
     """
     size = parameters or (shape.parameters if shape else None)
     lengths = batching.from_check_tokens(report.tokens) if report else None
-    here = training_machine.only_plan_gpu(plan, machine)
+    here = training_machine.only_process_share(plan, machine)
     settings_advice = recipe_advice.advise(
         method,
         size,

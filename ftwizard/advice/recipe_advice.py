@@ -16,7 +16,7 @@ from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import Format
 from ftwizard.estimate import batching, training_machine, training_setup
 from ftwizard.estimate.batching import LengthDistribution, compute_passes
-from ftwizard.estimate.memory import estimate_memory
+from ftwizard.estimate.memory import estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.report import RecipeWarning
 from ftwizard.estimate.training_machine import TrainingMachine
 from ftwizard.hardware.machine import MachineInfo
@@ -216,7 +216,8 @@ def _change(recipe: Recipe, rows: int, length: int) -> Recipe:
 def _estimate_highest(shape: ModelShape, recipe: Recipe, machine: TrainingMachine) -> float:
     """Return the upper end of the memory estimate, in bytes."""
     setup = training_machine.resolve_setup(recipe, machine, shape=shape)
-    return estimate_memory(shape, setup).peak.highest
+    estimate = estimate_memory if machine.gpu else estimate_cpu_memory
+    return estimate(shape, setup).peak.highest
 
 
 def _advise_automatic(method: Method, facts: MachineInfo) -> tuple[AdvisedValue, ...]:
@@ -481,7 +482,7 @@ def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     """Advise the rows per forward pass."""
     facts = case.facts
     memory_here = facts.gpu_memory
-    available = facts.gpu_free
+    available = facts.gpu_free if facts.gpus else facts.memory or None
     if case.shape is not None and length and available is not None:
         # The largest batch, up to ``wanted``, whose upper memory estimate fits.
         machine = _describe_largest(facts)
@@ -489,8 +490,9 @@ def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
             recipe = msgspec.structs.replace(_change(case.recipe, size, length), method=case.method)
             need = _estimate_highest(case.shape, recipe, machine)
             if need <= available * SAFE:
-                rows, most = format_count(size, "row"), f"{need / 1e9:,.0f} GB"
-                return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
+                words = {"rows": format_count(size, "row"), "most": f"{need / 1e9:,.0f} GB"}
+                key = "batch-memory" if facts.gpus else "batch-processors"
+                return advise_value("batch_size", key, size, **words)
         return advise_value("batch_size", "batch-too-much", 1)
     if case.parameters is None or memory_here is None:
         return advise_value("batch_size", "batch", min(wanted, ROWS_PER_PASS))

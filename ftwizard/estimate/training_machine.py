@@ -78,10 +78,13 @@ def available_bytes(plan: Plan, facts: MachineInfo) -> int | None:
     return device.free if device else facts.memory // plan.where.processes or None
 
 
-def only_plan_gpu(plan: Plan, facts: MachineInfo) -> MachineInfo:
-    """Return the machine facts with only the plan's GPU."""
+def only_process_share(plan: Plan, facts: MachineInfo) -> MachineInfo:
+    """Return the machine facts with only what one process of the plan has: its GPU, else its part of
+    the machine's memory."""
     device = plan_gpu(plan, facts)
-    return msgspec.structs.replace(facts, gpus=(device,)) if device else facts
+    if device:
+        return msgspec.structs.replace(facts, gpus=(device,))
+    return msgspec.structs.replace(facts, memory=facts.memory // plan.where.processes)
 
 
 def train_alone(plan: Plan) -> Plan:

@@ -212,7 +212,8 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     prompter.explain(setting_values.describe_reason(explained, advised))
     origin = "yours" if setting.key in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(explained, advised, origin))
-    shown = setting_values.with_value(draft, setting, usual)
+    # What is asked later follows the advice for the answers so far.
+    shown = setting_values.with_value(setting_values.apply_advice(draft)[0], setting, usual)
     if about := place_texts.describe_row(setting, shown, _read_cluster(setting, prompter)):
         prompter.note(about)
     if setting.options:

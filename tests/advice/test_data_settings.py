@@ -19,7 +19,7 @@ from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import Method, Recipe
+from ftwizard.plan.schema import Data, Files, Method, Model, Plan, Recipe, Where
 from tests.advice.test_provider_advice import machine
 from tests.estimate.test_batching import make_lengths
 from tests.helpers.shapes import PUBLISHED
@@ -196,6 +196,22 @@ def test_batch_size_counts_only_free_memory() -> None:
     assert settings["batch_size"].value == 1 and "may not fit" in settings["batch_size"].reason
 
 
+def test_batch_size_on_a_cpu_counts_the_part_of_each_process() -> None:
+    facts = msgspec.structs.replace(machine(), memory=32 * 10**9)
+    plan = Plan(model=Model(name="m"), data=Data(files=Files(train="x")), where=Where(processes=2))
+    share = training_machine.only_process_share(plan, facts)
+    shape, lengths = PUBLISHED["llama-3.2-1b"], make_lengths([1900])
+    together, alone = (
+        advise_settings(lengths=lengths, shape=shape, facts=each)["batch_size"]
+        for each in (share, facts)
+    )
+    assert (together.value, alone.value) == (1, 2)
+    assert "of this machine's memory" in alone.reason
+    unknown = msgspec.structs.replace(facts, memory=0)  # a node of a cluster
+    settings = advise_settings(lengths=lengths, shape=shape, facts=unknown)
+    assert settings["batch_size"].value == 4
+
+
 def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
     result = advise_settings(facts=machine_with_gpu("NVIDIA A100-SXM4-80GB", flash_attn=True))
     for name in ("precision", "attention"):
@@ -210,6 +226,7 @@ def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
     st.sampled_from([8, 16, 24, 48, 80, 141]),
     st.integers(100, 4000),
     st.sampled_from(["sft", "dpo", "kto"]),
+    st.booleans(),
 )
 def test_batch_size_is_the_largest_that_fits(
     model: str,
@@ -217,10 +234,13 @@ def test_batch_size_is_the_largest_that_fits(
     gigabytes: int,
     tokens: int,
     objective: ObjectiveName,
+    has_gpu: bool,
 ) -> None:
     """With the memory that the estimate gives the advised recipe: a pair is two sequences."""
     shape = PUBLISHED[model]
-    facts = machine(gigabytes)
+    on_cpu = msgspec.structs.replace(machine(), memory=gigabytes * 10**9)
+    facts = machine(gigabytes) if has_gpu else on_cpu
+    estimate = memory.estimate_memory if has_gpu else memory.estimate_cpu_memory
     recipe = Recipe(objective=objective, method=method)
     result = advise_settings(
         method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=facts, recipe=recipe
@@ -231,9 +251,9 @@ def test_batch_size_is_the_largest_that_fits(
 
     def fits(size: int) -> bool:
         changed = msgspec.structs.replace(recipe, batch_size=size, max_length=length)
-        target = training_machine.describe(facts.gpus[0], facts)
+        target = training_machine.describe(next(iter(facts.gpus), None), facts)
         setup = training_machine.resolve_setup(changed, target, shape=shape)
-        return memory.estimate_memory(shape, setup).peak.highest <= 0.95e9 * gigabytes
+        return estimate(shape, setup).peak.highest <= 0.95e9 * gigabytes
 
     reason = result["batch_size"].reason
     too_large = {1: "may not fit", 2: "needs two or more"}.get(batch, "never")

@@ -441,7 +441,7 @@ def test_quick_look_is_asked_for_and_undone(capsys: pytest.CaptureFixture[str]) 
     ]
     assert limited.plan.budget.minutes == 60 and limited.limit
     shown = capsys.readouterr().out
-    assert "1 of 3 epochs" in shown and "Expect a worse model" in shown
+    assert "of 1,436 rows, drawn" in shown and "Expect a worse model" in shown
     assert wizard.switch_limit(Scripted(), limited).plan == draft.plan
     assert wizard.switch_limit(Scripted("60", "keep"), draft) == draft
 

@@ -198,7 +198,7 @@ def test_advice_names_its_source_for_advised_and_user_values() -> None:
     ("name", "typed", "advised", "source"),
     [
         ("learning_rate", "7e-4", "2e-4", "advised: QLoRA, 2023"),
-        ("batch_size", "3", "4", "advised: "),
+        ("batch_size", "3", "1", "advised: "),
         ("max_rows", "5", "", "default: ftwizard"),  # nothing is advised: all rows
     ],
 )
@@ -235,11 +235,11 @@ def test_a_deleted_advised_value_still_counts() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         line = focus(page, "batch_size")
         await pilot.press("ctrl+u")
-        await until(pilot, lambda: line.placeholder == "4")
-        assert line.value == "" and page.get_draft().plan.recipe.batch_size == 4
+        await until(pilot, lambda: line.placeholder == "1")
+        assert line.value == "" and page.get_draft().plan.recipe.batch_size == 1
         await wait_for_text(pilot, "steps  ·")
         await pilot.press("down")
-        assert line.value == "4"
+        assert line.value == "1"
 
     on_page(play)
 
@@ -356,7 +356,8 @@ def test_quick_look_refuses_minutes_that_are_not_enough() -> None:
         assert page.get_draft() == before
         assert "Within" not in frame(pilot.app)
 
-    on_page(play)  # a model that is too large for this CPU
+    large = START.with_touched("batch_size").with_touched("gradient_accumulation")
+    on_page(play, start=large.with_recipe(batch_size=4, gradient_accumulation=16))
 
 
 def test_quick_look_needs_a_model_first() -> None:
