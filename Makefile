@@ -13,7 +13,7 @@ quick:  # the fast tests, in under a minute
 	$(BIN)/pytest -n 2 -m quick
 
 test:  # all but the slow tests
-	$(BIN)/pytest -n 4 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow'
 
 slow:  # train real models, kill them, fill disks
 	$(BIN)/pytest -n 5 --dist worksteal -m 'slow and not endurance'

@@ -50,6 +50,7 @@ LONGEST = ("tests/e2e/test_demo.py", "tests/e2e/test_wizard.py")
 """Files whose tests begin first: the last to end would leave the other workers idle for minutes."""
 
 ENDURANCE = (
+    "tests/e2e/test_branch.py::test_full_branch",
     "tests/e2e/test_clocks.py::test_training_under_a_jumping_date",
     "tests/e2e/test_estimates.py::test_moe_memory",
     "tests/e2e/test_evaluation.py::test_kills_lose_no_answer",
@@ -63,9 +64,12 @@ ENDURANCE = (
     "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[together",
     "tests/e2e/test_hosted_runs.py::test_a_follower_killed_at_each_call_makes_one_job[vertex",
     "tests/e2e/test_hosted_runs.py::test_keeper_and_follower_killed_together_at_each_call[openai",
+    "tests/e2e/test_hosted_runs.py::test_rows_become_a_tuned_model_that_is_compared[foundry",
+    "tests/e2e/test_hosted_runs.py::test_rows_become_a_tuned_model_that_is_compared[mantle",
     "tests/e2e/test_hosted_runs.py::test_rows_become_a_tuned_model_that_is_compared[vertex",
     "tests/e2e/test_hosted_runs.py::test_stop_asks_whether_the_job_or_only_its_follower_ends[bedrock",
     "tests/e2e/test_hosted_runs.py::test_stop_asks_whether_the_job_or_only_its_follower_ends[together",
+    "tests/e2e/test_hosted_runs.py::test_stop_asks_whether_the_job_or_only_its_follower_ends[vertex",
     "tests/e2e/test_hub_datasets.py::test_newer",
     "tests/e2e/test_methods.py::test_attention_and_gradient",
     "tests/e2e/test_methods.py::test_resume_skips_a_damaged_full_checkpoint",
@@ -86,7 +90,7 @@ ENDURANCE = (
     "tests/e2e/test_stops.py::test_every_step_is_recorded_after_ten_kills",
     "tests/e2e/test_stops.py::test_resumed_run_matches",
     "tests/e2e/test_stops.py::test_run_killed_while_finishing",
-    "tests/e2e/test_targets.py::test_llama_4_trains_despite_its_decoder_prefix[full",
+    "tests/e2e/test_targets.py::test_llama_4_trains",
     "tests/e2e/test_targets.py::test_mixture_of_experts_is_trained_merged_and_compared[lora",
     "tests/e2e/test_training.py::test_data_file_and_model_train_with_advised",
     "tests/e2e/test_watched_scripts.py::test_callback_in_one_rank_only",
@@ -99,7 +103,7 @@ ENDURANCE = (
     "tests/export/test_rehearsal.py::test_a_run_rehearses_once",
     "tests/screens/wizard/estimate/test_page.py::test_confirmed_many",
     "tests/screens/wizard/estimate/test_page.py::test_estimate_page_shows_every_figure[size1",
-    "tests/screens/wizard/hosted/test_wizard_to_job.py::test_a_raw_file_becomes_a_model_with_its_verdict[bedrock",
+    "tests/screens/wizard/hosted/test_wizard_to_job.py::test_a_raw_file_becomes_a_model",
     "tests/slurm/test_runs_on_cluster.py::test_job_that_an_administrator_queues_again",
     "tests/slurm/test_runs_on_cluster.py::test_probe_in_an_allocation",
     "tests/slurm/test_runs_on_cluster.py::test_time_limit_saves",
