@@ -56,7 +56,7 @@ def fit(worker: Worker, inputs: Any, started: Callable[[], None]) -> tuple[str, 
     outcome = rank_records.read_outcome(folder, memory)
     os.close(memory)
     worker.events.continue_after(outcome.unwritten if outcome else b"")
-    if outcome is None:
+    if outcome is None or _was_ended(folder, outcome):
         # TERM has no effect here either: Slurm sends it where a node failed, which must be recorded.
         raise _explain(folder, status, is_oom=_rose(oom_kills, machine.count_oom_kills()))
     worker.saves_itself = False
@@ -160,6 +160,30 @@ def _explain_silence(nodes: list[str], cause: str) -> EarlyEnd:
     return EarlyEnd("lost", f"{names} {verb}. {cause}")
 
 
+def _was_ended(folder: JobFolder, outcome: RankOutcome) -> bool:
+    """Return whether the first process was stopped only because another had failed: the agent's TERM
+    may reach it before it notices by itself."""
+    if outcome.is_trained or outcome.end_reason != "stopped":
+        return False
+    failures = rank_records.read_failures(folder)
+    return any(failure.t <= outcome.t for failure in failures) or bool(_find_kills(folder))
+
+
+def _find_kills(folder: JobFolder) -> list[tuple[AgentRecord, RankFailure]]:
+    """Return the processes that a signal ended, other than the TERM with which an agent ends them."""
+    return [
+        (record, failure)
+        for record in _read_agent_records(folder)
+        for failure in record.failures
+        if failure.exit_code < 0 and failure.exit_code != -signal.SIGTERM
+    ]
+
+
+def _read_agent_records(folder: JobFolder) -> list[AgentRecord]:
+    records = [read_json(path, AgentRecord) for path in folder.ranks.glob("agent-*.json")]
+    return sorted((record for record in records if record), key=lambda record: record.t)
+
+
 def _conclude(outcome: RankOutcome) -> tuple[str, str]:
     """Return how the training ended, or raise what ended it."""
     if outcome.is_trained:
@@ -177,14 +201,7 @@ def _explain(folder: JobFolder, status: int, *, is_oom: bool) -> Exception:
     A process that was killed leaves nothing; the others then fail because it is gone. So a kill
     counts before errors, and of these the first.
     """
-    records = [read_json(path, AgentRecord) for path in folder.ranks.glob("agent-*.json")]
-    known = sorted((record for record in records if record), key=lambda record: record.t)
-    killed = [
-        (record, failure)
-        for record in known
-        for failure in record.failures
-        if failure.exit_code < 0 and failure.exit_code != -signal.SIGTERM
-    ]
+    known, killed = _read_agent_records(folder), _find_kills(folder)
     errors = rank_records.read_failures(folder)
     if killed and not any(error.end_reason != "crashed" for error in errors):
         return _explain_kill(folder, *killed[0], is_oom=is_oom)

@@ -17,7 +17,7 @@ from ftwizard.estimate import training_setup
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.jobs.worker import EarlyEnd
+from ftwizard.jobs.worker import EarlyEnd, Stopped
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.checks import find_problems
 from ftwizard.plan.schema import Recipe
@@ -145,6 +145,37 @@ def test_first_error_is_the_cause(tmp_path: Path) -> None:
     error = rank_launch._explain(folder, 1, is_oom=False)
     assert getattr(error, "end_reason", "") == "out_of_gpu_memory"
     assert str(error) == "Rank 1 on node1: CUDA: 2 GB"
+
+
+@pytest.mark.parametrize(
+    ("stopped_at", "killed", "expected"),
+    [
+        (2.0, False, "out_of_gpu_memory"),  # the agent's TERM came before the connection broke
+        (0.5, False, "stopped"),  # its own end was the cause of the others' errors
+        (0.5, True, "killed"),
+    ],
+)
+def test_failure_of_another_process_is_not_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: float, killed: bool, expected: str
+) -> None:
+    folder = make_folder(tmp_path)
+    events = SimpleNamespace(sync=lambda: None, continue_after=lambda unwritten: None)
+    worker: Any = SimpleNamespace(folder=folder, events=events, phase=lambda *_, **__: None)
+
+    def end(*_: object) -> int:
+        rank_records.leave_outcome(folder, make_failure(0, stopped_at, "stopped", ""))
+        if killed:
+            leave_kill(folder, 1, -signal.SIGKILL)
+        else:
+            reason = "out_of_gpu_memory"
+            rank_records.leave_failure(folder, make_failure(1, 1.0, reason, "CUDA: 2 GB"))
+        return 1
+
+    monkeypatch.setattr(rank_launch, "_start_agent", lambda *_: None)
+    monkeypatch.setattr(rank_launch, "_wait", end)
+    with pytest.raises((EarlyEnd, Stopped)) as error:
+        rank_launch.fit(worker, {"rows": 1}, lambda: None)
+    assert getattr(error.value, "end_reason", "stopped") == expected
 
 
 def test_node_that_does_not_end_after_another_failed_is_reported_once(
