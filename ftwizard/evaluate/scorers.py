@@ -246,9 +246,10 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
 
 
 def _check_pattern(item: Item) -> None:
-    pattern = item.rule.get("pattern")
+    name = "answer_pattern" if item.scorer == "extracted" else "pattern"
+    pattern = item.rule.get(name)
     if not isinstance(pattern, str) or not pattern:
-        raise RowProblem("pattern", "it has no pattern", "add pattern: a regular expression")
+        raise RowProblem("pattern", f"it has no {name}", f"add {name}: a regular expression")
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         message = f"its pattern has more than {MAX_PATTERN_CHARACTERS:,} characters"
         raise RowProblem("pattern", message, "shorten it")
@@ -304,6 +305,7 @@ def _check_contains(item: Item) -> None:
 
 _RULE_CHECKS: dict[ScorerName, Callable[[Item], None]] = {
     "regex": _check_pattern,
+    "extracted": _check_pattern,
     "json_schema": _check_schema,
     "choice": _check_choices,
     "numeric": _check_tolerance,

@@ -29,10 +29,12 @@ _SCORERS = tuple(
     name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards", *LIKELIHOOD_SCORERS)
 )
 _RULES = (
-    "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
+    "pattern", "answer_pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",
 )  # fmt: skip
-_MARKS = frozenset(("expected", "scorer", "pattern", "schema", "values", "instructions"))
+_MARKS = frozenset(
+    ("expected", "scorer", "pattern", "answer_pattern", "schema", "values", "instructions")
+)
 """Fields that only items have, not training rows."""
 _FIELDS = (*_MARKS, *_RULES, "prompt", "messages", "system", "tools", "category", "max_tokens")
 _NUMBER = re.compile(r"[-−+]?[$€£¥₹]?\s?(?:[1-9]\d*|0|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?\s?%?")
@@ -163,7 +165,7 @@ def guess_scorer(expected: list[str], rule: Mapping[str, Any]) -> ScorerName:
     neither rule nor answer.
     """
     by_rule: tuple[tuple[str, ScorerName], ...] = (
-        ("pattern", "regex"), ("schema", "json_schema"), ("choices", "choice"),
+        ("pattern", "regex"), ("answer_pattern", "extracted"), ("schema", "json_schema"), ("choices", "choice"),
         ("values", "absent"), ("instructions", "judge"),
     )  # fmt: skip
     for key, scorer in by_rule:

@@ -12,6 +12,7 @@ from ftwizard import errors
 from ftwizard.catalog.prices import Edition
 from ftwizard.cli import commands, help_text
 from ftwizard.cli.commands import RISKS
+from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.cli.parser import _build_parsers, dispatch, parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
@@ -122,5 +123,6 @@ def test_format_choices_match_the_plan_and_the_readers() -> None:
 def test_editions_risks_sort_keys_and_epochs_match_the_engine() -> None:
     assert get_args(Edition) == commands.EDITIONS
     assert get_args(schema.RiskName) == RISKS
+    assert get_args(RowScorer) == commands.SCORERS[1:]
     assert get_args(SortKey) == commands.SORTS
     assert schema.Recipe().epochs == commands.EPOCHS

@@ -119,7 +119,7 @@ def test_pairs_are_judged_by_the_share_that_is_preferred_rightly() -> None:
     assert judged.target and judged.target.outcome == "helped"
     text = verdict.describe(judged.target)
     assert "It helped: the chosen answer is the more probable one in 36 of 40 test pairs" in text
-    assert "(77–96%), 15 with the base model" in text and "p<0.001" in text
+    assert "36 of 40 test pairs, 15 with the base model" in text
     first = target.fixed[0]
     assert (first.base, first.tuned) == ("no 15", "yes 15"), "the answers that they prefer"
     assert (first.expected, first.rejected, first.rewards) == ("yes 15", "no 15", [])
@@ -132,8 +132,8 @@ def test_a_margin_that_only_moved_is_reported_but_proves_nothing() -> None:
     assert judged.target and judged.target.outcome == "cannot_tell"
     assert judged.verdict == "cannot_tell"
     text = verdict.describe(judged.target)
-    assert "can be chance" in text
-    assert "although training moved 40 of 40 test pairs toward the chosen answer (91–100%)" in text
+    assert "chance alone can do that" in text
+    assert "although training moved 40 of 40 test pairs toward the chosen answer" in text
 
 
 def test_a_model_that_prefers_the_rejected_answers_is_not_shipped() -> None:
@@ -142,7 +142,7 @@ def test_a_model_that_prefers_the_rejected_answers_is_not_shipped() -> None:
                    tuned=answer(items, pairs_of(10, 40)))  # fmt: skip
     assert judged.verdict == "do_not_ship"
     assert describe_evaluation.describe_verdict(judged) == "✗ Do not ship: it did not help"
-    assert "it got worse: the chosen answer is the more probable one in 10 of 40" in (
+    assert "It got worse: the chosen answer is the more probable one in 10 of 40" in (
         verdict.describe(judged.target)
     )
 
@@ -174,8 +174,8 @@ def test_a_gain_over_the_parent_below_the_gate_is_named_with_its_reason() -> Non
     headline = describe_evaluation.describe_verdict(judged)
     assert headline == "✗ Do not ship: the gain over its parent is too small"
     first, *_ = describe_evaluation.describe_reasons(judged, 9)
-    assert first.startswith("The gain over its parent is at most ")
-    assert first.endswith("; the gate asks for 5 points: its parent is nearly as good.")
+    assert first.startswith("The gain over its parent is below the 5 points that")
+    assert first.endswith(" 151 of 200 test pairs, 150 with its parent.")
 
 
 @pytest.mark.parametrize(("step", "method"), [(8, "lora"), (8, "full"), (0, "lora")])
@@ -256,7 +256,7 @@ def test_labeled_answers_are_judged_by_the_order_of_their_rewards() -> None:
     assert judged.target and judged.target.outcome == "helped"
     text = verdict.describe(judged.target)
     assert "a wanted answer gained more probability than an unwanted one in 90% of" in text
-    assert "50% is chance" in text and "30 test rows" in text
+    assert "50% is chance" in text
 
 
 def test_labeled_answers_in_any_order_prove_nothing() -> None:

@@ -93,7 +93,7 @@ def judge_answers(
     failures = find_failures(
         FailureInputs(
             items=[item for item in items if item.max_tokens != 0], base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
-            curve=evidence.curve, step=evidence.step,
+            curve=evidence.curve, step=evidence.step, gate=subject.plan.gate,
             text_losses=[
                 TextLoss(base.total / base.tokens, tuned.total / tuned.tokens, base.tokens)
                 for base, tuned in pairs if base.tokens and tuned.tokens
