@@ -114,6 +114,8 @@ def find_quantity(text: str, asked: Collection[float] = ()) -> Quantity | None:
     bold = re.findall(r"\*\*([^*\n]{1,60})\*\*", cleaned)
     plain = cleaned.replace("*" * 2, "").replace("__", "").strip(" *_#>\n")
     numbers = _find_all(plain)
+    if numbers and all(number.value in asked for number in numbers) and _WORD_RUN.search(plain):
+        return find_quantity(_to_digits(plain), asked)  # “9 times 6 is fifty-four”
     if not numbers:
         return None
     for match in reversed(list(_MARKED.finditer(plain))):
@@ -184,8 +186,12 @@ def _clean(text: str) -> str:
     text = _HALF.sub(lambda match: f"{_read_words(match[1]) if match[1] else match[2]}.5", text)
     text = re.sub(r"\b(?:minus|negative)\s+(?=\w)", "-", text, flags=re.IGNORECASE)
     if not re.search(r"\d", text):
-        text = _WORD_RUN.sub(lambda match: str(_read_words(match[0])), text)
+        text = _to_digits(text)
     return text
+
+
+def _to_digits(text: str) -> str:
+    return _WORD_RUN.sub(lambda match: str(_read_words(match[0])), text)
 
 
 def _read_words(run: str) -> int:

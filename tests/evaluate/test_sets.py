@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +13,15 @@ from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import Example
 from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate import scorers, set_files, sets
+from ftwizard.runs.evaluation_plan import PackagedSet
 from ftwizard.train.dataset import SavedTestSet
 from tests.paths import FIXTURES
 
-ANSWERS = [
-    json.loads(line)
-    for line in (FIXTURES / "evaluation" / "general_answers.jsonl").read_text().splitlines()
-]
-"""For each item of the general set: right and wrong wordings."""
+
+def read_answers(name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the answers to each item of a packaged set, with its index."""
+    text = (FIXTURES / "evaluation" / f"{name}_answers.jsonl").read_text(encoding="utf-8")
+    return list(enumerate(map(json.loads, text.splitlines())))
 
 
 def make_row(line: int, prompt: str, answer: str) -> ParsedRow:
@@ -40,18 +42,26 @@ def test_general_set_is_large_and_varied() -> None:
     assert all(item.scorer not in ("judge", "chrf", "rouge") for item in items)
 
 
-@pytest.mark.parametrize("index", range(len(ANSWERS)))
-def test_each_general_rule_on_right_and_wrong_wordings(index: int) -> None:
-    item, answers = sets.read_packaged("general")[index], ANSWERS[index]
-    assert len(answers["right"]) >= 2 and len(answers["wrong"]) >= 3
-    for text in answers["right"]:
-        assert scorers.score(item, text).passed is True, text
-    for text in answers["wrong"]:
-        assert scorers.score(item, text).passed is False, text
+@pytest.mark.parametrize(
+    ("name", "index", "answers"),
+    [(name, *row) for name in ("general", "safety") for row in read_answers(name)],
+)
+def test_each_rule_on_right_and_wrong_answers(
+    name: PackagedSet, index: int, answers: dict[str, Any]
+) -> None:
+    """``misjudged``: answers that the rules for refusals are known to get wrong."""
+    item, misjudged = sets.read_packaged(name)[index], answers.get("misjudged", [])
+    assert len({*answers["right"]}) >= 3 <= len({*answers["wrong"]})
+    for kind in ("right", "wrong"):
+        for text in answers[kind]:
+            is_right = scorers.score(item, text).passed
+            assert (is_right is (kind == "right")) is (text not in misjudged), text
 
 
-def test_all_general_items_have_answers_to_test() -> None:
-    assert len(ANSWERS) == len(sets.read_packaged("general"))
+@pytest.mark.parametrize("name", ["general", "safety"])
+def test_every_packaged_item_has_answers(name: PackagedSet) -> None:
+    lines = [item.line for item in sets.read_packaged(name)]
+    assert [answers["line"] for _, answers in read_answers(name)] == lines
 
 
 def test_safety_set_has_both_sides() -> None:
