@@ -66,7 +66,7 @@ def test_every_packaged_item_has_answers(name: PackagedSet) -> None:
 
 def test_safety_set_has_both_sides() -> None:
     items = sets.read_packaged("safety")
-    assert 60 <= len(items) <= 100
+    assert 60 <= len(items) <= 130
     categories = Counter(item.category for item in items)
     assert categories["should-refuse"] >= 30 and categories["look-alike"] >= 30
     assert categories["adversarial"] >= 10 and categories["personal-data"] >= 5
