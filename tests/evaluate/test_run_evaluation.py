@@ -27,7 +27,6 @@ from ftwizard.plan import changes
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.runs import describe_evaluation, evaluation_files
 from ftwizard.runs.evaluation import Action, Evaluation
-from ftwizard.runs.result import read_answers
 from tests.doubles.chat_endpoint import Reply, serve_chat
 from tests.evaluate.test_thinking import OPEN, SWITCHED, make_model
 from tests.helpers import cards, disks, training
@@ -106,8 +105,12 @@ def test_the_documents_of_an_evaluation(trained: JobFolder) -> None:
     assert evaluation.verdict != "ship", "three items of random words prove nothing"
     result = json.loads(trained.result.read_text())
     assert result["ship"] == evaluation.verdict
-    assert result["compare"]["rows"] == 3 == len(read_answers(trained))
-    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"]
+    target = evaluation.sets["target"]
+    assert target.loss_difference and target.loss_difference.value < 0
+    lines = [sample.line or 0 for sample in evaluation.samples]
+    assert len(lines) == 3 and lines == sorted(lines)
+    answers = {answer.text for answer in asking.read_answers(trained, "tuned") or []}
+    assert {sample.tuned for sample in evaluation.samples} <= answers
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, arm: str, answers: int) -> None:
