@@ -119,7 +119,7 @@ def test_tuned_model_is_compared_with_the_base_at_the_platform(
     assert evaluation_files.read_evaluation(folder) == evaluation
     assert len(evaluation.samples) == min(TESTS, plan.finish.pairs)
     assert all(sample.tuned == sample.expected for sample in evaluation.samples)
-    assert (folder.evaluations / "report.html").exists()
+    assert list((folder.evaluations / "inspect").glob("*.json"))
     assert set(server.keys) == {f"Bearer {KEY}"}
     written = [path.read_bytes() for path in folder.path.rglob("*") if path.is_file()]
     assert not any(KEY.encode() in data for data in written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,8 +15,6 @@ from ftwizard.diagnosis import Curve
 from ftwizard.diagnosis.pair_lengths import LengthRule
 from ftwizard.evaluate import frozen_items, preference_items, results, reward_scores, sets
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.exports.recorded import Recorded
-from ftwizard.evaluate.exports.write import list_facts, remove_exports, write_exports
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
@@ -24,6 +23,7 @@ from ftwizard.evaluate.failures.inputs import (
     TrainingRow,
     to_training_rows,
 )
+from ftwizard.evaluate.inspect_log import Recorded, list_facts, write_logs
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import Loss
 from ftwizard.evaluate.run.item_selection import rank_set
@@ -189,30 +189,28 @@ def write_evaluation(
     answers: Answers,
     again: str | None,
 ) -> None:
-    """Write ``eval/evaluation.json``, and what other tools and people read.
+    """Write ``eval/evaluation.json``, and ``eval/inspect/`` for other tools.
 
-    If only these reports cannot be written, the verdict stands; ``again`` is the command that writes
+    If only these logs cannot be written, the verdict stands; ``again`` is the command that writes
     them later.
     """
     folder = subject.folder
     write_json(folder.evaluation, evaluation)
     asked = [item for item in items if item.set != TRAIN and item.max_tokens != 0]
     recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
-    facts = [
-        ("model", subject.plan.model.name),
-        *list_facts(recorded, folder.read_job().hashes),
-    ]
+    facts = {"model": subject.plan.model.name}
+    facts |= list_facts(recorded, folder.read_job().hashes)
     frozen = frozen_items.read(folder)
     if frozen and (text := describe_mode(frozen[1].thinking)):
-        facts.append(("thinking", text))
+        facts["thinking"] = text
+    logs = folder.evaluations / "inspect"
     try:
-        write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
+        write_logs(logs, recorded, evaluation.sets, facts)
     except OSError as error:
-        remove_exports(folder.evaluations)  # parts of them, which also need the space
+        shutil.rmtree(logs, ignore_errors=True)  # parts of them, which also need the space
         worker.events.write_finding(
             "reports_failed",
-            "The verdict is complete, but report.html, lm-eval/ and inspect/ could not be written: "
-            f"{error.strerror or error}.",
+            f"The verdict is complete, but {logs} could not be written: {error.strerror or error}.",
             "warning",
             action=again,
         )
