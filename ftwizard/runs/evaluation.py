@@ -263,6 +263,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The same, compared with the run that this one started from."""
     sets: dict[str, SetResult] = {}
     """``target``, ``general``, ``safety``, and the names of the user's own sets."""
+    samples: list[Flip] = []
+    """Answers to the first test rows, as many as the plan asks for, whether they changed or not."""
     failures: list[Failure] = []
     gate: Gate | None = None
     actions: list[Action] = []

@@ -30,18 +30,11 @@ from ftwizard.runs import (
     reproduction,
     verdict,
 )
-from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest, read_helped
+from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest
 from ftwizard.runs.next_steps import SuggestedStep
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.result import (
-    AnswerPair,
-    BaseComparison,
-    RunResult,
-    read_answers,
-    read_result,
-)
+from ftwizard.runs.result import read_result
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette
@@ -54,7 +47,7 @@ from ftwizard.screens.monitor.page import RUN_PREFIX
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
+from ftwizard.text import format_duration, make_lines_visible, make_visible
 
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
@@ -123,8 +116,7 @@ class ResultsPage(Page[str]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = []
-        """Answers that changed, and the test rows if none of these did."""
+        self._answers: Sequence[evaluated.ShownAnswer] = []
         self._failure: FtwizardError | None = None
         """Why the newest step failed."""
         self._followed: EventReader | None = None
@@ -148,9 +140,7 @@ class ResultsPage(Page[str]):
         changes = next_steps.list_changes(self._evaluation) if self._evaluation else []
         self._changes = [step for _, step in changes]
         self._serve = find_serve_command(folder)
-        changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
-        has_rows = any(answer.set == "target" for answer in changed)
-        self._answers = changed if has_rows else [*changed, *read_answers(folder)]
+        self._answers = evaluated.list_answers(self._evaluation) if self._evaluation else []
         self._judging = find_evaluation_job(folder)
         if self._is_judging and self._judging and self._followed is None:
             self._followed, self._progress = EventReader(self._judging[0].events), Progress()
@@ -239,7 +229,7 @@ class ResultsPage(Page[str]):
         return any(
             len(text.strip()) > MAX_CHARACTERS
             for answer in self._answers
-            for text in _list_texts(answer)
+            for text in evaluated.list_texts(answer)
         )
 
     def action_chat(self) -> None:
@@ -365,10 +355,7 @@ class ResultsPage(Page[str]):
         if evaluation:
             parts = self._build_evaluation(evaluation)
         else:
-            parts["outcome"] = format_verdict(self._folder, self._result)
-            compared = self._result.compare if self._result else None
-            planned = self._hosted is not None and not compared
-            parts["scores"] = None if planned else format_scores(compared)
+            parts["outcome"] = format_verdict(self._folder)
         parts |= {
             "next": self._build_next(), "answer": self._build_answers(), "files": self._build_files()
         }  # fmt: skip
@@ -396,14 +383,9 @@ class ResultsPage(Page[str]):
             parts += ["", self._build_answer(self._answers[index], index)]
         return Group(*parts[1:]) if parts else None
 
-    def _build_answer(
-        self, answer: evaluated.ChangedAnswer | AnswerPair, index: int
-    ) -> RenderableType:
-        total = len(self._answers)
-        if isinstance(answer, AnswerPair):
-            return build_answer(answer, index, total, self._limit)
-        return evaluated.build_changed_answer(
-            answer, index, total, lambda text: _truncate(text, self._limit),
+    def _build_answer(self, answer: evaluated.ShownAnswer, index: int) -> RenderableType:
+        return evaluated.build_answer(
+            answer, index, len(self._answers), lambda text: _truncate(text, self._limit),
             is_wide=self.has_class("-wide"),
         )  # fmt: skip
 
@@ -457,8 +439,8 @@ class ResultsPage(Page[str]):
             rows += [
                 ("" if index else "original", line) for index, line in enumerate(self._reproduced)
             ]
-        if folder.answers.exists():
-            rows.append(("answers", make_visible(str(folder.answers))))
+        if self._evaluation:
+            rows.append(("answers", make_visible(str(folder.evaluations))))
         rows.append(("plan", make_visible(str(folder.plan))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         training = result.training if result else None
@@ -471,83 +453,14 @@ class ResultsPage(Page[str]):
         return layout.build_table(rows)
 
 
-def format_scores(compared: BaseComparison | None) -> Text:
-    """Return the scores of base and tuned model side by side, with a mark for the change."""
-    if not compared or not compared.rows:
-        return Text("No comparison: it was not requested, or there is no test set.", "dim")
-    text = Text.assemble(
-        (f"{format_count(compared.rows, 'test example'):<28}", "bold"),
-        ("    base     tuned", "dim"),
-    )
-    for score in describe.list_scores(compared):
-        before, after = (describe.format_score(score, v) for v in (score.base, score.tuned))
-        mark, style = _SCORE_MARKS[score.is_better]
-        text.append(f"\n  {score.name:<26}{before:>8}  {after:>8}  ")
-        text.append("" if score.key == "length_ratio" else mark, style)
-    return text
-
-
-_SCORE_MARKS: dict[bool | None, tuple[str, str]] = {
-    True: ("✓", palette.GOOD), False: ("!", palette.WARNING), None: ("=", "dim"),
-}  # fmt: skip
-_VERDICT_STYLES = {"helped": palette.GOOD, "worse": palette.BAD, "no_change": palette.WARNING}
-
-
-def format_verdict(folder: JobFolder, result: RunResult | None) -> Text:
-    """Return one sentence: whether the tuned model of a run without an evaluation is better."""
+def format_verdict(folder: JobFolder) -> Text:
+    """Return one sentence on a run without an evaluation, and what to do."""
     if folder.evaluation.exists():
-        damage = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
-        hint = f"Evaluate again: ftwizard eval {make_visible(folder.id)}"
-        return Text.assemble(("? ", palette.WARNING), (f"{damage} {hint}", "bold"))
-    judged = read_helped(folder, result)
-    mark = verdict.MARKS[judged.outcome] if judged else "?"
-    style = _VERDICT_STYLES.get(judged.outcome, "") if judged else ""
-    return Text.assemble((f"{mark} ", style), (verdict.describe(judged), f"bold {style}"))
-
-
-def build_answer(
-    answer: AnswerPair, index: int, count: int, limit: int | None = MAX_CHARACTERS
-) -> Group:
-    """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
-    label = "" if answer.label is None else f", label {str(answer.label).lower()}"
-    title = Text.assemble(
-        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}{label}", "dim"), "  ",
-        _rate_answer(answer),
-    )  # fmt: skip
-    rows = [
-        ("prompt", answer.question),
-        ("chosen" if answer.rejected else "expected", answer.expected),
-    ]
-    if answer.rejected:
-        rows.append(("rejected", answer.rejected))
-    rows.append(("base", answer.base))
-    shown: list[tuple[str, Text | str]] = [(name, _truncate(text, limit)) for name, text in rows]
-    shown.append(("tuned", Text(_truncate(answer.tuned, limit), "bold")))
-    return Group(title, layout.build_table(shown))
-
-
-def _rate_answer(answer: AnswerPair) -> Text:
-    """Return what the run was trained for; else whether the tuned answer is right, or for free text
-    how near it and the base's are."""
-    if answer.rewards:
-        return Text(words.describe_rewards(answer.rewards), "dim")
-    if preferred := words.describe_preferred(answer.prefers_chosen):
-        return Text(preferred, "dim")
-    base, tuned = answer.base_scores, answer.tuned_scores
-    if base and tuned and base.chrf is not None and tuned.chrf is not None:
-        return Text(f"chrF {base.chrf:.0f} → {tuned.chrf:.0f}", "dim")
-    if answer.tuned.strip() == answer.expected.strip():
-        return Text("✓ exact match", palette.GOOD)
-    if tuned and tuned.match:
-        return Text("✓ right", palette.GOOD)
-    return Text("· differs from expected", "dim")
-
-
-def _list_texts(answer: evaluated.ChangedAnswer | AnswerPair) -> Sequence[str]:
-    if isinstance(answer, AnswerPair):
-        return answer.question, answer.expected, answer.rejected, answer.base, answer.tuned
-    flip = answer.flip
-    return flip.prompt, flip.expected, flip.rejected, flip.base, flip.tuned
+        text = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
+        text += f" Evaluate again: ftwizard eval {make_visible(folder.id)}"
+    else:
+        text = verdict.describe(None)
+    return Text.assemble(("? ", palette.WARNING), (text, "bold"))
 
 
 def _format_command(*argv: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,62 +9,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ftwizard.diagnosis.pair_lengths import judge_counts
 from ftwizard.evaluate import preference_items, preference_results, results, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.run import asking, preferences
-from ftwizard.evaluate.run.preferences import score_pairs
 from ftwizard.evaluate.run.subject import EvaluationSubject, add_parent
 from ftwizard.evaluate.set_files import make_item
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, write_json
 from ftwizard.plan.schema import Data, Files, Gate, Method, Model, Plan, Recipe
 from ftwizard.runs import describe_evaluation, evaluation_files, verdict
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
-from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.train.dataset import SavedTestSet
 from tests.helpers import training
 from tests.helpers.jobs import events
 from tests.helpers.pairs import write_rows
-
-RIGHT, WRONG = ItemAnswer(item="", text="", logps=[-5.0, -9.0]), ItemAnswer(
-    item="", text="", logps=[-9.0, -5.0]
-)  # fmt: skip
-UNREAD = ItemAnswer(item="", text="")
-
-
-def test_shares_and_changes_are_those_of_the_pairs() -> None:
-    scores = score_pairs([WRONG] * 9 + [RIGHT, None], [RIGHT] * 8 + [WRONG, WRONG, RIGHT])
-    assert scores is not None
-    assert (scores.pairs, scores.fixed, scores.broken) == (10, 8, 1)
-    assert (scores.base, scores.tuned) == (0.1, 0.8)
-    assert scores.p == pytest.approx(2 * (math.comb(9, 0) + math.comb(9, 1)) / 2**9)
-    assert "10 test pairs" in describe_preferences(scores)
-    assert "+70 points" in describe_preferences(scores) and "shown" in describe_preferences(scores)
-
-
-def test_equal_probabilities_are_no_preference() -> None:
-    scores = score_pairs([ItemAnswer(item="", text="", logps=[-3.0, -3.0])], [RIGHT])
-    assert scores is not None and (scores.base, scores.tuned) == (0.0, 1.0)
-    assert "can be chance" in describe_preferences(scores)
-
-
-def test_without_a_readable_pair_there_are_no_scores() -> None:
-    assert score_pairs([UNREAD, RIGHT], [RIGHT, UNREAD]) is None
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-def test_interval_holds_the_change(outcomes: list[tuple[bool, bool]]) -> None:
-    scores = score_pairs(
-        *([RIGHT if ok else WRONG for ok in side] for side in zip(*outcomes, strict=False))
-    )
-    assert scores is not None
-    change = scores.tuned - scores.base
-    assert scores.low <= change <= scores.high
-    assert change == pytest.approx((scores.fixed - scores.broken) / scores.pairs)
 
 
 def make_pairs(count: int) -> list[Item]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
+import re
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json
 from ftwizard.jobs.status import Status
-from ftwizard.runs import describe, result, verdict
+from ftwizard.runs import describe, verdict
 from ftwizard.runs.answer_kind import AnswerKind
-from ftwizard.runs.result import AnswerPair, BaseComparison, ModelScores, SavedAnswers
 from ftwizard.runs.verdict import Outcome, RowScores, ScoredPair, judge
 from tests.helpers.results import make_run_result
 
@@ -117,56 +115,17 @@ def test_no_comparison_cannot_tell() -> None:
     assert verdict.describe(judge("text", make_pairs(3))).startswith("Cannot tell whether")
 
 
-def answer(line: int, expected: str, base: str, tuned: str) -> AnswerPair:
-    prompt = [{"role": "user", "content": "q"}]
-    return AnswerPair(line=line, prompt=prompt, expected=expected, base=base, tuned=tuned)
-
-
-def test_run_of_an_earlier_version_is_judged_by_its_answers(tmp_path: Path) -> None:
-    """Its files lack kind, verdict and scores of rows."""
-    folder = JobFolder(tmp_path)
-    for path in (folder.attempt(1).parent, folder.evaluations):
-        path.mkdir()
-    write_json(folder.attempt(1), Attempt(number=1, started=0.0, host="here", argv=[]))
-    answers = [answer(n, '{"a": 1}', "no", '{"a":1}') for n in range(20)]
-    write_json(folder.answers, SavedAnswers(schema={}, answers=answers))
-    saved = json.loads(folder.answers.read_text())["answers"][0]
-    assert list(saved) == ["line", "prompt", "expected", "base", "tuned"]
-    scores = ModelScores(loss=1.0, exact=0.5, json_valid=1.0)
-    compared = BaseComparison(rows=20, base=scores, tuned=scores, schema={"x": 1}, pairs=[])
-    write_json(folder.result, make_run_result(compare=compared))
-    judged = result.read_verdict(folder, result.read_result(folder))
-    assert judged and judged.outcome == "helped"
-    assert "20 of 20 test answers are right, 0 with" in verdict.describe(judged)
-    assert [score.key for score in describe.list_scores(compared)] == [
-        "loss",
-        "exact",
-        "json_valid",
-    ]
-
-
-def test_recorded_verdict_is_read_as_written(tmp_path: Path) -> None:
-    folder = JobFolder(tmp_path)
-    folder.attempt(1).parent.mkdir()
-    write_json(folder.attempt(1), Attempt(number=1, started=0.0, host="here", argv=[]))
+def test_measures_of_both_models_are_a_table() -> None:
     judged = judge("text", make_pairs(20, loss=(2.0, 1.0), chrf=(20, 30)))
-    scores = ModelScores(loss=1.0, exact=0.0, json_valid=None, chrf=30.0, length_ratio=0.9)
-    compared = BaseComparison(
-        rows=20, base=scores, tuned=scores, schema=None, pairs=[], kind="text", verdict=judged
-    )
-    write_json(folder.result, make_run_result(compare=compared))
-    document = result.read_result(folder)
-    assert document and document.compare == compared
-    assert result.read_verdict(folder, document) == judged
-    lines = describe.format_comparison(compared)
-    assert "exact" not in " ".join(lines)
-    assert [score.key for score in describe.list_scores(compared)] == [
-        "loss",
-        "chrf",
-        "length_ratio",
-    ]
-    written = msgspec.json.decode(folder.result.read_bytes())["compare"]["verdict"]
-    assert written["outcome"] == "cannot_tell"
+    heading, loss, chrf = describe.format_measures(judged)
+    assert heading.split() == ["On", "20", "test", "examples", "base", "tuned"]
+    assert re.fullmatch(r"  test loss +[12]\.\d{3} +[01]\.\d{3}", loss)
+    assert re.fullmatch(r"  chrF, likeness to expected +\d\d\.\d +\d\d\.\d", chrf)
+    judged = judge("json", make_pairs(13, (0, 1), fields=(0.3, 0.8)))
+    assert [line.split()[:2] for line in describe.format_measures(judged)[1:]] == [
+        ["right", "JSON"], ["right", "answers"],
+    ]  # fmt: skip
+    assert describe.format_measures(judge("text", make_pairs(3))) == []
 
 
 @pytest.mark.parametrize(("reason", "shown"), [("finished", True), ("stopped", False)])
