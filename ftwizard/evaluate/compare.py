@@ -14,6 +14,8 @@ from ftwizard.evaluate import preference_items, reward_scores
 from ftwizard.evaluate.items import Item
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Plan
+from ftwizard.rewards import answer_kinds
+from ftwizard.rewards.answer_kinds import GRADED
 from ftwizard.runs import answer_kind
 from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.evaluation import ItemAnswer
@@ -63,7 +65,7 @@ def derive_comparison(
     if not rows:
         return BaseComparison(rows=0)
     schema = infer_json_schema(test_set.answers)
-    kind = answer_kind.find_kind([r.conversation.answer for r in rows], is_json=schema is not None)
+    kind = _find_kind(rows, [asked[row.line] for row in rows], schema)
     texts, row_scores, scores = {}, {}, {}
     losses: dict[int, RowLoss] = {}
     for arm, lines in by_arm.items():
@@ -74,11 +76,11 @@ def derive_comparison(
             if answer.loss is not None
         }
         texts[arm] = [answer.text for answer in of_rows]
-        row_scores[arm] = score_rows(kind, texts[arm], rows, losses)
+        row_scores[arm] = score_rows(kind, of_rows, rows, losses)
         scores[arm] = summarize_scores(texts[arm], rows, schema, row_scores[arm], losses)
     pairs = [
         AnswerPair(
-            line=row.line, prompt=row.conversation.prompt, expected=row.conversation.answer,
+            line=row.line, **_read_prompt(row, asked[row.line]),
             base=texts["base"][index], tuned=texts["tuned"][index], tools=row.conversation.tools,
             tokens=losses[row.line].tokens if row.line in losses else 0,
             base_scores=row_scores["base"][index], tuned_scores=row_scores["tuned"][index],
@@ -92,6 +94,24 @@ def derive_comparison(
         rows=len(rows), base=scores["base"], tuned=scores["tuned"], schema=schema, pairs=pairs[: plan.finish.pairs],
         kind=kind, verdict=judge_answers(pairs, kind) or msgspec.UNSET,
     )  # fmt: skip
+
+
+def _find_kind(
+    rows: Sequence[ParsedRow], items: Sequence[Item], schema: dict[str, Any] | None
+) -> AnswerKind:
+    """Return the kind of the answers: as the items are scored, or by the texts where that says nothing."""
+    scorers = {item.scorer for item in items}
+    if len(scorers) == 1 and (scorer := scorers.pop()) in answer_kinds.SCORERS:
+        return "json" if scorer == "json" else "text" if scorer in GRADED else "short"
+    texts = [row.conversation.answer for row in rows]
+    return answer_kind.find_kind(texts, is_json=schema is not None)
+
+
+def _read_prompt(row: ParsedRow, item: Item) -> dict[str, Any]:
+    """Return prompt and expected answer, as fields of ``AnswerPair``; of a call, those at its turn."""
+    if item.scorer == "tool_call":
+        return {"prompt": item.messages, "expected": item.expected[0]}
+    return {"prompt": row.conversation.prompt, "expected": row.conversation.answer}
 
 
 def _read_scorer(
@@ -151,9 +171,14 @@ def is_valid(schema: dict[str, Any], answer: str) -> bool:
 
 
 def score_rows(
-    kind: AnswerKind, answers: list[str], rows: list[ParsedRow], losses: dict[int, RowLoss]
+    kind: AnswerKind,
+    answers: Sequence[ItemAnswer],
+    rows: list[ParsedRow],
+    losses: dict[int, RowLoss],
 ) -> list[RowScores]:
     """Score each answer of a model; ``losses`` are by line, missing for truncated rows.
+
+    An answer that its item's scorer found right or wrong is.
 
     chrF is sacrebleu's, with its defaults (Popović 2015: character n-grams up to 6, beta 2).
     """
@@ -163,16 +188,24 @@ def score_rows(
     scores = []
     for answer, row in zip(answers, rows, strict=True):
         expected, loss = row.conversation.answer, losses.get(row.line)
-        similarity = chrf.sentence_score(answer, [expected]).score if kind == "text" else None
+        text, passed = answer.text, answer.score.passed if answer.score else None
+        similarity = chrf.sentence_score(text, [expected]).score if kind == "text" else None
+        is_match = answer_kind.is_match(kind, text, expected) if passed is None else passed
         scores.append(
             RowScores(
-                match=answer_kind.is_match(kind, answer, expected),
+                match=is_match,
                 loss=loss.total / loss.tokens if loss else None,
-                fields=answer_kind.score_fields(answer, expected) if kind == "json" else None,
+                fields=_score_fields(answer, expected) if kind == "json" else None,
                 chrf=similarity,
             )
         )
     return scores
+
+
+def _score_fields(answer: ItemAnswer, expected: str) -> float:
+    if answer.score and answer.score.value is not None:
+        return answer.score.value
+    return answer_kind.score_fields(answer.text, expected)
 
 
 def summarize_scores(

@@ -28,7 +28,9 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
 from ftwizard.objectives import ObjectiveName
 from ftwizard.plan.schema import OBJECTIVES, Files, Mix, Plan, Recipe
+from ftwizard.rewards import answer_kinds
 from ftwizard.rewards import rows as reward_rows
+from ftwizard.rewards.answer_kinds import AnsweredRow, RecognizedAnswers
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, prompt_rows, template_losses
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
@@ -216,7 +218,7 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rows: list[reader.ParsedRow]
-    """Rows with a text to compare with, unlike pure tool calls and plain text."""
+    """Rows with an answer to compare with, unlike plain text."""
     answers: list[str]
     """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
     system: str | None = None
@@ -228,15 +230,18 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """A sample of the training rows: what was learned, next to what carries over."""
     unwanted: list[reader.ParsedRow] = []
     """Test rows labeled as unwanted."""
+    kind: RecognizedAnswers | None = None
+    """How the answers of all rows are compared. None in earlier versions."""
 
 
 def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0) -> None:
     """Save what the comparison needs, with ``shots`` examples of the training rows."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    own_parts = (part for name, part in parts.items() if name != "mix")
-    answers = (row.conversation.answer for part in own_parts for row in part if is_good_answer(row))
-    distinct = list(dict.fromkeys(answer for answer in answers if answer))
-    rows = [row for row in parts["test"] if row.conversation.answer.strip() and is_good_answer(row)]
+    own = [row for name in parts if name != "mix" for row in parts[name] if is_good_answer(row)]
+    distinct = list(
+        dict.fromkeys(row.conversation.answer for row in own if row.conversation.answer)
+    )
+    rows = [row for row in parts["test"] if is_good_answer(row) and list_answered([row])]
     saved = SavedTestSet(
         rows=rows,
         answers=distinct,
@@ -244,8 +249,15 @@ def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0)
         shots=choose_shots(parts["train"], shots, seed),
         trained=_draw_answered(parts["train"], TRAINED_SAMPLE, seed),
         unwanted=[row for row in parts["test"] if row.example.label is False],
+        kind=answer_kinds.recognize(list_answered(own)),
     )
     write_json(folder.evaluations / "test.json", saved)
+
+
+def list_answered(rows: Sequence[reader.ParsedRow]) -> list[AnsweredRow]:
+    """Return the expected answers of rows; rows without one are left out."""
+    answered = (answer_kinds.to_answered(row.line, row.conversation) for row in rows)
+    return [row for row in answered if row]
 
 
 def is_good_answer(row: reader.ParsedRow) -> bool:
@@ -256,7 +268,7 @@ def is_good_answer(row: reader.ParsedRow) -> bool:
 def _draw_answered(
     rows: Sequence[reader.ParsedRow], count: int, seed: int
 ) -> list[reader.ParsedRow]:
-    answered = [row for row in rows if row.conversation.answer.strip() and is_good_answer(row)]
+    answered = [row for row in rows if is_good_answer(row) and list_answered([row])]
     return random.Random(seed).sample(answered, min(count, len(answered)))
 
 

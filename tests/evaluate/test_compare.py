@@ -102,6 +102,10 @@ def test_inferred_schema_always_accepts_its_sources(objects: list[dict[str, obje
     assert all(is_valid(schema, answer) for answer in answers)
 
 
+def answers(*texts: str) -> list[ItemAnswer]:
+    return [ItemAnswer(item="i", text=text) for text in texts]
+
+
 def make_row(line: int, answer: str) -> ParsedRow:
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
     example = Example(kind="chat", messages=messages)
@@ -112,11 +116,11 @@ def test_free_text_is_scored_by_chrf_and_loss() -> None:
     """The chrF values are those of sacrebleu's command line."""
     rows = [make_row(1, "the cat sat on the mat"), make_row(2, "so did the dog")]
     losses = {1: RowLoss(6.0, 3)}
-    same, other = score_rows("text", ["the cat sat on the mat", ""], rows, losses)
+    same, other = score_rows("text", answers("the cat sat on the mat", ""), rows, losses)
     assert same.match and same.chrf == 100.0 and same.loss == 2.0 and same.fields is None
     assert not other.match and other.chrf == 0.0
     assert other.loss is None, "its answer was truncated"
-    near, _ = score_rows("text", ["the cat sat on mat", "x"], rows, losses)
+    near, _ = score_rows("text", answers("the cat sat on mat", "x"), rows, losses)
     assert near.chrf == pytest.approx(66.93, abs=0.01)
     summary = summarize_scores(["the cat sat on the mat", ""], rows, None, [same, other], losses)
     assert (summary.loss, summary.chrf, summary.exact, summary.match) == (2.0, 50.0, 0.5, 0.5)
@@ -163,7 +167,7 @@ def test_answers_are_kept_with_what_the_run_was_trained_for(
 
 def test_json_is_scored_by_fields() -> None:
     rows = [make_row(1, '{"a": 1, "b": 2}')]
-    (score,) = score_rows("json", ['{"b": 2, "a": 1}'], rows, {})
+    (score,) = score_rows("json", answers('{"b": 2, "a": 1}'), rows, {})
     assert score.match and score.fields == 1.0 and score.chrf is None
     summary = summarize_scores(['{"b": 2, "a": 1}'], rows, None, [score], {})
     assert summary.exact == 0.0 and summary.match == 1.0 and summary.loss is None
