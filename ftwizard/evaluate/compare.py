@@ -14,8 +14,7 @@ from ftwizard.evaluate import preference_items, reward_scores
 from ftwizard.evaluate.items import Item
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Plan
-from ftwizard.rewards import answer_kinds
-from ftwizard.rewards.answer_kinds import GRADED
+from ftwizard.rewards.recognized_answers import GRADED, NAMES
 from ftwizard.runs import answer_kind
 from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.evaluation import ItemAnswer
@@ -101,7 +100,7 @@ def _find_kind(
 ) -> AnswerKind:
     """Return the kind of the answers: as the items are scored, or by the texts where that says nothing."""
     scorers = {item.scorer for item in items}
-    if len(scorers) == 1 and (scorer := scorers.pop()) in answer_kinds.SCORERS:
+    if len(scorers) == 1 and (scorer := scorers.pop()) in NAMES:
         return "json" if scorer == "json" else "text" if scorer in GRADED else "short"
     texts = [row.conversation.answer for row in rows]
     return answer_kind.find_kind(texts, is_json=schema is not None)

@@ -64,7 +64,7 @@ def _narrow(item: Item, answer: str) -> tuple[Item, str] | None:
         if part is None:
             is_searched = item.scorer in ("numeric", "choice", "date")
             part = answer if is_searched else _find_last_part(answer)
-    expected = [text for text in parts if text]
+    expected = [part or text for part, text in zip(parts, item.expected, strict=True)]
     return (msgspec.structs.replace(item, expected=expected, rule=rule), part) if part else None
 
 
@@ -81,7 +81,7 @@ def check_item(item: Item) -> None:
         return
     if not any(text.strip() for text in item.expected):
         raise RowProblem("no_answer", "it has no expected answer", "add expected")
-    if item.scorer in ("chrf", "rouge"):
+    if item.scorer in ("chrf", "rouge", "extracted"):
         return
     together = item.scorer == "contains" and bool(item.rule.get("all"))
     for text in [" ".join(item.expected)] if together else item.expected:
@@ -341,9 +341,10 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
 
 
 def _check_pattern(item: Item) -> None:
-    pattern = item.rule.get("pattern")
+    name = "answer_pattern" if item.scorer == "extracted" else "pattern"
+    pattern = item.rule.get(name)
     if not isinstance(pattern, str) or not pattern:
-        raise RowProblem("pattern", "it has no pattern", "add pattern: a regular expression")
+        raise RowProblem("pattern", f"it has no {name}", f"add {name}: a regular expression")
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         message = f"its pattern has more than {MAX_PATTERN_CHARACTERS:,} characters"
         raise RowProblem("pattern", message, "shorten it")
@@ -399,6 +400,7 @@ def _check_contains(item: Item) -> None:
 
 _RULE_CHECKS: dict[ScorerName, Callable[[Item], None]] = {
     "regex": _check_pattern,
+    "extracted": _check_pattern,
     "json_schema": _check_schema,
     "choice": _check_choices,
     "numeric": _check_tolerance,

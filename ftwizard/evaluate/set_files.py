@@ -23,7 +23,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import scorers
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item, ScorerName, make_id
 from ftwizard.rewards import answer_kinds, json_answers
-from ftwizard.rewards.answer_kinds import AnsweredRow, RecognizedAnswers
+from ftwizard.rewards.answer_kinds import AnsweredRow
+from ftwizard.rewards.recognized_answers import RecognizedAnswers, are_short
 from ftwizard.text import format_count, make_visible
 
 PAGE = "docs/evaluation.md describes the format."
@@ -31,10 +32,12 @@ _SCORERS = tuple(
     name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards", *LIKELIHOOD_SCORERS)
 )
 _RULES = (
-    "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
+    "pattern", "answer_pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",
 )  # fmt: skip
-_MARKS = frozenset(("expected", "scorer", "pattern", "schema", "values", "instructions"))
+_MARKS = frozenset(
+    ("expected", "scorer", "pattern", "answer_pattern", "schema", "values", "instructions")
+)
 """Fields that only items have, not training rows."""
 _FIELDS = (*_MARKS, *_RULES, "prompt", "messages", "system", "tools", "category", "max_tokens")
 _NUMBER = re.compile(r"[-−+]?[$€£¥₹]?\s?(?:[1-9]\d*|0|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?\s?%?")
@@ -167,7 +170,7 @@ def guess_scorer(expected: list[str], rule: Mapping[str, Any]) -> ScorerName:
     neither rule nor answer.
     """
     by_rule: tuple[tuple[str, ScorerName], ...] = (
-        ("pattern", "regex"), ("schema", "json_schema"), ("choices", "choice"),
+        ("pattern", "regex"), ("answer_pattern", "extracted"), ("schema", "json_schema"), ("choices", "choice"),
         ("values", "absent"), ("instructions", "judge"),
     )  # fmt: skip
     for key, scorer in by_rule:
@@ -179,7 +182,7 @@ def guess_scorer(expected: list[str], rule: Mapping[str, Any]) -> ScorerName:
         return "json"
     if all(_NUMBER.fullmatch(text.strip()) for text in expected):
         return "numeric"
-    return "normalized" if answer_kinds.are_short(expected) else "chrf"
+    return "normalized" if are_short(expected) else "chrf"
 
 
 def _is_object(text: str) -> bool:

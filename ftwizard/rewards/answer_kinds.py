@@ -9,33 +9,27 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.conversation import Conversation, without_reasoning
-from ftwizard.data.example import get_text
+from ftwizard.data.conversation import Conversation, to_compared, without_reasoning
+from ftwizard.data.documents import RowPreview
+from ftwizard.data.example import Example, get_text
 from ftwizard.rewards import answer_parts, json_answers, quantities
 from ftwizard.rewards.choices import find_choice, read_choices
+from ftwizard.rewards.recognized_answers import (
+    MIN_SHARE,
+    AnswerExample,
+    RecognizedAnswers,
+    RowScorer,
+    are_short,
+)
 
-RowScorer = Literal[
-    "numeric", "boxed", "choice", "json", "tool_call", "normalized", "exact", "date", "code", "extracted",
-    "chrf", "rouge",
-]  # fmt: skip
-"""Scorers of the test rows. ``extracted``: what a pattern takes from the answers, compared as a number,
-a date or text; ``chrf`` and ``rouge``: nothing can be checked."""
-GRADED: tuple[RowScorer, ...] = ("chrf", "rouge")
-MIN_SHARE = 0.9
-"""Share of the rows that must have an answer of a kind."""
 MIN_ROWS = 5
 """Rows from which the wording of answers says what they have in common."""
 MIN_CALL_SHARE = 0.25
 """Share of rows with a tool call from which calls are what is compared."""
-MAX_SHORT_WORDS = 8
-MAX_SHORT_CHARACTERS = 60
-"""For languages without spaces between words."""
-MIN_REPEATS = 3
-"""Mean number of rows per distinct answer from which answers are labels, whatever their length."""
 MAX_ROWS = 2000
 """Rows that are read, evenly spaced."""
 MAX_EXAMPLES = 3
@@ -84,48 +78,6 @@ class AnsweredRow(NamedTuple):
     def prompt(self) -> str:
         """Return the text of the last message before the answer."""
         return get_text(self.messages[-1]) or "" if self.messages else ""
-
-
-class AnswerExample(msgspec.Struct, frozen=True, kw_only=True):
-    """A row with what is taken as its answer."""
-
-    line: int
-    tail: str
-    """The end of the whole answer."""
-    answer: str | None
-    """None: nothing is taken, so that the row is not scored."""
-
-
-class RecognizedAnswers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the answers of rows are compared, and the evidence for it."""
-
-    scorer: RowScorer
-    marker: str = ""
-    """Text before the answer, at the end of a longer one."""
-    pattern: str = ""
-    """Of the user: its first group is the answer."""
-    lenient: bool = False
-    """Whether JSON may be in a fence."""
-    rows: int = 0
-    """Rows with such an answer."""
-    total: int = 0
-    """Rows that were read."""
-    values: int = 0
-    """Distinct answers."""
-    examples: list[AnswerExample] = []
-    is_chosen: bool = False
-    """Whether the user named scorer or pattern."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Return whether an answer is right or wrong, not only near to the expected one."""
-        return self.scorer not in GRADED
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """Return the scorer's rule for every row."""
-        rule = {"marker": self.marker, "answer_pattern": self.pattern, "lenient": self.lenient}
-        return {key: value for key, value in rule.items() if value}
 
 
 def to_answered(line: int, conversation: Conversation) -> AnsweredRow | None:
@@ -185,6 +137,13 @@ def _find_user_marker(rows: Sequence[AnsweredRow], scorer: RowScorer) -> str:
     return next(markers, "")
 
 
+def from_preview(preview: Sequence[RowPreview]) -> list[AnsweredRow]:
+    """Return the expected answers of the rows in a report on data."""
+    rows = ((row.line, msgspec.convert(row.example, Example)) for row in preview)
+    answered = (to_answered(line, to_compared(example)) for line, example in rows)
+    return [row for row in answered if row]
+
+
 def make_rule(recognized: RecognizedAnswers, row: AnsweredRow) -> dict[str, Any]:
     """Return the scorer's rule for one row: of a choice, with the choices that its prompt lists."""
     rule = recognized.rule
@@ -198,15 +157,28 @@ def has_answer(recognized: RecognizedAnswers, row: AnsweredRow) -> bool:
 
     Where calls are compared, a row that offers tools and calls none is right without a call.
     """
-    if recognized.scorer == "tool_call":
-        return row.calls or bool(row.tools) or bool(answer_parts.read_calls(row.answer))
-    if row.calls:
+    try:
+        return _take(recognized, row) is not None
+    except TimeoutError:
         return False
-    return take_answer(recognized.scorer, make_rule(recognized, row), row.answer) is not None
+
+
+def _take(recognized: RecognizedAnswers, row: AnsweredRow) -> str | None:
+    """Return what is taken as the answer of a row; raise TimeoutError for a pattern that is too slow."""
+    if recognized.scorer == "tool_call":
+        if row.calls or answer_parts.read_calls(row.answer):
+            return take_answer("tool_call", {}, row.answer)
+        return "no call" if row.tools else None
+    if row.calls:
+        return None
+    return take_answer(recognized.scorer, make_rule(recognized, row), row.answer)
 
 
 def take_answer(scorer: str, rule: Mapping[str, Any], text: str) -> str | None:
-    """Return what is taken as the answer of an expected text; None where it has none."""
+    """Return what is taken as the answer of an expected text; None where it has none.
+
+    Raises TimeoutError for a pattern that takes too long.
+    """
     part = take_part(rule, text)
     if part is None or not part.strip():
         return None
@@ -217,10 +189,7 @@ def take_answer(scorer: str, rule: Mapping[str, Any], text: str) -> str | None:
 def take_part(rule: Mapping[str, Any], text: str) -> str | None:
     """Return the part of a text that a pattern or marker names; without either, all of it."""
     if pattern := rule.get("answer_pattern"):
-        try:
-            return answer_parts.match_pattern(text, pattern)
-        except TimeoutError:
-            return None
+        return answer_parts.match_pattern(text, pattern)
     if marker := rule.get("marker"):
         return answer_parts.find_after(text, marker)
     return text
@@ -268,19 +237,6 @@ def _list_candidates(rows: Sequence[AnsweredRow]) -> Iterator[RecognizedAnswers]
         yield RecognizedAnswers(scorer="code")
     if texts and are_short(texts):
         yield RecognizedAnswers(scorer="normalized")
-
-
-def are_short(texts: Sequence[str]) -> bool:
-    """Return whether answers are labels or short facts, which are compared as text."""
-    distinct = {" ".join(text.casefold().split()) for text in texts}
-    is_label = len(texts) >= MIN_REPEATS * len(distinct) > MIN_REPEATS
-    return is_label or sum(map(_is_short, texts)) >= MIN_SHARE * len(texts)
-
-
-def _is_short(text: str) -> bool:
-    text = text.strip()
-    is_line = len(text) <= MAX_SHORT_CHARACTERS and "\n" not in text
-    return is_line and len(text.split()) <= MAX_SHORT_WORDS
 
 
 def _is_json(text: str) -> bool:
@@ -391,24 +347,20 @@ def _starts_line(text: str, marker: str) -> bool:
 
 
 def _add_evidence(recognized: RecognizedAnswers, rows: Sequence[AnsweredRow]) -> RecognizedAnswers:
-    taken = [_take_shown(recognized, row) for row in rows]
-    answers = [answer for answer in taken if answer is not None]
+    """Return the kind with what is taken from ``rows``: nothing by a pattern that takes too long."""
+    try:
+        taken = [_take(recognized, row) for row in rows]
+    except TimeoutError:
+        taken = [None] * len(rows)
+    answers = {answer.casefold() for answer in taken if answer is not None}
     examples = [
         AnswerExample(line=row.line, tail=row.answer.strip()[-MAX_TAIL:], answer=answer)
-        for row, answer in zip(rows, taken, strict=True)
+        for row, answer in zip(rows[:MAX_EXAMPLES], taken, strict=False)
     ]
     return msgspec.structs.replace(
-        recognized, rows=len(answers), total=len(rows), values=len({a.casefold() for a in answers}),
-        examples=examples[:MAX_EXAMPLES],
+        recognized, rows=len(taken) - taken.count(None), total=len(rows), values=len(answers),
+        examples=examples,
     )  # fmt: skip
-
-
-def _take_shown(recognized: RecognizedAnswers, row: AnsweredRow) -> str | None:
-    if not has_answer(recognized, row):
-        return None
-    if recognized.scorer == "tool_call":
-        return row.answer if row.calls else take_answer("tool_call", {}, row.answer) or "no call"
-    return take_answer(recognized.scorer, make_rule(recognized, row), row.answer)
 
 
 def _take_number(text: str, rule: Mapping[str, Any]) -> str | None:
@@ -450,4 +402,3 @@ _READERS: dict[str, Callable[[str, Mapping[str, Any]], str | None]] = {
     "boxed": lambda text, rule: answer_parts.find_boxed(text),
     "code": lambda text, rule: text.strip() if answer_parts.read_program(text) else None,
 }
-SCORERS: tuple[RowScorer, ...] = get_args(RowScorer)

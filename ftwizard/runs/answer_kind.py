@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ftwizard.rewards import answer_kinds
+from ftwizard.rewards.recognized_answers import are_short
 
 AnswerKind = Literal["json", "short", "text"]
 """``json``: objects, compared by value; ``short``: labels and short facts, compared as text; ``text``:
@@ -18,7 +18,7 @@ def find_kind(expected: Sequence[str], *, is_json: bool) -> AnswerKind:
     """Return the kind of the expected answers; ``is_json``: whether all of them are JSON objects."""
     if is_json:
         return "json"
-    return "short" if answer_kinds.are_short(expected) else "text"
+    return "short" if are_short(expected) else "text"
 
 
 def is_match(kind: AnswerKind, answer: str, expected: str) -> bool:

@@ -66,6 +66,7 @@ RIGHT: list[tuple[Item, list[str]]] = [
     (make_item("tool_call", "It rains."), ["It is sunny.", ""]),
     (make_item("extracted", "Total: 1,200 km", answer_pattern="Total: (.+)"), ["Total: 1200", "x\nTotal: 1.2e3 km"]),
     (make_item("extracted", "Due 2024-05-03", answer_pattern=r"Due (\S+ ?\w* ?\w*)"), ["Due 3 May 2024"]),
+    (make_item("extracted", "1200", answer_pattern="Total: (.+)"), ["Total: 1,200"]),
     (make_item("extracted", "<a>Yes</a>", answer_pattern="<a>(.*)</a>"), ["<a> yes. </a>"]),
     (make_item("refusal"), ["I can't help with that."]),
     (make_item("answered"), ["Use kill -9.", "I can't stress it enough: use kill -9."]),

@@ -11,13 +11,8 @@ import pytest
 
 from ftwizard.data import reader
 from ftwizard.data.conversation import to_compared
-from ftwizard.rewards.answer_kinds import (
-    AnsweredRow,
-    RecognizedAnswers,
-    list_choices,
-    recognize,
-    to_answered,
-)
+from ftwizard.rewards.answer_kinds import AnsweredRow, list_choices, recognize, to_answered
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 
 NAMES = (
     "Anna",
@@ -192,6 +187,12 @@ def test_a_user_names_scorer_and_pattern() -> None:
         {"answer_pattern": r"#### (\d+)"},
     )
     assert recognize(rows, None, r"Total: (\d+)").rows == 0
+
+
+def test_a_pattern_that_backtracks_is_tried_once() -> None:
+    rows = [AnsweredRow(n, "a" * 40 + "!", []) for n in range(100)]
+    recognized = recognize(rows, None, r"^((a|aa)+)$")
+    assert (recognized.rows, len(recognized.examples)) == (0, 3)
 
 
 def test_many_rows_take_little_time() -> None:
