@@ -17,6 +17,11 @@ HOSTED = tuple(PLATFORMS)
 GRADER_ACTIONS = ("new", "try", "lambda")
 GRADER_KINDS = ("exact", "number", "json")
 """Values of ``template.GraderKind``, without importing it to parse."""
+SCORERS = (
+    "auto", "numeric", "boxed", "choice", "json", "tool_call", "normalized", "exact", "date", "code",
+    "extracted", "judge", "chrf", "rouge",
+)  # fmt: skip
+"""Values of ``evaluate.scorer`` in a plan, without importing it to parse."""
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
@@ -356,6 +361,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--system", "TEXT|FILE", "system prompt of the prompted base model"),
         _value("--shots", "N", "examples from the training rows in its prompt (default: as in the "
                "plan, 3)", type=int),
+        _value("--scorer", "NAME", "how answers to the run's test rows are compared, for answers that are "
+               "there: " + ", ".join(SCORERS), choices=SCORERS),
+        _value("--answer-pattern", "REGEX", "what their answer is: the first group of its last match"),
         _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU, 100 at endpoints)",
                type=_number(int, MAX_COUNT)),
         _value("--served-model", "NAME", "name of the model at the endpoint; of a hosted run: the "

@@ -10,8 +10,6 @@ import msgspec
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 
-WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge", "prefers", "wanted")
-"""Scorers whose expected texts are whole answers, which have a loss and a typical length."""
 DEFAULT_LIMIT = 256
 """Tokens of an answer whose length nothing tells."""
 
@@ -35,7 +33,7 @@ def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> lis
     """
     longest: dict[str, int] = {}
     for item in items:
-        if item.scorer in WHOLE_ANSWER_SCORERS and item.max_tokens is None:
+        if item.has_whole_answer and item.max_tokens is None:
             counts = [count_tokens(text) for text in item.expected]
             longest[item.set] = max([longest.get(item.set, 0), *counts])
     return [
@@ -47,7 +45,7 @@ def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> lis
 
 
 def _limit(item: Item, longest: dict[str, int]) -> int:
-    if item.scorer not in WHOLE_ANSWER_SCORERS or not longest.get(item.set):
+    if not item.has_whole_answer or not longest.get(item.set):
         return DEFAULT_LIMIT
     return longest[item.set] * 3 // 2 + 16
 

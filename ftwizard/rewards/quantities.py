@@ -66,6 +66,7 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 _CLOCK = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?::\d\d)?(?![\d:])")
+_AFTER_NUMBER = re.compile(r"(?:\s[^\W\d_]{3,})*[\s.!]*")
 _FIRST_END = re.compile(r"(?:\s+[^\W\d]+){0,2}\s*(?:$|[.,;:(\n])")
 
 
@@ -129,6 +130,14 @@ def find_quantity(text: str, asked: Collection[float] = ()) -> Quantity | None:
     if first.start == 0 and _FIRST_END.match(plain, first.end):
         return first
     return next((n for n in reversed(numbers) if n.value not in asked), numbers[-1])
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Return the number that a text is, with words after it at most; else None: “2x”, “(1, 2)”."""
+    plain = _clean(text).strip(" $*_")
+    numbers = _find_all(plain)
+    is_whole = len(numbers) == 1 and not plain[: numbers[0].start].strip()
+    return numbers[0] if is_whole and _AFTER_NUMBER.fullmatch(plain, numbers[0].end) else None
 
 
 def list_numbers(text: str) -> set[float]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.plan.schema import Gate
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.runs.verdict import RewardSpan, ShipVerdict, Verdict
 
@@ -272,6 +273,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shortcut: LengthShortcut | None = None
     """Where the length of answers alone tells the pairs apart."""
     by_hand: HandComparison | None = None
+    answers: RecognizedAnswers | None = None
+    """How the answers of the target set were compared; None without test rows."""
+    scorer_changed: bool = False
+    """Whether that was changed after training, when the answers were known."""
     parent: str = ""
     """Id of the run whose weights it started from; empty without."""
 

@@ -19,6 +19,7 @@ from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.pricing.offer_list import SortKey
+from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.strict_yaml import SettingsError
 
 VIEW_COMMANDS = (["watch", "x"], ["train", "plan.yaml"], ["demo"])

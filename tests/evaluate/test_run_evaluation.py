@@ -292,6 +292,36 @@ def test_a_run_is_evaluated_again_without_asking_again(
     assert "target" in capsys.readouterr().out
 
 
+def test_another_scorer_scores_the_kept_answers_and_says_that_it_came_after_training(
+    ended: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    asked: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FTWIZARD_CACHE", str(ended.path.parent / "cache"))
+    first = evaluation_files.read_evaluation(ended)
+    assert first and first.answers and first.answers.scorer == "normalized"
+    assert not first.scorer_changed
+    frozen = {
+        name: (ended.evaluations / name).read_bytes()
+        for name in ("items.jsonl", "frozen.json", "base.jsonl")
+    }
+    run_eval(monkeypatch, str(ended.path), "--answer-pattern", r"(\w*)", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["scorer_changed"] and document["answers"]["scorer"] == "extracted"
+    assert document["answers"]["pattern"] == r"(\w*)"
+    assert document["sets"]["target"]["n"] == 3 and not asked
+    assert {name: (ended.evaluations / name).read_bytes() for name in frozen} == frozen
+    second = evaluation_files.read_evaluation(ended)
+    assert second and second.scorer_changed
+    run_eval(monkeypatch, str(ended.path), "--json")
+    assert evaluation_files.read_evaluation(ended) == first, "the frozen items count again"
+    with pytest.raises(FtwizardError, match="matches no answer in the test rows"):
+        run_eval(monkeypatch, str(ended.path), "--answer-pattern", "#### (.+)")
+    with pytest.raises(FtwizardError, match="cannot be used"):
+        run_eval(monkeypatch, str(ended.path), "--answer-pattern", "(")
+    with pytest.raises(FtwizardError, match="are for the test rows of a run"):
+        run_eval(monkeypatch, str(ended.path / "adapter"), "--scorer", "numeric")
+
+
 def test_a_disk_too_full_for_reports_leaves_the_verdict(
     ended: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ftwizard.data.conversation import Conversation
@@ -89,17 +90,50 @@ def test_ids_are_unique_and_stable() -> None:
     [
         (['{"a": 1}', '{"a": 2}'], "json"),
         (["refund", "delivery"], "normalized"),
+        (["2 + 2 = 4\n#### 4"] * 2 + ["3 + 4 = 7\n#### 7"] * 4, "numeric"),
         (["The router needs to be restarted before the new address is used by it."] * 2, "chrf"),
     ],
 )
 def test_target_items_are_scored_by_the_kind_of_answer(answers: list[str], scorer: str) -> None:
     rows = [make_row(n, f"Question {n}", answer) for n, answer in enumerate(answers, 1)]
     items = sets.make_target_items(SavedTestSet(rows=rows, answers=answers))
-    assert [item.scorer for item in items] == [scorer] * 2
-    assert [item.line for item in items] == [1, 2]
+    assert {item.scorer for item in items} == {scorer}
+    assert [item.line for item in items] == list(range(1, len(answers) + 1))
     assert items[0].messages == [{"role": "user", "content": "Question 1"}]
     assert items[0].expected == answers[:1]
     assert scorers.score(items[0], answers[0]).value == 1
+    assert items[0].has_whole_answer
+
+
+def test_worked_solutions_in_the_style_of_the_rows_with_wrong_results_are_wrong() -> None:
+    """Two answers that differ in one digit resemble each other; only one is right."""
+    texts = [
+        f"She adds {n} and {n + 1}.\n{n} + {n + 1} = {2 * n + 1}\n#### {2 * n + 1}"
+        for n in range(20)
+    ]
+    rows = [make_row(n, f"What is {n} + {n + 1}?", text) for n, text in enumerate(texts)]
+    items = sets.make_target_items(SavedTestSet(rows=rows, answers=texts))
+    for item, text in zip(items, texts, strict=True):
+        result = int(text.rpartition(" ")[2])
+        assert scorers.score(item, text).passed is True
+        assert scorers.score(item, f"It is {result}.").passed is True
+        assert scorers.score(item, text.replace(str(result), str(result + 1))).passed is False
+
+
+def test_rows_of_tool_calls_are_items() -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": {"n": 1}}}
+    messages = [
+        {"role": "user", "content": "Find"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    row = make_row(1, "Find", "x")
+    row = msgspec.structs.replace(row, conversation=Conversation(messages=messages))
+    (item,) = sets.make_target_items(SavedTestSet(rows=[row], answers=[]))
+    assert (item.scorer, item.has_loss) == ("tool_call", False)
+    assert scorers.score(
+        item, '<tool_call>{"name": "find", "arguments": {"n": 1}}</tool_call>'
+    ).passed
+    assert scorers.score(item, "I find nothing.").passed is False
 
 
 def test_files_of_one_name_are_different_sets(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def save_rows(worker: Worker, folder: JobFolder, plan: Plan) -> None:
             f"{error.message} Without its rows, the run is evaluated without a test set.",
             "warning",
         )
-    dataset.save_test_set(folder, rows, plan.evaluate.shots, plan.recipe.seed)
+    dataset.save_test_set(folder, rows, plan.evaluate, plan.recipe.seed)
 
 
 def ask_base_endpoint(

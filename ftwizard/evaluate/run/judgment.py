@@ -32,6 +32,7 @@ from ftwizard.evaluate.thinking import describe_mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.runs import hosted, loss_curves
 from ftwizard.runs.evaluation import Action, Evaluation, Flip
 from ftwizard.runs.summary import read_progress
@@ -109,6 +110,8 @@ def judge_answers(
         samples=list(list_samples(items, by_arm, subject.plan.finish.pairs, span)),
         actions=list(_list_possible(evaluation, subject.plan)),
         parent=subject.parent_id,
+        answers=_find_kind(subject, items),
+        scorer_changed=subject.scorer_changed,
     )
 
 
@@ -137,6 +140,13 @@ def list_samples(
             category=item.category, rejected=preference_items.get_rejected(item),
             rewards=[reward for reward in rewards if reward is not None],
         )  # fmt: skip
+
+
+def _find_kind(subject: EvaluationSubject, items: Sequence[Item]) -> RecognizedAnswers | None:
+    """Return how the answers of the test rows were compared, if the items are scored that way."""
+    kind = subject.test_set.kind
+    scorers = {item.scorer for item in items if item.set == "target"}
+    return kind if kind and scorers == {kind.scorer} else None
 
 
 def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
