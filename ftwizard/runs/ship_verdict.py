@@ -468,6 +468,7 @@ def _count_needed(
 def _ask_for_more(failure: Failure, sets: Mapping[str, SetResult], gate: Gate) -> Action:
     """Return the items that could exclude a failure, in the set that shows it."""
     name, evidence = _SHOWN_BY[failure.name], failure.evidence
+    name = name if name in sets else "target"
     asked = sets[name].n if name in sets else 0
     needed = max(2 * asked, 2 * FEW_ITEMS)
     if failure.name in ("forgetting", "safety"):

@@ -174,7 +174,8 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
             action = msgspec.structs.replace(action, value=min(MAX_MIX_SHARE, 2 * share))
         if action.kind == "more_items" and action.set in ("general", "safety"):
             total = len(sets.read_packaged(action.set))
-            if evaluation.sets[action.set].n >= total:
+            asked = evaluation.sets.get(action.set)
+            if asked is None or asked.n >= total:
                 continue
             if more is None or min(value, total) > (more.value or 0):
                 more = msgspec.structs.replace(action, value=float(min(value, total)))
