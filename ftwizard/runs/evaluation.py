@@ -228,6 +228,21 @@ class LengthShortcut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return 2 * self.right <= self.exceptions
 
 
+class HandComparison(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person found in pairs of answers, without knowing which model gave which."""
+
+    better: int
+    """Pairs whose better answer is the tuned model's."""
+    worse: int
+    equal: int = 0
+    both_wrong: int = 0
+    skipped: int = 0
+    identical: int = 0
+    """Test items with the same answer of both models, which are not asked."""
+    outcome: Literal["better", "worse", "open"]
+    """``open``: the pairs do not decide it."""
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``eval/evaluation.json``."""
 
@@ -250,3 +265,5 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the length of answers alone tells the pairs apart."""
     parent: str = ""
     """Id of the run whose weights it started from; empty without."""
+    by_hand: HandComparison | None = None
+    """What blind pairs say, once they are decided or all judged."""

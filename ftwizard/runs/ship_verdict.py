@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests
@@ -16,6 +17,7 @@ from ftwizard.runs.evaluation import (
     Evaluation,
     Failure,
     FailureName,
+    HandComparison,
     LengthShortcut,
     PairedDifference,
     ReasonName,
@@ -134,6 +136,20 @@ def judge_evaluation(
         actions=list(_list_actions(reasons, failures, sets, gate)),
         shortcut=shortcut,
     )
+
+
+def judge_again(evaluation: Evaluation, by_hand: HandComparison | None) -> Evaluation:
+    """Judge a stored evaluation with what blind pairs say; None: nothing, yet or again."""
+    judged = judge_evaluation(
+        evaluation.sets,
+        evaluation.failures,
+        evaluation.gate or Gate(),
+        target=evaluation.target,
+        over_prompted=evaluation.over_prompted,
+        over_parent=evaluation.over_parent,
+        shortcut=evaluation.shortcut,
+    )
+    return replace(judged, parent=evaluation.parent, by_hand=by_hand)
 
 
 def _drop_repeated(reasons: Sequence[VerdictReason]) -> list[VerdictReason]:
