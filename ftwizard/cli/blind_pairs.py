@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
+import select
 import sys
 import termios
 import tty
@@ -30,6 +32,9 @@ MAX_CHARACTERS = 20_000
 """Characters shown of a text."""
 _LINES = 8
 """Lines of a screen besides the texts: their names, the counter and the keys."""
+ESCAPE_S = 0.05
+"""Time in which the rest of what an arrow sends arrives."""
+_SEQUENCE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.|$)", re.DOTALL)
 _MORE = "m"
 _HELP = "a  b  e equal  n both wrong  s skip  u undo  m in full  q leave"
 
@@ -148,8 +153,10 @@ def _read_keys() -> Iterator[Iterator[str]]:
 
     def read() -> Iterator[str]:
         while typed := os.read(terminal, 64):
-            if not typed.startswith(b"\x1b"):
-                yield from typed.decode(errors="replace").casefold().replace("=", "e")
+            if typed.endswith(b"\x1b") and select.select([terminal], [], [], ESCAPE_S)[0]:
+                typed += os.read(terminal, 64)
+            keys = _SEQUENCE.sub(b"", typed).decode(errors="replace")
+            yield from keys.casefold().replace("=", "e")
         raise EOFError
 
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate.items import Item
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import blind_pairs
 from ftwizard.runs.blind_pairs import (
@@ -25,36 +22,11 @@ from ftwizard.runs.evaluation import Evaluation, HandComparison, ItemAnswer
 from ftwizard.runs.evaluation_files import NewestEvaluation, find_newest, read_evaluation
 from ftwizard.runs.evaluation_job import Candidate
 from ftwizard.runs.paired_tests import ALPHA
+from tests.helpers.blind_answers import write_answers, write_lines
 from tests.helpers.results import write_judgment
 from tests.screens.monitor.evaluated_runs import evaluate, write_evaluation
 
 choices = st.sampled_from(["a", "b", "equal", "both_wrong", "skip"])
-
-
-def write_answers(
-    folder: JobFolder, tuned: Sequence[str], base: str = "base {n}", set_name: str = "target"
-) -> None:
-    """Write items and answers of both models."""
-    folder.evaluations.mkdir(parents=True, exist_ok=True)
-    items = [
-        Item(
-            id=f"{set_name}-{n}",
-            set=set_name,
-            messages=[{"role": "user", "content": f"question {n}"}],
-            scorer="chrf",
-        )
-        for n in range(len(tuned))
-    ]
-    answers = {"base": [base.format(n=n) for n in range(len(tuned))], "tuned": tuned}
-    write_lines(folder, "items", items)
-    for arm, texts in answers.items():
-        pairs = zip(items, texts, strict=True)
-        write_lines(folder, arm, [ItemAnswer(item=item.id, text=text) for item, text in pairs])
-
-
-def write_lines(folder: JobFolder, name: str, values: Sequence[msgspec.Struct]) -> None:
-    data = b"".join(msgspec.json.encode(value) + b"\n" for value in values)
-    (folder.evaluations / f"{name}.jsonl").write_bytes(data)
 
 
 def make_pairs(folder: JobFolder, count: int) -> BlindPairs:
@@ -236,7 +208,7 @@ def test_an_unknown_item_is_refused(tmp_path: Path) -> None:
 
 def test_preference_rows_have_the_better_answer_first(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    pairs = make_pairs(folder, 8)
+    pairs = make_pairs(folder, 12)
     prefer(pairs, "tuned")
     prefer(pairs, "base")
     pair = pairs.next
