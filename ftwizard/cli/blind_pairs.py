@@ -32,6 +32,8 @@ MAX_CHARACTERS = 20_000
 """Characters shown of a text."""
 _LINES = 8
 """Lines of a screen besides the texts: their names, the counter and the keys."""
+CUT = "… (m: in full)"
+"""Last line of a text that is not shown in full."""
 ESCAPE_S = 0.05
 """Time in which the rest of what an arrow sends arrives."""
 _SEQUENCE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.|$)", re.DOTALL)
@@ -209,7 +211,7 @@ def cut(text: str, width: int, limit: int | None = None) -> list[str]:
     shown = make_lines_visible(text[:most]).expandtabs(4)
     lines = [line.plain.rstrip() for line in Text(shown).wrap(Console(width=width), width)]
     if limit and (len(lines) > limit or len(text) > most):
-        return [*lines[: limit - 1], "… (m: in full)"]
+        return [*lines[: limit - 1], CUT]
     if len(text) > most:
         lines.append(f"… and {len(text) - most:,} more characters")
     return lines if text else ["(empty)"]
