@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.cli import evaluate as command
+from ftwizard.cli import run_job
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.plan import plan_file
 from ftwizard.runs import blind_pairs
 from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.evaluation_job import EvaluationRequest
 from tests.e2e.cli import run_here
 from tests.e2e.plain_terminal import Pty, environment
 from tests.helpers.blind_answers import write_answers
+from tests.helpers.results import write_judgment
 from tests.screens.monitor.evaluated_runs import evaluate, write_evaluation
 
 HOSTILE = "\x1b]52;c;aGk=\x07[bold]\x1b[2J"
@@ -164,3 +170,26 @@ def test_too_few_answers_that_differ_are_said(home: Path) -> None:
     write_answers(folder, ["x", "y"])
     done = judge()
     assert done.returncode == 1 and "2 test answers differ" in done.stderr
+
+
+def test_an_evaluation_with_the_same_answers_keeps_what_was_judged(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = as_json()
+    while state["next"]:
+        key = "a" if state["next"]["a"].startswith("tuned") else "b"
+        state = as_json("--choose", f"{state['next']['item']}={key}")
+    job = write_judgment(folder, 1, evaluate([]), is_result=True)
+    write_json(folder.evaluation, evaluate([]))  # as the job does, which knows no judgments
+    request = msgspec.convert(job.read_job().inputs, EvaluationRequest)
+    case = command._Case(request, plan_file.read_run(folder), folder.path / "jobs")
+    monkeypatch.setattr(command, "_make_case", lambda arguments: case)
+    monkeypatch.setattr(command, "_check", lambda case: None)
+    monkeypatch.setattr(command, "_build_environment", lambda case: {})
+    monkeypatch.setattr(run_job, "prepare", lambda *_: job)
+    monkeypatch.setattr(run_job, "run", lambda *_: None)
+    done = run_here("eval", "one", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["by_hand"] == state["by_hand"]
+    evaluation = read_evaluation(folder)
+    assert evaluation and evaluation.by_hand and evaluation.by_hand.better == 8
