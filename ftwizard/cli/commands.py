@@ -374,6 +374,10 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge-key", "NAME", "environment variable with its key"),
         _switch("--gate", "exit 1 for do not ship, 4 for cannot tell"),
         _switch("--check", "only read the files of --set, and report what is wrong with them"),
+        _switch("--by-hand", "compare up to 30 answers of both models yourself, without knowing which is which"),
+        _values("--choose", "ITEM=KEY", "with --by-hand: judge a pair by its key, a, b, e (equal), n (both "
+                "wrong), s (skip) or u (undo); - reads lines (repeatable)"),
+        _value("--pairs", "FILE", "with --by-hand: write what you judged as preference pairs"),
     )),
     ("card", "write the model card of a run, from its record", "card:card", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),

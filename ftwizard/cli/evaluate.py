@@ -20,8 +20,17 @@ from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import checks, plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
-from ftwizard.runs import checkpoints, default_run, describe_evaluation, hosted, remote, watched
+from ftwizard.runs import (
+    blind_pairs,
+    checkpoints,
+    default_run,
+    describe_evaluation,
+    hosted,
+    remote,
+    watched,
+)
 from ftwizard.runs.evaluation import SWEEP
+from ftwizard.runs.evaluation_files import NewestEvaluation
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.evaluation_plan import SetsReport, describe_check
 from ftwizard.runs.remote import RemoteJob
@@ -56,6 +65,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     if arguments.check:
         return _check_sets(arguments)
+    if arguments.by_hand or arguments.choose or arguments.pairs:
+        from ftwizard.cli.blind_pairs import judge_by_hand
+
+        judged = judge_by_hand(arguments)
+        return EXIT_CODES[judged.verdict] if arguments.gate else 0
     from ftwizard.export.card import write
 
     case = _make_case(arguments)
@@ -69,7 +83,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if result is None:
         raise FtwizardError(f"{job.result} could not be read.", f"Evaluate again: {again}")
     if case.request.run:
-        write.refresh(JobFolder(Path(case.request.run)))
+        run = JobFolder(Path(case.request.run))
+        if case.request.is_result:  # what was judged by hand of the same answers still counts
+            newest = NewestEvaluation(run, result.evaluation)
+            evaluation = blind_pairs.apply(newest, blind_pairs.read(run))
+            result = msgspec.structs.replace(result, evaluation=evaluation)
+        write.refresh(run)
     document = describe_evaluation.to_document(result.evaluation)
     document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
     document |= {"folder": str(job.path)}

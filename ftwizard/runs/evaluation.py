@@ -239,15 +239,18 @@ class LengthShortcut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class HandComparison(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person found who compared answers of both models without knowing whose they are."""
+    """What a person found in pairs of answers, without knowing which model gave which."""
 
     better: int
-    """Prompts whose tuned answer is the better one."""
+    """Pairs whose better answer is the tuned model's."""
     worse: int
     equal: int = 0
     both_wrong: int = 0
     skipped: int = 0
+    identical: int = 0
+    """Test items with the same answer of both models, which are not asked."""
     outcome: Literal["better", "worse", "open"]
+    """``open``: the pairs do not decide it."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

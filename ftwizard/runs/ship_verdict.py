@@ -171,8 +171,8 @@ def judge_evaluation(
     )
 
 
-def judge_again(evaluation: Evaluation, by_hand: HandComparison) -> Evaluation:
-    """Judge an evaluation again, now that a person compared the answers."""
+def judge_again(evaluation: Evaluation, by_hand: HandComparison | None) -> Evaluation:
+    """Judge a stored evaluation with what blind pairs say; None: nothing, yet or again."""
     judged = judge_evaluation(
         evaluation.sets, evaluation.failures, evaluation.gate or Gate(), target=evaluation.target,
         over_prompted=evaluation.over_prompted, over_parent=evaluation.over_parent,
@@ -182,7 +182,9 @@ def judge_again(evaluation: Evaluation, by_hand: HandComparison) -> Evaluation:
     kept = [
         allowed[key] for action in judged.actions if (key := (action.kind, action.set)) in allowed
     ]
-    return msgspec.structs.replace(judged, actions=kept, parent=evaluation.parent)
+    return msgspec.structs.replace(
+        evaluation, verdict=judged.verdict, reasons=judged.reasons, actions=kept, by_hand=by_hand
+    )
 
 
 def _drop_repeated(reasons: Sequence[VerdictReason]) -> list[VerdictReason]:

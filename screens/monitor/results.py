@@ -22,6 +22,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.runs import (
+    blind_pairs,
     describe,
     hosted,
     merge_proof,
@@ -52,7 +53,9 @@ from ftwizard.text import format_duration, make_lines_visible, make_visible
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
 POLL_EVERY_S = 1.0
-STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve", "further", "script")
+STEP_ACTIONS = (
+    "next", "change", "run", "export", "push", "serve", "further", "script", "by_hand",
+)  # fmt: skip
 """Actions that run a command, one at a time."""
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
@@ -86,6 +89,7 @@ class ResultsPage(Page[str]):
         Binding("left,p", "turn(-1)", "previous", show=False, tooltip="previous answer"),
         Binding("a", "toggle_full", "full answers", tooltip="answers in full"),
         Binding("c", "chat", "chat", tooltip="chat with the tuned and the base model"),
+        Binding("h", "by_hand", "by hand", tooltip="judge answers of both models yourself"),
         Binding("x", "export", "export", tooltip="export the merged model; asks to which form"),
         Binding("s", "serve", "serve", tooltip="serve the model on this machine"),
         Binding("e", "run('eval')", "evaluate", show=False, tooltip="evaluate it again"),
@@ -136,6 +140,8 @@ class ResultsPage(Page[str]):
         self._result, self._hosted = read_result(folder), hosted.read_hosted(folder)
         newest = find_newest(folder)
         self._evaluation = newest.evaluation if newest else None
+        self._newest = newest
+        self._has_pairs = newest is not None and blind_pairs.read(newest.folder).can_decide
         self._next = next_steps.find_next(folder)
         changes = next_steps.list_changes(self._evaluation) if self._evaluation else []
         self._changes = [step for _, step in changes]
@@ -195,6 +201,7 @@ class ResultsPage(Page[str]):
         needs: dict[str, object] = {
             "turn": self._answers, "toggle_full": self._has_long_answers,
             "chat": self._has_model or self._is_elsewhere,
+            "by_hand": self._has_pairs and not self._is_judging,
             "further": self._folder.adapter.is_dir() and self._hosted is None,
             "script": self._hosted is None and self._folder.plan.is_file(),
             "copy_command": self._serve, "export": has_merged, "push": self._has_model,
@@ -236,6 +243,14 @@ class ResultsPage(Page[str]):
         from ftwizard.screens.chat.page import ChatPage
 
         self.app.push_screen(ChatPage(self._folder))
+
+    @work(group="step", exit_on_error=False)
+    async def action_by_hand(self) -> None:
+        from ftwizard.screens.monitor.blind_pairs import BlindPairsPage
+
+        if self._newest:
+            await self.app.push_screen_wait(BlindPairsPage(self._folder, self._newest))
+            self._show_end(None)
 
     def action_copy_command(self) -> None:
         """Copy the serve command, which also works over SSH and in tmux, and show it."""
