@@ -25,15 +25,12 @@ _OF_ACCOUNTS = frozenset((
     "store", "user",
 ))  # fmt: skip
 """Parameters of OpenAI's platform that change no answer."""
-_HONORED = frozenset((
-    "chat_template_kwargs", "max_completion_tokens", "max_tokens", "messages", "model", "prompt",
-    "seed", "stream", "stream_options", "temperature", "tools", "top_p",
-))  # fmt: skip
-"""Parameters that both engines honor."""
-_HONORED_BY_LLAMA = frozenset((
+_UNSUPPORTED = ("best_of", "echo", "n", "suffix")
+_LLAMA = frozenset((
     "frequency_penalty", "logit_bias", "logprobs", "parallel_tool_calls", "presence_penalty",
     "response_format", "stop", "tool_choice", "top_logprobs",
 ))  # fmt: skip
+"""Parameters that transformers would ignore, or take for something else."""
 _DEFAULTS = {
     "best_of": 1, "echo": False, "frequency_penalty": 0, "logit_bias": {}, "logprobs": False, "n": 1,
     "presence_penalty": 0, "response_format": {"type": "text"}, "stop": [], "suffix": "",
@@ -160,10 +157,11 @@ def to_prompt(messages: list[Message]) -> list[Message]:
 
 
 def _require_honored(name: str, engine: Engine) -> None:
-    if name in _HONORED or (engine == "llama.cpp" and name in _HONORED_BY_LLAMA):
+    is_llamas = name in _LLAMA
+    if name not in _UNSUPPORTED and (engine == "llama.cpp" or not is_llamas):
         return
     hint = "leave it out"
-    if name in _HONORED_BY_LLAMA:
+    if is_llamas:
         hint += ", or serve a GGUF file of the model with llama.cpp, which does"
     message = f"This server ({engine}) does not support {name}: {hint}."
     raise ApiError(message, name, "unsupported_parameter")

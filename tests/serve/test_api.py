@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from ftwizard.cli import serve
 from ftwizard.export import converter
 from ftwizard.runs.served_model import Engine, ServedModel
+from ftwizard.serve import probes, server_client
 from tests.helpers import training
 from tests.helpers.shared import make_once
 
@@ -242,6 +244,27 @@ def test_errors_of_the_engine_have_the_same_form(api: Api) -> None:
     broken = api.client._client.post(f"{api.served.url}/chat/completions", content=b"{", headers={
         "Authorization": f"Bearer {api.client.api_key}"})  # fmt: skip
     assert broken.status_code == 400 and "not valid JSON" in broken.json()["error"]["message"]
+
+
+@LLAMA
+def test_verify_reads_the_tokens_of_a_prompt(api: Api) -> None:
+    key = str(api.client.api_key)
+    client = server_client.Client(server_client.Server(url=api.served.url, model="run", key=key))
+    probe = probes.Probe(messages=[HI])
+    assert client.serves_gguf()
+    assert len(client.tokenize(probe) or []) == api.chat()["usage"]["prompt_tokens"]
+
+
+@LLAMA
+def test_client_that_leaves_ends_its_answer(api: Api) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        api.client.with_options(timeout=0.5).chat.completions.create(
+            model="run", messages=[{"role": "user", "content": "Hi"}], max_tokens=8000,
+            logit_bias={"2": -100},
+        )  # fmt: skip
+    started = time.monotonic()
+    api.chat()
+    assert time.monotonic() - started < 5
 
 
 @LLAMA
