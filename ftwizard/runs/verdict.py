@@ -276,13 +276,11 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
             rewards = (f"{span.to_reward(share):.3g}".replace("-", "−") for share in (tuned, base))
             return f"the mean reward is {next(rewards)}, {next(rewards)} with {rival}"
         return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
-    name, unit = {"chrf": ("chrF", 1), "rouge": ("ROUGE-L", 100)}[evidence.measure]
-    before, after = (f"{value * unit:.0f}" for value in (base, tuned))
-    return (
-        f"{name} {before} → {after}"
-        if rival == BASE
-        else f"{name} is {after}, {before} with {rival}"
-    )
+    name, factor = ("chrF", 1) if evidence.measure == "chrf" else ("ROUGE-L", 100)
+    before, after = [f"{value * factor:.0f}" for value in (base, tuned)]
+    if rival == BASE:
+        return f"{name} {before} → {after}"
+    return f"{name} is {after}, {before} with {rival}"
 
 
 def _count_rows(evidence: MeasuredChange) -> str:

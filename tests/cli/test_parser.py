@@ -12,7 +12,6 @@ from ftwizard import errors
 from ftwizard.catalog.prices import Edition
 from ftwizard.cli import commands, help_text
 from ftwizard.cli.commands import RISKS
-from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.cli.parser import _build_parsers, dispatch, parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
