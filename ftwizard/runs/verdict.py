@@ -277,10 +277,8 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
             return f"the mean reward is {next(rewards)}, {next(rewards)} with {rival}"
         return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
     name, factor = ("chrF", 1) if evidence.measure == "chrf" else ("ROUGE-L", 100)
-    before, after = [f"{value * factor:.0f}" for value in (base, tuned)]
-    if rival == BASE:
-        return f"{name} {before} → {after}"
-    return f"{name} is {after}, {before} with {rival}"
+    then, now = (f"{value * factor:.0f}" for value in (base, tuned))
+    return f"{name} {then} → {now}" if rival == BASE else f"{name} is {now}, {then} with {rival}"
 
 
 def _count_rows(evidence: MeasuredChange) -> str:
