@@ -84,7 +84,9 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
     if reason == "stopped" and (weights := describe_kept_weights(folder)):
         lines.append(weights)
     # Only our own text is a format string: braces in a command's hint mean nothing.
-    next_step = NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    next_step = NEXT_STEP.get(reason, "").format(
+        id=folder.id, folder=folder.path, begin=describe_begin(folder)
+    )
     if record := remote.read(folder):
         next_step = hosted.describe_next(folder.id, record, reason) or next_step
     next_step = watched.describe_next(folder, reason) or next_step
@@ -98,6 +100,16 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
             f"After that, continue from step {kept[-1].step:,}: ftwizard resume {folder.id}"
         )
     return lines
+
+
+def describe_begin(folder: JobFolder) -> str:
+    """Describe where a resumed run would begin, by what is on disk: ``Continue from step 40``."""
+    trained = read_trained(folder)
+    if trained and trained.reason in GOOD_END_REASONS:
+        return "The training is complete. Continue with what follows it"
+    if kept := checkpoints.all_complete(folder.checkpoints):
+        return f"Continue from step {kept[-1].step:,}"
+    return "Nothing was saved yet. Start again"
 
 
 def describe_kept_weights(folder: JobFolder) -> str:
@@ -494,14 +506,12 @@ def describe_troubles(status: Status) -> list[str]:
     heartbeat = format_age(signs.heartbeat_age_s or 0.0)
     silence = f"No progress for {format_age(signs.silent_s or 0.0)}"
     works = "Training continues, and stop still works."
-    resume = (
-        "If it hangs, end its script." if signs.is_self_kept else "If it hangs, stop and resume it."
-    )
+    end = "If it hangs, end its script." if signs.is_self_kept else "If it hangs, stop it."
     lines: dict[Trouble, str] = {
         "restarting": "Its process ended unexpectedly, and is started again soon, by itself.",
         "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
-        "stalled": f"{silence}; heartbeat {heartbeat} ago. {resume}",
-        "blocked": f"{silence}: it waits for a disk or a driver. {resume}",
+        "stalled": f"{silence}; heartbeat {heartbeat} ago. {end}",
+        "blocked": f"{silence}: it waits for a disk or a driver. {end}",
         "keeper_died": f"Its keeper has died. {works}",
         "keeper_suspended": f"Its keeper is suspended (kill -CONT {signs.keeper_pid}). {works}",
         "keeper_silent": f"Its keeper has not answered for {heartbeat}. {works}",
