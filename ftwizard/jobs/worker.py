@@ -42,7 +42,16 @@ MIN_SUSPEND_S = 5.0
 OBEY_S = 1.0
 """Time for work to look for a requested stop itself, before it is interrupted."""
 INTERRUPTIBLE = frozenset(
-    ("fetching", "reading", "tokenising", "rehearsing", "loading", "comparing", "merging", "exporting")
+    (
+        "fetching",
+        "reading",
+        "tokenising",
+        "rehearsing",
+        "loading",
+        "comparing",
+        "merging",
+        "exporting",
+    )
 )
 """Phases that a stop interrupts wherever they are: there is nothing to save, and they are done again."""
 

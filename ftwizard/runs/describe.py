@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftwizard.jobs import clock
@@ -536,6 +536,18 @@ def format_clock(seconds: float) -> str:
         return remaining
 
 
+def name_item(name: str, line: int | None) -> str:
+    """Name an item of an evaluation: ``line 345 (target)``."""
+    return f"{f'line {line:,}' if line else 'an item'} ({make_visible(name, 40)})"
+
+
+def list_items(items: Sequence[tuple[str, int | None, str]]) -> str:
+    """List items, by set, line and what is to be said of each."""
+    listed = [f"{name_item(name, line)}{note}" for name, line, note in items[:MAX_SHOWN_LINES]]
+    more = len(items) - MAX_SHOWN_LINES
+    return "; ".join([*listed, f"{more:,} more"] if more > 0 else listed)
+
+
 def describe_wait(progress: Progress, status: Status | None = None) -> str:
     """Describe for how long a phase, or a slow step of the training, has been running.
 
@@ -550,11 +562,22 @@ def describe_wait(progress: Progress, status: Status | None = None) -> str:
     else:
         is_training, elapsed_s = False, status.age_s()
     if not is_training:
-        left = f"about {format_duration(progress.left_s)} left" if progress.left_s else ""
+        age_s = progress.age_s(clock.read() if status is None else status.now())
+        left_s = (progress.left_s or 0.0) - age_s
+        left = f"about {format_duration(left_s)} left" if left_s > 0 else ""
         elapsed = format_duration(elapsed_s) if elapsed_s >= 1 else ""
-        return ", ".join(filter(None, (elapsed, left)))
+        return ", ".join(filter(None, (elapsed, left, _describe_slow(progress, age_s))))
     step = "this step" if progress.step else "first step"
     return f"{step}: {format_duration(elapsed_s)}" if elapsed_s >= SLOW_STEP_S else ""
+
+
+def _describe_slow(progress: Progress, age_s: float) -> str:
+    """Describe the item that the phase waits for: ``line 345 (target) takes 3 min, others 2 s``."""
+    if progress.slow_set is None:
+        return ""
+    usual = f", others {format_duration(progress.usual_s)}" if progress.usual_s else ""
+    elapsed = format_duration((progress.slow_s or 0.0) + age_s)
+    return f"{name_item(progress.slow_set, progress.slow_line)} takes {elapsed}{usual}"
 
 
 def describe_progress(progress: Progress) -> str:
