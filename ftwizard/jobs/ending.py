@@ -19,11 +19,11 @@ DISK_ERROR_STATUS = 73
 TERMINATED = (-15, 143, -2, 130)
 """Exit statuses of a command that somebody ended by TERM or INT."""
 
-NEXT_STEP = {
+NEXT_STEP = {  # {begin}: how to continue, by what is on disk
     "finished": "",
     "early_stopped": "Validation loss stopped improving; the best weights are kept.",
-    "stopped": "Continue from where it stopped: ftwizard resume {id}",
-    "killed": "Continue from the newest checkpoint: ftwizard resume {id}",
+    "stopped": "{begin}: ftwizard resume {id}",
+    "killed": "{begin}: ftwizard resume {id}",
     "out_of_gpu_memory": "Start a child run with a smaller batch and as many examples per step: "
     "ftwizard branch {id} --smaller-batch",
     "out_of_memory": "Close other programs, then: ftwizard resume {id}   Or start a child run with a "
@@ -34,13 +34,12 @@ NEXT_STEP = {
     "nan": "The loss became NaN. Start a child run with half the learning rate: "
     "ftwizard branch {id} --rate-times 0.5   Or in 32 bit: "
     "ftwizard branch {id} --set recipe.precision=fp32",
-    "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
-    "ftwizard resume {id}",
+    "crashed": "See the end of {folder}/worker.log. {begin}: ftwizard resume {id}",
     "refused": "",
     "failed": "",
     "cancelled": "",
     "lost": "Its processes are gone: the machine went down, or they were killed. "
-    "Continue with: ftwizard resume {id}",
+    "{begin}: ftwizard resume {id}",
 }
 
 END_NAMES = {

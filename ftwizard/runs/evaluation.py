@@ -61,6 +61,8 @@ class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     ended: bool = True
     """Whether it ended by itself, not at the limit of tokens."""
+    is_late: bool = False
+    """Whether it took too long, so that there is none."""
     tokens: int = 0
     loss: float | None = None
     """Mean negative log-likelihood per token of the expected answer, in nats; local models only."""

@@ -244,7 +244,10 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         prompter.print(length_histogram.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
     files = None
     if chosen == "repair":
-        files = _write(prompter, new_files.build_fix(draft))
+        leaves_out = bool(question := new_files.ask_about_long(draft)) and (
+            prompter.choose(question, [("yes", "leave out"), ("no", "keep")]) == "yes"
+        )
+        files = _write(prompter, new_files.build_fix(draft, leaves_out_long=leaves_out))
     elif chosen == "split":
         files = _write(prompter, new_files.build_split(draft))
     elif chosen == "convert":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, has_gpu
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import describe_evaluation
+from ftwizard.runs import describe, describe_evaluation
 from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.text import format_count
 
@@ -112,7 +112,7 @@ def ask(
     }
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
-        _report_unfinished(worker, arm, lines)
+        _report_unfinished(worker, arm, lines, by_id)
     return scored
 
 
@@ -148,12 +148,40 @@ def _score_again(
     return scored
 
 
-def _report_unfinished(worker: Worker, arm: str, answers: Sequence[ItemAnswer]) -> None:
+def _report_unfinished(
+    worker: Worker, arm: str, answers: Sequence[ItemAnswer], items: Mapping[str, Item]
+) -> None:
+    """Report answers that did not end: in their thinking, at their limit of tokens, or at their deadline."""
     count = sum(thinking.is_unfinished(answer) for answer in answers)
+    total = format_count(len(answers), "answer")
     if count:
-        total = format_count(len(answers), "answer")
         message = f"The {arm} model only thought, up to its limit, in {count:,} of {total}: they cannot be scored."
         worker.events.write_finding("thinking_unfinished", message, "warning")
+    # Answers that only have to be distinguished from a refusal are cut on purpose.
+    cut = [
+        items[answer.item].max_tokens or 0
+        for answer in answers
+        if answer.tokens and not answer.ended and not answer.is_late
+        and not thinking.is_unfinished(answer)
+        and items[answer.item].scorer not in ("refusal", "answered")
+    ]  # fmt: skip
+    if cut:
+        limit = format_count(max(cut), "token")
+        most = limit if min(cut) == max(cut) else f"{min(cut):,} to {limit}"
+        message = f"{len(cut):,} of {total} of the {arm} model did not end within {most}."
+        worker.events.write_finding(
+            "answers_cut", message, action="More: finish.max_new_tokens", evidence={"cut": len(cut)}
+        )
+    late = [items[answer.item] for answer in answers if answer.is_late]
+    if late:
+        listed = describe.list_items([(item.set, item.line, "") for item in late])
+        worker.events.write_finding(
+            "answers_late",
+            f"{len(late):,} of {total} of the {arm} model took too long and cannot be scored: {listed}.",
+            "warning",
+            action="Leave these rows out, or cap the answers: finish.max_new_tokens",
+            evidence={"lines": [item.line for item in late]},
+        )
 
 
 def measure_texts(
@@ -186,9 +214,14 @@ def _make_reporter(
                 if rate
                 else ""
             )
+            slow = progress.slow
+            item = slow and {
+                "set": slow.item.set, "line": slow.item.line, "seconds": round(slow.seconds, 1),
+                "usual_s": slow.usual_s,
+            }  # fmt: skip
             worker.phase(
                 "comparing", what=f"{progress.arm} model{limit}", done=progress.arm_done,
-                total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
+                total=progress.arm_total, unit=unit, eta_s=progress.eta_s, slow=item,
             )  # fmt: skip
 
     return report

@@ -339,7 +339,7 @@ class DataPage(WizardPage):
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_repair(self) -> None:
-        await self._write(new_files.build_fix(self.get_draft()))
+        await self._write(await new_file_dialogs.ask_fix(self.app, self.get_draft()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_split(self) -> None:

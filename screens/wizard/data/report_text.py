@@ -81,7 +81,12 @@ def list_doubts(report: DataReport) -> Iterator[Doubt]:
 
 def count_secrets(report: DataReport) -> int:
     """Count the training rows with possible secrets."""
-    return next((finding.count for finding in report.findings if finding.code == "secret"), 0)
+    return count_rows(report, "secret")
+
+
+def count_rows(report: DataReport, code: str) -> int:
+    """Count the training rows with a finding."""
+    return next((finding.count for finding in report.findings if finding.code == code), 0)
 
 
 def _describe_secrets(count: int, report: DataReport) -> str:
@@ -159,7 +164,8 @@ def can_fix(report: DataReport) -> bool:
     forecast = report.forecast
     if forecast is None or forecast.convertible is not None or forecast.tried is not None:
         return True
-    return forecast.helps or count_secrets(report) > 0 or "secret" in forecast.by_hand
+    by_option = {"secret", "too_long"}.intersection(forecast.by_hand)
+    return forecast.helps or count_secrets(report) > 0 or bool(by_option)
 
 
 def can_map(report: DataReport) -> bool:
@@ -213,6 +219,10 @@ def _describe_repair(report: DataReport, command: str) -> Iterator[Text]:
     does = [describe_forecast(forecast)] if forecast.helps else []
     if secrets := forecast.by_hand.get("secret"):
         does.append(f"replaces secrets in {format_count(secrets, 'row')}")
+    if long := forecast.by_hand.get("too_long"):
+        does.append(
+            f"can leave out {format_count(long, 'row')} that {'is' if long == 1 else 'are'} too long"
+        )
     if does:
         done_by = f", with: {make_visible(command, 300)}" if command else ""
         yield Text.assemble((label, "dim"), ", ".join(does), done_by)
@@ -222,7 +232,11 @@ def _describe_repair(report: DataReport, command: str) -> Iterator[Text]:
         )
         label = "  columns  " if command else "  columns (o)  "
         yield Text.assemble((label, "dim"), f"{option} reads each text as its turns")
-    rest = {code: count for code, count in forecast.by_hand.items() if code != "secret"}
+    rest = {
+        code: count
+        for code, count in forecast.by_hand.items()
+        if code not in ("secret", "too_long")
+    }
     by_hand = [
         f"{code.replace('_', ' ')} ({format_count(count, 'row')}"
         f"{f', or {columns}' if code in _COLUMN_FINDINGS else ''}{_REASONS.get(code, '')})"
