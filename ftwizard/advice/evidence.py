@@ -241,7 +241,8 @@ def detect_gradable(answers: Iterable[str], prompts: Sequence[str] = ()) -> Grad
     counts = Counter(kind for text, prompt in pairs if (kind := _kind(text, prompt)))
     different = len(set(texts))
     short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
-    if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
+    is_choice = 1 < different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS)
+    if is_choice and short >= MIN_SHARE * len(texts):
         counts = Counter({"choice": short})
     if not counts:
         return None

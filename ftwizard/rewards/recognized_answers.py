@@ -96,6 +96,8 @@ def _is_short(text: str) -> bool:
 def name_answers(kind: RecognizedAnswers) -> str:
     """Name what the answers are: ``a number after “####”``."""
     name = NAMES[kind.scorer]
+    if not kind.is_checked and kind.values == 1 < kind.rows:
+        return "the same text in all rows"
     if kind.scorer == "normalized" and kind.values <= min(MAX_LABELS, kind.rows // MIN_REPEATS):
         name = f"one of {kind.values} labels"
     if kind.marker:
