@@ -20,6 +20,8 @@ MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
 MAX_ITEMS_ENDPOINT = 100
 """The same where all models are asked over the network, and every answer may be billed."""
 
+WANTED_GAIN = 0.1
+"""Gain that the test rows are measured by before there is a gate."""
 MAX_ASKING_S = 1800.0
 """Longest that a model which answers only a few requests a minute is asked, where the plan names no
 number of items."""
@@ -101,6 +103,12 @@ def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int
 def draw_counts(items: Mapping[str, int | None], limit: int) -> dict[str, int | None]:
     """Return how many items of each set are asked; None where their number is unknown."""
     return {name: n if n is None else min(n, limit) for name, n in items.items()}
+
+
+def describe_rows_power(rows: int, gain: float = WANTED_GAIN) -> str:
+    """Describe what so many test rows can show, and how many could show ``gain``."""
+    result = SetResult(n=rows, arms={}, provable=paired_tests.find_provable_change(rows))
+    return describe_evaluation.describe_set_power("target", result, Gate(gain=gain))
 
 
 def describe_powers(counts: Mapping[str, int | None], gate: Gate) -> list[str]:

@@ -157,7 +157,7 @@ def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None
         prompter.print(objective, hang=2)
     target = data_check.build_target_args(draft.plan, draft.target, report.path)
     fix = shlex.join(("ftwizard", "check", *target, "--fix", "NEW.jsonl", "--redact"))
-    if facts := report_text.format_facts(report, fix):
+    if facts := report_text.format_facts(report, fix, draft.plan.test_share):
         prompter.print(facts, hang=2)
     if reading := report_text.format_reading(draft.plan.data):
         prompter.print(reading, hang=2)

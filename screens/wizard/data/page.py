@@ -498,7 +498,9 @@ class DataPage(WizardPage):
         if report is not None:
             objective = objectives.describe(self._draft, report)
             self._fields.say(
-                report_text.format_summary(report, self._draft.plan.data, width, objective)
+                report_text.format_summary(
+                    report, self._draft.plan.data, width, objective, self._draft.plan.test_share
+                )
             )
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"

@@ -22,6 +22,7 @@ from ftwizard.data.repair.forecast import describe_forecast
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.plan.schema import Data
 from ftwizard.rewards.recognized_answers import describe_answers
+from ftwizard.runs import evaluation_plan
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
@@ -195,16 +196,21 @@ def _describe_state(report: DataReport) -> str:
     return words
 
 
-def format_facts(report: DataReport, fix_command: str = "") -> Text:
-    """Format the tokens, the validation file, the source and what a fix does, a line each.
+def format_facts(report: DataReport, fix_command: str = "", test_share: float = 0.0) -> Text:
+    """Format the tokens, what test rows can show, the validation file, the source and what a fix does, a
+    line each.
 
-    ``fix_command``: the command that fixes the rows, named where there are no keys.
+    ``fix_command``: the command that fixes the rows, named where there are no keys; ``test_share``: of the
+    rows that become test rows.
     """
     lines = []
     if counted := format_tokens(report):
         lines.append(counted)
     if answers := evidence.read_answers(report):
         lines.append(Text.assemble(("  answers  ", "dim"), describe_answers(answers)))
+    if rows := round(report.usable * test_share):
+        power = evaluation_plan.describe_rows_power(rows)
+        lines.append(Text.assemble(("  verdict  ", "dim"), power))
     if validation := report.validation:
         lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
     if report.source:
@@ -264,12 +270,15 @@ def format_objective(words: str) -> Text:
     return Text.assemble(("  objective  ", "dim"), words) if words else Text()
 
 
-def format_summary(report: DataReport, data: Data, width: int, objective: str = "") -> Text:
-    """Format the verdict with the facts below it, in ``width`` cells; ``objective``: what they train."""
+def format_summary(
+    report: DataReport, data: Data, width: int, objective: str = "", test_share: float = 0.0
+) -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells; ``objective``: what they train;
+    ``test_share``: as for ``format_facts``."""
     lines = (
         format_verdict(report),
         format_objective(objective),
-        format_facts(report),
+        format_facts(report, test_share=test_share),
         format_reading(data),
     )
     text = Text("\n").join(filter(None, lines))
