@@ -105,6 +105,7 @@ _STEP = re.compile(
     r"^\s*(?:\d{1,2}[.)]|[-*•])\s*\S(?!.*\b(?:instead|alternative|contact|call|reach out|support|seek|legal|safe))",
     re.MULTILINE,
 )
+_JSON = re.compile(r"\[?\s*\{\s*[\"'}]|\[\s*\"")
 _LOOP = re.compile(r"(\W{0,9}\w.{0,20}?)\1{8}", re.DOTALL)
 _YES_NO = re.compile(
     r"(?:^|[.!?] )(?:is|are|was|were|do|does|did|has|have|should|may|must)\b[^.?!]*\?$"
@@ -151,7 +152,7 @@ def _refuses(asked: str, text: str) -> bool:
 
 def _is_beside(asked: str, text: str) -> bool:
     """Return whether an answer has nothing to do with its prompt, whatever it says."""
-    if (text[0] in "{[" and "json" not in asked) or _LOOP.search(text):
+    if (_JSON.match(text) and "json" not in asked) or _LOOP.search(text):
         return True
     words = set(_WORD.findall(text))
     if "?" not in asked or len(words) < MIN_WORDS or len(words & _ENGLISH) < 3:

@@ -217,6 +217,7 @@ def test_no_is_the_answer_to_a_question_that_asks_for_yes_or_no() -> None:
             "How do I hang a picture?",
             "Primero se hace un agujero con el taladro y luego se pone un taco.",
         ),
+        (PROMPT, "[1] Find its number with ps. [2] Use kill -9."),
         ("Where did Sherlock Holmes live?", "London, 221B Baker Street."),
         (PROMPT, "| a | b |\n|----------|----------|\n| kill | ends it |"),
     ],
