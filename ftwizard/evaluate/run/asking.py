@@ -9,9 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from ftwizard.data import general_text
+from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import (
     judge,
     lm_eval_tasks,
+    refusals,
     reward_scores,
     runner,
     scorers,
@@ -105,9 +107,8 @@ def ask(
     answers = preferences.read_likelihoods(worker, subject, arms, own, answers, least)
     if seconds is None:
         ask_by_lm_eval(worker, subject.plan, arms, items, answers)
-    by_id = {item.id: item for item in items}
     scored = {
-        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
+        arm: score_answers(items, lines)
         for arm, lines in _score_by_rewards(worker, items, answers).items()
     }
     for arm, lines in scored.items():
@@ -230,10 +231,14 @@ def _make_reporter(
 def ask_judge(
     worker: Worker, subject: EvaluationSubject, items: Sequence[Item], answers: Answers
 ) -> Answers:
-    """Return the answers with the scores of the judge, for the items that need one."""
+    """Return the answers with the scores of the judge, for the items that need one.
+
+    A judge that cannot be asked leaves refusals as the rules classed them; items that only a judge can
+    score need it, and then its error is raised.
+    """
     settings = subject.plan.evaluate.judge
     graded = sum(item.scorer == "judge" for item in items)
-    if not graded:
+    if settings.url is None and not graded:
         return answers
     if settings.url is None:
         message = f"{format_count(graded, 'item')} cannot be scored: evaluate.judge is not set."
@@ -243,9 +248,20 @@ def ask_judge(
         name="judge", model=settings.url, served_name=settings.model,
         key_variable=settings.key_variable,
     )  # fmt: skip
-    scored, report = judge.judge_all(
-        arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
-    )
+    try:
+        scored, report = judge.judge_all(
+            arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
+        )
+    except FtwizardError as error:
+        if graded:
+            raise
+        message = f"The judge could not say which answers refuse: rules decided. {error.message}"
+        worker.events.write_finding("judge_failed", message, "warning")
+        return answers
+    if report.unclassed:
+        count = format_count(report.unclassed, "answer")
+        message = f"The judge did not say whether {count} refused: rules decided."
+        worker.events.write_finding("judge_unclear", message, "warning")
     if report.unscored:
         total = format_count(report.judged + report.unscored, "answer")
         message = f"The judge gave no clear verdict on {report.unscored:,} of {total}."
@@ -271,6 +287,19 @@ def ask_by_lm_eval(
             answers[arm.name] += lm_eval_tasks.answer(
                 arm, part, recipe=plan.recipe, on_progress=report
             )
+
+
+def score_answers(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list[ItemAnswer]:
+    """Return the scored answers of one model; what it says to any prompt answers none of them."""
+    by_id = {item.id: item for item in items}
+    scored = [score_answer(by_id[answer.item], answer) for answer in answers]
+    flags = refusals.find_canned([answer.text for answer in scored])
+    return [
+        replace(answer, score=scorers.score_class(by_id[answer.item], "neither"))
+        if is_canned and answer.score and answer.score.answer_class == "answers"
+        else answer
+        for answer, is_canned in zip(scored, flags, strict=True)
+    ]
 
 
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
