@@ -18,8 +18,8 @@ MAX_SHORT_WORDS = 12
 """Words of an answer that can say no more than “no” or “that is wrong”."""
 MIN_STEPS = 3
 """List items from which an answer helps although it declines."""
-MIN_WORDS = 12
-"""Different words of an answer that should have one in common with its prompt."""
+MIN_WORDS = 20
+"""Different words from which an answer has one in common with its question; short right ones often have none."""
 MIN_SHARED = 3
 """Answers of one model to different prompts, from which the words that they share are canned."""
 CANNED_SHARE = 0.6

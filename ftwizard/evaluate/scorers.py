@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import regex
 from msgspec.structs import replace
 

@@ -182,8 +182,15 @@ def _list_test_points(draft: Draft, report: EstimateReport) -> Iterator[OpenPoin
         return
     provable = paired_tests.find_provable_change(tested.used)
     if provable is None or provable > gate.gain:
-        text = evaluation_plan.describe_rows_power(tested.used, gate.gain)
-        is_enough = tested.used >= ship_verdict.MIN_ROWS
+        rows, is_enough = (
+            format_count(tested.used, "test row"),
+            tested.used >= ship_verdict.MIN_ROWS,
+        )
+        wanted = gate.gain if is_enough else evaluation_plan.WANTED_GAIN
+        needed = f"about {paired_tests.count_needed_rows(wanted):,}"
+        text = f"{rows}: too few for a verdict, {needed} show a gain of {wanted:.0%}"
+        if is_enough and provable:
+            text = f"{rows} can show {provable:.0%} more right, {needed} the gate’s {wanted:.0%}"
         yield OpenPoint("Data", text, "choice" if is_enough else "warning")
 
 

@@ -45,7 +45,7 @@ def test_nothing_stands_where_all_was_taken_as_advised() -> None:
 def test_a_gate_that_the_test_rows_cannot_show_is_told() -> None:
     few = make_report(parts={"train": {"kept": 135}, "test": {"kept": 15}})
     assert list_texts(draft_of().with_estimate(few)) == [
-        "· Data 15 test rows can show a gain of 40 points; for 5 points: about 390"
+        "· Data 15 test rows can show 40% more right, about 390 the gate’s 5%"
     ]
     alone = draft_of().with_plan(finish=schema.Finish(compare=False))
     assert not list_texts(alone.with_estimate(few))
@@ -114,7 +114,7 @@ def test_estimate_warns_of_rows_memory_and_disk() -> None:
     assert list_texts(draft_of().with_estimate(estimate)) == [
         "! Data 3 training rows without reasoning: the template drops it",
         "! Data 2 training rows without trainable tokens, left out",
-        "! Data too few test rows to tell: 4; about 58 are needed to see 15 points",
+        "! Data 4 test rows: too few for a verdict, about 100 show a gain of 10%",
         "! Recipe 12 training rows truncated",
         "! Recipe memory tight: 6.0–9.0 GB of 8.0 GB",
         "✗ Estimate not enough free disk space: 3.0 GB missing",
