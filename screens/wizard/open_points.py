@@ -188,7 +188,7 @@ def _list_test_points(draft: Draft, report: EstimateReport) -> Iterator[OpenPoin
         )
         wanted = gate.gain if is_enough else evaluation_plan.WANTED_GAIN
         needed = f"about {paired_tests.count_needed_rows(wanted):,}"
-        text = f"{rows}: too few for a verdict, {needed} show a gain of {wanted:.0%}"
+        text = f"{rows}: too few for a verdict, {needed} show {wanted:.0%} more"
         if is_enough and provable:
             text = f"{rows} can show {provable:.0%} more right, {needed} the gate’s {wanted:.0%}"
         yield OpenPoint("Data", text, "choice" if is_enough else "warning")

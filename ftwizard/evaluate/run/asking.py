@@ -111,6 +111,7 @@ def ask(
         arm: score_answers(items, lines)
         for arm, lines in _score_by_rewards(worker, items, answers).items()
     }
+    by_id = {item.id: item for item in items}
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
         _report_unfinished(worker, arm, lines, by_id)
