@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quick test slow endurance check format pictures
+.PHONY: install quick test slow endurance explore check format pictures
 
 install:  # everything, with the test tools
 	$(PYTHON) -m venv .venv
@@ -20,6 +20,9 @@ slow:  # train real models, kill them, fill disks
 
 endurance:  # the longest tests, whose parts others test too
 	$(BIN)/pytest -n 5 --dist worksteal -m endurance
+
+explore:  # random examples for the property tests, in minutes; FTWIZARD_EXAMPLES=N for more or fewer
+	$(BIN)/pytest -n 6 --dist worksteal -m 'hypothesis and not slow' --hypothesis-profile explore
 
 check:  # lint, format, types, import contracts
 	$(BIN)/ruff check .

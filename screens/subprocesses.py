@@ -131,6 +131,22 @@ def to_start_error(name: str, error: OSError) -> FtwizardError:
     )
 
 
+def start_with_input(*argv: str) -> subprocess.Popen[bytes]:
+    """Start ``ftwizard ARGV… --json``, which reads lines, and ends when its input is closed.
+
+    It outlives this process. Raises OSError if it cannot be started.
+    """
+    return subprocess.Popen(
+        [*launch.get_python_command(), "-m", "ftwizard", *argv, "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=environment(argv[0], None, argv[1:]),
+        start_new_session=True,
+    )
+
+
 def run_blocking(
     *argv: str,
     tell: Callable[[Progress], None],

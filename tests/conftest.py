@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests.paths import DOUBLES, TESTS
 
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from tests.helpers.fake_clock import FakeClock
 
 # No deadlines: a test must not fail because the machine is busy.
-hypothesis.settings.register_profile(
-    "patient", deadline=None, max_examples=int(os.environ.get("FTWIZARD_EXAMPLES", "40"))
+_PATIENT = settings(
+    settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("patient")
+settings.register_profile("repeatable", _PATIENT, max_examples=40, derandomize=True)
+_MORE = int(os.environ.get("FTWIZARD_EXAMPLES", "400"))
+settings.register_profile("explore", _PATIENT, max_examples=_MORE, print_blob=True)
+settings.load_profile("repeatable")
 # Collecting garbage as often as by default takes a sixth of the time of the quick tests.
 gc.set_threshold(100_000, 20, 50)
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -132,7 +136,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported to itself: each later collection of garbage would go through it."""
+    """Leave what was imported to itself: each later collection of garbage would go through it.
+
+    Draw no constants of our modules, unless exploring: which are imported depends on the tests that ran.
+    """
+    if settings().derandomize:
+        vars(providers)["is_local_module_file"] = lambda path: False
     gc.collect()
     gc.freeze()
 

@@ -17,6 +17,11 @@ HOSTED = tuple(PLATFORMS)
 GRADER_ACTIONS = ("new", "try", "lambda")
 GRADER_KINDS = ("exact", "number", "json")
 """Values of ``template.GraderKind``, without importing it to parse."""
+SCORERS = (
+    "auto", "numeric", "boxed", "choice", "json", "tool_call", "normalized", "exact", "date", "code",
+    "extracted", "judge", "chrf", "rouge",
+)  # fmt: skip
+"""Values of ``evaluate.scorer`` in a plan, without importing it to parse."""
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
@@ -357,6 +362,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--system", "TEXT|FILE", "system prompt of the prompted base model"),
         _value("--shots", "N", "examples from the training rows in its prompt (default: as in the "
                "plan, 3)", type=int),
+        _value("--scorer", "NAME", "how answers to the run's test rows are compared, for answers that are "
+               "there: " + ", ".join(SCORERS), choices=SCORERS),
+        _value("--answer-pattern", "REGEX", "what their answer is: the first group of its last match"),
         _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU, 100 at endpoints)",
                type=_number(int, MAX_COUNT)),
         _value("--served-model", "NAME", "name of the model at the endpoint; of a hosted run: the "
@@ -367,6 +375,10 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge-key", "NAME", "environment variable with its key"),
         _switch("--gate", "exit 1 for do not ship, 4 for cannot tell"),
         _switch("--check", "only read the files of --set, and report what is wrong with them"),
+        _switch("--by-hand", "compare up to 30 answers of both models yourself, without knowing which is which"),
+        _values("--choose", "ITEM=KEY", "with --by-hand: judge a pair by its key, a, b, e (equal), n (both "
+                "wrong), s (skip) or u (undo); - reads lines (repeatable)"),
+        _value("--pairs", "FILE", "with --by-hand: write what you judged as preference pairs"),
     )),
     ("card", "write the model card of a run, from its record", "card:card", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),

@@ -16,7 +16,7 @@ from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import describe, store
-from ftwizard.runs.result import read_result
+from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.text import make_visible
 from ftwizard.train import command, launcher
 
@@ -65,19 +65,18 @@ def _confirm() -> bool:
 
 
 def _print_pairs(folder: JobFolder, console: Console) -> None:
-    result = read_result(folder)
-    for pair in (result and result.compare and result.compare.pairs) or []:
+    evaluation = read_evaluation(folder)
+    for sample in evaluation.samples if evaluation else []:
         output.print_lines(console, "")
-        answers = {"ticket": pair.question}
-        answers |= {name: getattr(pair, name) for name in ("expected", "base", "tuned")}
+        answers = {"ticket": sample.prompt}
+        answers |= {name: getattr(sample, name) for name in ("expected", "base", "tuned")}
         rows = ((name, make_visible(text, 200)) for name, text in answers.items())
         console.print(output.build_pair_table(rows))
 
 
 def _print_end(folder: JobFolder, console: Console) -> None:
     """Print whether it helped, and how to talk to the model."""
-    if result := read_result(folder):
-        output.print_lines(console, "", describe.describe_verdict(folder, result))
+    output.print_lines(console, "", describe.describe_verdict(folder))
     output.print_lines(
         console, f"Type a ticket of your own, for both models: ftwizard chat {folder.id} --base"
     )

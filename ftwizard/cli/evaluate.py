@@ -18,10 +18,19 @@ from ftwizard.hosted_platforms import PLATFORMS
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub
-from ftwizard.plan import plan_file
+from ftwizard.plan import checks, plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
-from ftwizard.runs import checkpoints, default_run, describe_evaluation, hosted, remote, watched
+from ftwizard.runs import (
+    blind_pairs,
+    checkpoints,
+    default_run,
+    describe_evaluation,
+    hosted,
+    remote,
+    watched,
+)
 from ftwizard.runs.evaluation import SWEEP
+from ftwizard.runs.evaluation_files import NewestEvaluation
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.evaluation_plan import SetsReport, describe_check
 from ftwizard.runs.remote import RemoteJob
@@ -33,8 +42,8 @@ EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
 
 _REPEATED = (
-    "set", "base", "system", "shots", "served_model", "key_variable", "judge", "judge_model",
-    "judge_key",
+    "set", "base", "system", "shots", "scorer", "answer_pattern", "served_model", "key_variable",
+    "judge", "judge_model", "judge_key",
 )  # fmt: skip
 """Options of an evaluation that one with more items has, too."""
 
@@ -56,6 +65,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     if arguments.check:
         return _check_sets(arguments)
+    if arguments.by_hand or arguments.choose or arguments.pairs:
+        from ftwizard.cli.blind_pairs import judge_by_hand
+
+        judged = judge_by_hand(arguments)
+        return EXIT_CODES[judged.verdict] if arguments.gate else 0
     from ftwizard.export.card import write
 
     case = _make_case(arguments)
@@ -69,7 +83,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if result is None:
         raise FtwizardError(f"{job.result} could not be read.", f"Evaluate again: {again}")
     if case.request.run:
-        write.refresh(JobFolder(Path(case.request.run)))
+        run = JobFolder(Path(case.request.run))
+        if case.request.is_result:  # what was judged by hand of the same answers still counts
+            newest = NewestEvaluation(run, result.evaluation)
+            evaluation = blind_pairs.apply(newest, blind_pairs.read(run))
+            result = msgspec.structs.replace(result, evaluation=evaluation)
+        write.refresh(run)
     document = describe_evaluation.to_document(result.evaluation)
     document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
     document |= {"folder": str(job.path)}
@@ -141,9 +160,16 @@ def _make_run_case(arguments: argparse.Namespace, run: JobFolder) -> _Case:
         base={"name": "base", "model": trained.base},
         candidates=candidates,
         steps=steps,
-        is_result=plan == used and not _picks_weights(arguments),
+        is_result=_asks_the_same(plan, used) and not _picks_weights(arguments),
     )
     return _Case(request, plan, run.path / "jobs")
+
+
+def _asks_the_same(plan: Plan, used: Plan) -> bool:
+    """Return whether a plan asks what a run was asked, perhaps with another scorer or judge."""
+    kept = {name: getattr(used.evaluate, name) for name in ("scorer", "answer_pattern", "judge")}
+    evaluate = msgspec.structs.replace(plan.evaluate, **kept)
+    return msgspec.structs.replace(plan, evaluate=evaluate) == used
 
 
 def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: RemoteJob) -> _Case:
@@ -180,7 +206,7 @@ def _make_hosted_case(arguments: argparse.Namespace, run: JobFolder, record: Rem
         base=msgspec.to_builtins(base) if base else None,
         candidates=[msgspec.to_builtins(arm) for arm in arms],
         steps=steps,
-        is_result=plan == used and not _picks_weights(arguments),
+        is_result=_asks_the_same(plan, used) and not _picks_weights(arguments),
     )
     return _Case(request, plan, run.path / "jobs")
 
@@ -305,6 +331,12 @@ def _make_model_case(arguments: argparse.Namespace, tuned: dict[str, Any]) -> _C
             "Remove them, or name a run.",
             USAGE,
         )
+    if arguments.scorer or arguments.answer_pattern:
+        raise FtwizardError(
+            "--scorer and --answer-pattern are for the test rows of a run.",
+            "Name a run, or a scorer in each line of your own set.",
+            USAGE,
+        )
     base = {"name": "base", "model": _find_model(arguments.base)} if arguments.base else None
     model = str(tuned["model"])
     bare = Plan(
@@ -343,7 +375,7 @@ def _override(plan: Plan, arguments: argparse.Namespace) -> Plan:
         changes["sets"] = tuple(dict.fromkeys((*settings.sets, *own)))
     if arguments.system is not None:
         changes["system"] = _read_system(arguments.system)
-    for name in ("shots", "max_items"):
+    for name in ("shots", "max_items", "scorer", "answer_pattern"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     if arguments.judge is not None:
@@ -352,8 +384,10 @@ def _override(plan: Plan, arguments: argparse.Namespace) -> Plan:
         )
     if not changes:
         return plan
-    settings = msgspec.structs.replace(settings, **changes)
-    return msgspec.structs.replace(plan, evaluate=settings)
+    plan = msgspec.structs.replace(plan, evaluate=msgspec.structs.replace(settings, **changes))
+    if arguments.scorer or arguments.answer_pattern:
+        checks.check_scorer(plan)
+    return plan
 
 
 def _read_system(text: str) -> str:

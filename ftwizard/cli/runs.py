@@ -26,7 +26,6 @@ from ftwizard.runs import (
 )
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.result import read_result
 from ftwizard.runs.search import RunFields, SearchTerm
 from ftwizard.runs.store import RunList, RunRecord, RunStatus
 from ftwizard.runs.summary import read_progress
@@ -169,7 +168,7 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from ftwizard.runs.evaluation_files import read_helped  # loads the plan
 
-        judged = read_helped(folder, read_result(folder)) if job.state == "ended" else None
+        judged = read_helped(folder) if job.state == "ended" else None
         compared = reproduction.compare(folder) if job.state == "ended" else None
         report = msgspec.structs.replace(
             report, verdict=judged or msgspec.UNSET, reproduction=compared or msgspec.UNSET

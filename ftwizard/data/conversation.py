@@ -6,6 +6,7 @@ Plain text and tokens are trained on unchanged; their conversation is empty.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -92,7 +93,7 @@ def to_conversation(example: Example) -> Conversation:
             _suggest_answer(example)
             or "choose a provider that offers its method, or add conversations",
         )
-    messages = [_convert_message(m, f"message {n}") for n, m in enumerate(example.messages, 1)]
+    messages = convert_messages(example.messages)
     answers = [m for m in messages if m["role"] == "assistant"]
     if not answers:
         raise RowProblem("no_assistant", "no assistant message to train on", "add the answer")
@@ -115,7 +116,7 @@ def to_compared(example: Example) -> Conversation:
     messages = [*example.messages, *example.chosen]
     try:
         return Conversation(
-            messages=[_convert_message(m, f"message {n}") for n, m in enumerate(messages, 1)],
+            messages=convert_messages(messages),
             tools=example.tools,
             awaits_answer=all(message["role"] != "assistant" for message in messages)
             or example.kind == "prompt",
@@ -131,14 +132,10 @@ def to_pair(example: Example) -> tuple[Conversation, Conversation]:
     for content that is not text.
     """
     prompt = [
-        _without_weight(_convert_message(message, f"message {number}"), is_trained=False)
-        for number, message in enumerate(example.messages, 1)
+        _without_weight(message, is_trained=False) for message in convert_messages(example.messages)
     ]
     chosen, rejected = (
-        [
-            _without_weight(_convert_message(message, f"{side} message {number}"))
-            for number, message in enumerate(answers, 1)
-        ]
+        [_without_weight(message) for message in convert_messages(answers, f"{side} message")]
         for side, answers in (("chosen", example.chosen), ("rejected", example.rejected))
     )
     return (
@@ -157,10 +154,8 @@ def to_labeled(example: Example) -> Conversation:
     start = max((n for n, role in enumerate(roles, 1) if role == "user"), default=0)
     return Conversation(
         messages=[
-            _without_weight(
-                _convert_message(message, f"message {number}"), is_trained=number > start
-            )
-            for number, message in enumerate(example.messages, 1)
+            _without_weight(message, is_trained=number > start)
+            for number, message in enumerate(convert_messages(example.messages), 1)
         ],
         tools=example.tools,
     )
@@ -194,6 +189,14 @@ def _convert_raw(example: Example) -> Conversation:
             "set labels other than -100, or delete the row",
         )
     return Conversation(messages=[])
+
+
+def convert_messages(messages: Sequence[Message], name: str = "message") -> list[Message]:
+    """Return messages as chat templates take them; problems call one ``name`` and its number.
+
+    Raises RowProblem for content that is not text.
+    """
+    return [_convert_message(message, f"{name} {n}") for n, message in enumerate(messages, 1)]
 
 
 def _convert_message(value: Message, where: str) -> Message:

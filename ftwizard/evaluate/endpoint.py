@@ -334,7 +334,7 @@ class EndpointAnswerer:
             choice, usage = reply.choices[0], reply.usage
             text = choice.message.content
             calls = choice.message.tool_calls
-            if text is None and calls:
+            if calls and (text is None or item.scorer == "tool_call"):
                 text = json.dumps([call.function.model_dump() for call in calls])
             thoughts = getattr(choice.message, "reasoning_content", None)
             if not text and choice.finish_reason == "length" and (thoughts or has_reasoned(usage)):

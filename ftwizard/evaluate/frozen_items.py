@@ -86,7 +86,7 @@ def freeze(
     data = b"".join(_encoder.encode(item) + b"\n" for item in items)
     digest = hashlib.sha256(data).hexdigest()
     frozen = FrozenItems(sha256=digest, gate=gate, sets=sets, thinking=thinking)
-    write_whole(_items_path(folder), data)
+    write_whole(folder.items, data)
     write_json(_record_path(folder), frozen)
     return frozen
 
@@ -98,13 +98,13 @@ def read(folder: JobFolder) -> tuple[list[Item], FrozenItems] | None:
     """
     try:
         frozen = msgspec.json.decode(_record_path(folder).read_bytes(), type=FrozenItems)
-        data = _items_path(folder).read_bytes()
+        data = folder.items.read_bytes()
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
         raise _changed(_record_path(folder)) from error
     if hashlib.sha256(data).hexdigest() != frozen.sha256:
-        raise _changed(_items_path(folder))
+        raise _changed(folder.items)
     return list(_decode(data)), frozen
 
 
@@ -117,10 +117,6 @@ def _changed(path: Path) -> FtwizardError:
         f"{path} was changed since the run froze it, before its first step.",
         "Restore it, or delete the folder that it is in to evaluate on newly drawn items.",
     )
-
-
-def _items_path(folder: JobFolder) -> Path:
-    return folder.evaluations / "items.jsonl"
 
 
 def _record_path(folder: JobFolder) -> Path:

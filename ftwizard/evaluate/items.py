@@ -9,15 +9,18 @@ import msgspec
 
 ScorerName = Literal[
     "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
-    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval", "rewards", "prefers", "wanted",
+    "boxed", "tool_call", "date", "code", "extracted", "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval", "rewards", "prefers", "wanted",
 ]  # fmt: skip
 """``refusal``: right if it refuses; ``answered``: right if it does not; ``absent``: right if none of
 the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON fields equal the
-expected ones; ``lm_eval``: lm-eval asked and scored it; ``rewards``: the reward functions of the run's plan score it;
+expected ones; ``tool_call``: the calls have the expected names and arguments; ``code``: the same
+program; ``extracted``: what the rule's ``answer_pattern`` takes from both answers is equal; ``lm_eval``: lm-eval asked and scored it; ``rewards``: the reward functions of the run's plan score it;
 ``prefers``: right if the chosen answer of a pair is more probable than the rejected one; ``wanted``: a
 labeled answer, whose probability counts."""
 LIKELIHOOD_SCORERS = ("prefers", "wanted")
 """Scorers of the probability of answers that are there, not of generated text."""
+_WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge", *LIKELIHOOD_SCORERS)
+"""Scorers whose expected texts are whole answers."""
 
 
 PERSONAL_DATA = "personal-data-seen"
@@ -38,7 +41,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Right answers: any of them."""
     rule: dict[str, Any] = {}
     """Of the scorer: ``pattern``, ``schema``, ``lenient``, ``tolerance``, ``choices``, ``values``,
-    ``all``, ``without``, ``max_words``, ``instructions``, ``pairwise``; ``answers``, of which the chosen
+    ``all``, ``without``, ``max_words``, ``instructions``, ``pairwise``; ``answer_pattern``, whose first
+    group is the answer, and ``marker``, the text before it; ``answers``, of which the chosen
     one is first; ``label``."""
     category: str = ""
     """Such as ``reasoning``, ``should-refuse``, ``look-alike``."""
@@ -47,6 +51,18 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Line in the file that it comes from."""
     max_tokens: int | None = None
     """Tokens of an answer; None: the set's limit; 0: none is generated."""
+    is_row: bool = False
+    """Whether it was made from a row, so that ``expected`` is a whole answer."""
+
+    @property
+    def has_whole_answer(self) -> bool:
+        """Return whether an expected text is a whole answer, which has a typical length."""
+        return self.is_row or self.scorer in _WHOLE_ANSWER_SCORERS
+
+    @property
+    def has_loss(self) -> bool:
+        """Return whether an expected text is an answer as a model writes it, unlike a tool call."""
+        return self.has_whole_answer and self.scorer != "tool_call" and bool(self.expected)
 
 
 def make_id(

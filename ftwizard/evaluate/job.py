@@ -13,6 +13,7 @@ from ftwizard.evaluate import reward_scores, runner
 from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run import rescore
 from ftwizard.evaluate.run.asking import (
     ask,
     ask_base_arms,
@@ -49,11 +50,15 @@ def run(worker: Worker) -> WorkResult:
     subject = _make_subject(worker, request)
     arms = [_fetch(worker, msgspec.convert(arm, Arm)) for arm in request.candidates]
     items = freeze_items(worker, subject)
+    if subject.scorer_changed:
+        items = rescore.change_scorer(items, subject.test_set)
     if subject.uses_endpoints and request.run is not None:
         answers = ask_base_endpoint(worker, subject, items)
     else:
         answers = ask_base_arms(worker, subject, items)
     answers |= ask(worker, subject, arms, items)
+    if subject.scorer_changed:
+        answers = rescore.score_again(items, answers)
     answers = ask_judge(worker, subject, items, answers)
     answers, span = reward_scores.rescale(items, answers)
     evaluations = _judge(worker, subject, arms, request, items, answers, span)
@@ -102,9 +107,10 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
         test_set = dataset.read_test_set(folder)
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
         test_set = dataset.SavedTestSet(rows=[], answers=[])
+    test_set, is_changed = _choose_kind(test_set, plan, plan_file.read_run(folder))
     if request.is_result:
         subject = EvaluationSubject(folder, plan, base, test_set, over_network, rate)
-        return add_parent(subject, folder)
+        return add_parent(subject._replace(scorer_changed=is_changed), folder)
     if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):
         worker.folder.evaluations.mkdir(mode=0o700)
         for name in ("items.jsonl", "frozen.json"):
@@ -113,7 +119,26 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
     if over_network and _names_models(plan):
         _copy_answers(folder, worker.folder)
     subject = EvaluationSubject(worker.folder, plan, base, test_set, over_network, rate)
-    return add_parent(subject, folder)
+    return add_parent(subject._replace(scorer_changed=is_changed), folder)
+
+
+def _choose_kind(
+    test_set: dataset.SavedTestSet, plan: Plan, used: Plan
+) -> tuple[dataset.SavedTestSet, bool]:
+    """Return the test set with the kind of answers that a plan names, and whether the run had another.
+
+    Raises FtwizardError for a scorer that finds no answer in its rows.
+    """
+    rows = dataset.list_answered([*test_set.rows, *test_set.trained])
+    settings = plan.evaluate
+    names = ("scorer", "answer_pattern", "judge")
+    if not rows or all(getattr(settings, name) == getattr(used.evaluate, name) for name in names):
+        return test_set, False
+    kind = dataset.recognize_kind(rows, settings)
+    dataset.require_answers(dataset.list_answered(test_set.rows), kind)
+    before = test_set.kind or kind
+    is_same = (kind.scorer, kind.rule) == (before.scorer, before.rule)
+    return replace(test_set, kind=kind), not is_same
 
 
 def _names_models(plan: Plan) -> bool:

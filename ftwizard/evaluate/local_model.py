@@ -25,7 +25,7 @@ from ftwizard.evaluate.batched_generation import (
     Generator,
 )
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.prompts import DEFAULT_LIMIT, WHOLE_ANSWER_SCORERS, build_messages
+from ftwizard.evaluate.prompts import DEFAULT_LIMIT, build_messages
 from ftwizard.evaluate.thinking import CLOSING, MAX_THINKING_TOKENS, OPENING, read_thinking
 from ftwizard.jobs.folder import hash_file
 from ftwizard.plan.schema import Recipe
@@ -262,7 +262,7 @@ class LocalAnswerer:
 
     def key(self, item: Item) -> str:
         """Return a hash of all that the answer depends on."""
-        expected = item.expected[:1] if item.scorer in WHOLE_ANSWER_SCORERS else []
+        expected = item.expected[:1] if item.has_loss else []
         try:
             prompt = self._encode_prompt(item)
         except EncodingError as problem:
@@ -357,7 +357,7 @@ class LocalAnswerer:
         if self.thinking.is_open and (CLOSING in text or not answer.ended):
             text = f"{OPENING}{text}"  # which the prompt has
         loss = None
-        if item.scorer in WHOLE_ANSWER_SCORERS and item.expected:
+        if item.has_loss:
             loss = self._compute_loss(model, item)
         return ItemAnswer(
             item=item.id,

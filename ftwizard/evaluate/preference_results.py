@@ -160,7 +160,7 @@ def _find_difference(
     if result is None:
         return None
     test, _, rows = result
-    return PairedDifference(value=test.change, low=test.low, high=test.high, p=test.p, n=rows)
+    return PairedDifference.from_test(test, rows)
 
 
 def find_shortcut(

@@ -10,8 +10,6 @@ import msgspec
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 
-WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge", "prefers", "wanted")
-"""Scorers whose expected texts are whole answers, which have a loss and a typical length."""
 DEFAULT_LIMIT = 256
 """Tokens of an answer whose length nothing tells."""
 MAX_LIMIT = 4096
@@ -41,7 +39,7 @@ def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> lis
     """
     lengths: dict[str, list[int]] = {}
     for item in items:
-        if item.scorer in WHOLE_ANSWER_SCORERS and item.max_tokens is None and item.expected:
+        if item.has_whole_answer and item.max_tokens is None and item.expected:
             lengths.setdefault(item.set, []).append(max(map(count_tokens, item.expected)))
     limits = {
         name: min(MAX_LIMIT, TIMES_USUAL * find_usual(counts) + 16)
@@ -56,8 +54,7 @@ def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> lis
 
 
 def _limit(item: Item, limits: dict[str, int]) -> int:
-    whole = item.scorer in WHOLE_ANSWER_SCORERS
-    return limits.get(item.set, DEFAULT_LIMIT) if whole else DEFAULT_LIMIT
+    return limits.get(item.set, DEFAULT_LIMIT) if item.has_whole_answer else DEFAULT_LIMIT
 
 
 def find_usual(lengths: Sequence[int]) -> int:

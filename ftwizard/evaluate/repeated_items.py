@@ -1,8 +1,9 @@
-"""Items that repeat another of their set: they are no independent evidence, so they count once."""
+"""Items that repeat another of their set, or a training row: they are not independent evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -10,12 +11,15 @@ from ftwizard.data.dedup import shingles
 from ftwizard.data.dedup.canonical_text import messages_text, normalize_text
 from ftwizard.data.dedup.near_duplicates import NearIndex
 from ftwizard.data.dedup.row_similarity import ANSWER_THRESHOLD
-from ftwizard.data.example import get_text
+from ftwizard.data.example import Message, get_text
+from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate.items import Item
 
 MIN_PROMPT_OVERLAP = 0.85
 """Share of the words of two near-duplicate prompts that both have. With one of eight words replaced it
 is 0.78: "What is the code of the blue lamp?" and "… of the blue desk?" are two questions."""
+_WORD = re.compile(r"\w+|[-−+*/×÷^=<>%]")
+_SENTENCE_END = re.compile(r"(?<=[.?!。?!])|\Z")
 
 
 def drop_repeats(items: Sequence[Item]) -> list[Item]:
@@ -43,6 +47,31 @@ def drop_repeats(items: Sequence[Item]) -> list[Item]:
             else:
                 kept.append(number)
     return [item for number, item in enumerate(distinct) if number not in repeats]
+
+
+def drop_trained(items: Iterable[Item], rows: Iterable[ParsedRow]) -> list[Item]:
+    """Return the items whose question no training row asks.
+
+    Case, white space and punctuation do not matter, nor what an item says about the form of its answer
+    after the question.
+    """
+    asked = {_make_question(_list_texts(row.example.messages)) for row in rows}
+    return [item for item in items if asked.isdisjoint(_list_questions(item))]
+
+
+def _list_questions(item: Item) -> set[str]:
+    """Return the question of an item, in full and up to the end of each of its sentences."""
+    *earlier, last = _list_texts(item.messages) or [""]
+    ends = [match.start() for match in _SENTENCE_END.finditer(last)]
+    return {_make_question([*earlier, last[:end]]) for end in ends} - {""}
+
+
+def _list_texts(messages: Iterable[Message]) -> list[str]:
+    return [get_text(message) for message in messages if message.get("role") == "user"]
+
+
+def _make_question(texts: Iterable[str]) -> str:
+    return "\n".join(" ".join(_WORD.findall(text.casefold())) for text in texts)
 
 
 def _make_key(item: Item) -> bytes:

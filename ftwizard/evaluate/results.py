@@ -23,11 +23,12 @@ from ftwizard.runs.evaluation import (
     PairedDifference,
     SetResult,
 )
-from ftwizard.runs.paired_tests import PairedTest
 from ftwizard.runs.verdict import RewardSpan, RowScores, ScoredPair, Verdict
 
 TRAIN = "train"
 """Set of items made from training rows."""
+STYLE_SCORERS = ("chrf", "rouge")
+"""Scorers of how far an answer resembles the expected one, right or wrong."""
 MIN_FLIP_CHANGE = 0.2
 """Least change of a graded score that is a flip: another wording of the same answer moves chrF by
 about half of it."""
@@ -130,6 +131,9 @@ def summarize_set(
         over_parent=_compare(over_parent, is_binary),
         loss_difference=_compare_losses(items, answers),
         provable=_find_provable(pairs or before, len(items), is_binary),
+        is_identical=bool(pairs)
+        and all(p.first.text == p.second.text for p in pairs)
+        and any(p.first.text for p in pairs),
         span=span,
         fixed=[flip for flip in flips if flip.change > 0],
         broken=[flip for flip in flips if flip.change < 0],
@@ -141,8 +145,9 @@ def judge_target(
 ) -> Verdict | None:
     """Judge whether the tuned model is better than a rival on the target set; None if not compared.
 
-    Graded answers are free text: their losses decide too, unless a judge scored them.
+    Items whose answers can be checked decide; resemblance is judged where there are none.
     """
+    items = [item for item in items if item.scorer not in STYLE_SCORERS] or items
     scorers = {item.scorer for item in items}
     if scorers == {"prefers"}:
         return preference_results.judge_pairs(items, answers, rival)
@@ -154,7 +159,9 @@ def judge_target(
     kind: AnswerKind = "json" if scorers == {"json"} else "short"
     if not _is_binary(items, answers):
         kind = "text"
-    measure = "fields" if kind == "json" else "score" if scorers != {"chrf"} else "chrf"
+    measure = "fields" if kind == "json" else "score"
+    if scorers <= set(STYLE_SCORERS):
+        measure = "chrf" if scorers == {"chrf"} else "rouge"
     scored = [
         ScoredPair(
             _to_row_scores(pair.first, measure, kind),
@@ -262,10 +269,12 @@ def _compare(pairs: Sequence[_Pair], is_binary: bool) -> PairedDifference | None
     first = [_read_score(pair.first, is_binary) for pair in pairs]
     second = [_read_score(pair.second, is_binary) for pair in pairs]
     if not is_binary:
-        return _to_difference(paired_tests.compare_scores(first, second), len(pairs))
+        return PairedDifference.from_test(paired_tests.compare_scores(first, second), len(pairs))
     fixed = sum(after > before for before, after in zip(first, second, strict=True))
     broken = sum(after < before for before, after in zip(first, second, strict=True))
-    return _to_difference(paired_tests.compare_outcomes(fixed, broken, len(pairs)), len(pairs))
+    return PairedDifference.from_test(
+        paired_tests.compare_outcomes(fixed, broken, len(pairs)), len(pairs)
+    )
 
 
 def _compare_losses(items: Sequence[Item], answers: Answers) -> PairedDifference | None:
@@ -281,11 +290,7 @@ def _compare_losses(items: Sequence[Item], answers: Answers) -> PairedDifference
     if not rows:
         return None
     first, second, tokens = zip(*rows, strict=True)
-    return _to_difference(paired_tests.compare_means(first, second, tokens), len(rows))
-
-
-def _to_difference(test: PairedTest, n: int) -> PairedDifference:
-    return PairedDifference(value=test.change, low=test.low, high=test.high, p=test.p, n=n)
+    return PairedDifference.from_test(paired_tests.compare_means(first, second, tokens), len(rows))
 
 
 def _find_provable(pairs: Sequence[_Pair], n: int, is_binary: bool) -> float | None:

@@ -16,7 +16,7 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import MissingExtra
 from ftwizard.evaluate import refusals
 from ftwizard.evaluate.items import Item, ScorerName
-from ftwizard.rewards import json_answers, quantities
+from ftwizard.rewards import answer_kinds, answer_parts, json_answers, quantities
 from ftwizard.rewards.choices import find_choice, read_choices
 from ftwizard.rewards.json_answers import MAX_MATCH_S
 from ftwizard.rewards.words import UNSPACED, fold, has_words
@@ -36,7 +36,41 @@ def score(item: Item, answer: str) -> ItemScore:
     Works for any text. An answer that cannot be scored has neither value nor ``passed``, and a note
     why. Raises MissingExtra without the package of chrF or ROUGE.
     """
+    if item.rule.get("answer_pattern") or item.rule.get("marker"):
+        try:
+            narrowed = _narrow(item, answer)
+        except TimeoutError:
+            return ItemScore(note=f"The pattern took more than {MAX_MATCH_S:g} s on this answer.")
+        if narrowed is None:
+            return _WRONG
+        item, answer = narrowed
     return _SCORERS[item.scorer](item, answer)
+
+
+def _narrow(item: Item, answer: str) -> tuple[Item, str] | None:
+    """Return the item and the answer with the part that is compared; None if the answer lacks it.
+
+    A pattern must match. An answer without the rows' marker is read leniently, so that another style
+    is not a mistake: as a whole where a number, letter or date is looked for, else its last line.
+    """
+    rule = dict(item.rule)
+    parts = [answer_kinds.take_part(rule, text) for text in item.expected]
+    pattern, marker = rule.pop("answer_pattern", ""), rule.pop("marker", "")
+    if pattern:
+        part = answer_parts.match_pattern(answer, pattern)
+    else:
+        is_word = re.search(r"[\w#]", marker)  # “=” is anywhere in a calculation
+        part = answer_parts.find_after(answer, marker) if is_word else None
+        if part is None:
+            is_searched = item.scorer in ("numeric", "choice", "date")
+            part = answer if is_searched else _find_last_part(answer)
+    expected = [part or text for part, text in zip(parts, item.expected, strict=True)]
+    return (msgspec.structs.replace(item, expected=expected, rule=rule), part) if part else None
+
+
+def _find_last_part(answer: str) -> str:
+    line = answer.strip().rpartition("\n")[2]
+    return answer_parts.find_after(line, "answer is") or line.rpartition(": ")[2]
 
 
 def check_item(item: Item) -> None:
@@ -47,7 +81,7 @@ def check_item(item: Item) -> None:
         return
     if not any(text.strip() for text in item.expected):
         raise RowProblem("no_answer", "it has no expected answer", "add expected")
-    if item.scorer in ("chrf", "rouge"):
+    if item.scorer in ("chrf", "rouge", "extracted"):
         return
     together = item.scorer == "contains" and bool(item.rule.get("all"))
     for text in [" ".join(item.expected)] if together else item.expected:
@@ -133,6 +167,62 @@ def _score_numeric(item: Item, answer: str) -> ItemScore:
         return _WRONG
     tolerance = item.rule.get("tolerance")
     return _judge_match(any(quantities.is_same(q, quantity, tolerance) for q in wanted))
+
+
+def _score_boxed(item: Item, answer: str) -> ItemScore:
+    r"""The number or expression in ``\boxed{}``, else at the end of the answer."""
+    part = answer_parts.find_boxed(answer)
+    for text in item.expected:
+        wanted = answer_parts.find_boxed(text) or text
+        if part is not None and _is_same_value(part, wanted):
+            return _RIGHT
+        if part is not None:
+            continue
+        if quantities.read_quantity(wanted):
+            alone = msgspec.structs.replace(item, expected=[wanted])
+            return _score_numeric(alone, answer)
+        last = answer_parts.normalize_math(answer.strip().rpartition("\n")[2])
+        end = answer_parts.normalize_math(wanted)
+        if last.endswith(end) and not last[: -len(end)][-1:].isdigit():
+            return _RIGHT
+    return _WRONG
+
+
+def _score_extracted(item: Item, answer: str) -> ItemScore:
+    return _judge_match(any(_is_same_value(answer, text) for text in item.expected))
+
+
+def _is_same_value(answer: str, expected: str) -> bool:
+    """Return whether two parts are the same number, date, expression or text."""
+    wanted, quantity = quantities.read_quantity(expected), quantities.read_quantity(answer)
+    if wanted and quantity:
+        return quantities.is_same(wanted, quantity)
+    dates, date = answer_parts.read_date(expected), answer_parts.read_date(answer)
+    if dates and date:
+        return answer_parts.is_same_date(dates, date)
+    if answer_parts.normalize_math(answer) == answer_parts.normalize_math(expected):
+        return True
+    return answer_kind.is_match("short", answer, expected)
+
+
+def _score_date(item: Item, answer: str) -> ItemScore:
+    dates = answer_parts.read_date(answer) or next(reversed(answer_parts.find_dates(answer)), None)
+    wanted = filter(None, map(answer_parts.read_date, item.expected))
+    return _judge_match(any(dates and answer_parts.is_same_date(each, dates) for each in wanted))
+
+
+def _score_code(item: Item, answer: str) -> ItemScore:
+    """The same program: equal syntax trees, so that layout and comments do not matter."""
+    program = answer_parts.read_program(answer)
+    wanted = [answer_parts.read_program(text) for text in item.expected]
+    return _judge_match(program is not None and program in wanted)
+
+
+def _score_tool_call(item: Item, answer: str) -> ItemScore:
+    """Equal names and arguments; without an expected call, none is right."""
+    calls = answer_parts.read_calls(answer)
+    wanted = [answer_parts.read_calls(text) for text in item.expected]
+    return _judge_match(any(answer_parts.is_same_calls(each, calls) for each in wanted))
 
 
 def _list_asked(item: Item) -> set[float]:
@@ -232,6 +322,11 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "json_schema": _score_json_schema,
     "choice": _score_choice,
     "numeric": _score_numeric,
+    "boxed": _score_boxed,
+    "tool_call": _score_tool_call,
+    "date": _score_date,
+    "code": _score_code,
+    "extracted": _score_extracted,
     "chrf": _score_chrf,
     "rouge": _score_rouge,
     "refusal": _score_refusal,
@@ -246,9 +341,10 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
 
 
 def _check_pattern(item: Item) -> None:
-    pattern = item.rule.get("pattern")
+    name = "answer_pattern" if item.scorer == "extracted" else "pattern"
+    pattern = item.rule.get(name)
     if not isinstance(pattern, str) or not pattern:
-        raise RowProblem("pattern", "it has no pattern", "add pattern: a regular expression")
+        raise RowProblem("pattern", f"it has no {name}", f"add {name}: a regular expression")
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         message = f"its pattern has more than {MAX_PATTERN_CHARACTERS:,} characters"
         raise RowProblem("pattern", message, "shorten it")
@@ -304,6 +400,7 @@ def _check_contains(item: Item) -> None:
 
 _RULE_CHECKS: dict[ScorerName, Callable[[Item], None]] = {
     "regex": _check_pattern,
+    "extracted": _check_pattern,
     "json_schema": _check_schema,
     "choice": _check_choices,
     "numeric": _check_tolerance,

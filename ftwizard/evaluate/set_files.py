@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args
+
+import msgspec
 
 from ftwizard.data import formats
 from ftwizard.data.conversation import to_conversation
@@ -20,8 +22,9 @@ from ftwizard.data.reader import MAX_SHOWN_PROBLEMS, BadRow, no_rows_problem
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import scorers
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item, ScorerName, make_id
-from ftwizard.rewards import json_answers
-from ftwizard.runs import answer_kind
+from ftwizard.rewards import answer_kinds, json_answers
+from ftwizard.rewards.answer_kinds import AnsweredRow
+from ftwizard.rewards.recognized_answers import RecognizedAnswers, are_short
 from ftwizard.text import format_count, make_visible
 
 PAGE = "docs/evaluation.md describes the format."
@@ -29,10 +32,12 @@ _SCORERS = tuple(
     name for name in get_args(ScorerName) if name not in ("lm_eval", "rewards", *LIKELIHOOD_SCORERS)
 )
 _RULES = (
-    "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
+    "pattern", "answer_pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",
 )  # fmt: skip
-_MARKS = frozenset(("expected", "scorer", "pattern", "schema", "values", "instructions"))
+_MARKS = frozenset(
+    ("expected", "scorer", "pattern", "answer_pattern", "schema", "values", "instructions")
+)
 """Fields that only items have, not training rows."""
 _FIELDS = (*_MARKS, *_RULES, "prompt", "messages", "system", "tools", "category", "max_tokens")
 _NUMBER = re.compile(r"[-−+]?[$€£¥₹]?\s?(?:[1-9]\d*|0|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?\s?%?")
@@ -64,6 +69,8 @@ def read_items(path: Path, set_name: str, options: ReadOptions = AS_IS) -> list[
             if not isinstance(row, dict):
                 raise RowProblem("not_object", "not a JSON object", "write one object per line")
             item = read(_unpack(row) if _is_table(container) else row, set_name, line)
+            if item is None:
+                continue
             if item.id in items and not published:
                 message = f"the same as line {items[item.id].line}"
                 raise RowProblem("duplicate", message, "remove one of them")
@@ -163,7 +170,7 @@ def guess_scorer(expected: list[str], rule: Mapping[str, Any]) -> ScorerName:
     neither rule nor answer.
     """
     by_rule: tuple[tuple[str, ScorerName], ...] = (
-        ("pattern", "regex"), ("schema", "json_schema"), ("choices", "choice"),
+        ("pattern", "regex"), ("answer_pattern", "extracted"), ("schema", "json_schema"), ("choices", "choice"),
         ("values", "absent"), ("instructions", "judge"),
     )  # fmt: skip
     for key, scorer in by_rule:
@@ -175,7 +182,7 @@ def guess_scorer(expected: list[str], rule: Mapping[str, Any]) -> ScorerName:
         return "json"
     if all(_NUMBER.fullmatch(text.strip()) for text in expected):
         return "numeric"
-    return "normalized" if answer_kind.find_kind(expected, is_json=False) == "short" else "chrf"
+    return "normalized" if are_short(expected) else "chrf"
 
 
 def _is_object(text: str) -> bool:
@@ -328,8 +335,10 @@ def _unpack_cell(key: str, text: str) -> Any:
 
 def _training_reader(
     path: Path, rows: list[tuple[int, Any]], columns: set[str]
-) -> Callable[[Row, str, int], Item]:
+) -> Callable[[Row, str, int], Item | None]:
     """Return the reader of training rows in the format of most of them.
+
+    It leaves out a row without an answer of the kind that the others have.
 
     Raises FileProblem if no format suits, or if the rows are prompts without answers.
     """
@@ -354,26 +363,18 @@ def _training_reader(
         except RowProblem as problem:
             parsed[line] = problem
     examples = [example for example in parsed.values() if isinstance(example, Example)]
-    expected = [answer for example in examples if (answer := _find_answer(example))]
-    if examples and not expected:
+    answered = [row for example in examples if (row := _find_answer(example, 0))]
+    if examples and not answered:
         raise no_answers
-    scorer = choose_scorer(expected)
+    kind = answer_kinds.recognize(answered)
 
-    def read(row: Row, set_name: str, line: int) -> Item:
+    def read(row: Row, set_name: str, line: int) -> Item | None:
         example = parsed[line]
         if isinstance(example, RowProblem):
             raise example
-        return _from_example(example, set_name, scorer, line)
+        return _from_example(example, set_name, kind, line)
 
     return read
-
-
-def choose_scorer(expected: Iterable[str]) -> ScorerName:
-    """Return the scorer for all rows of a task: JSON by field, short answers as text, else chrF."""
-    texts = list(expected)
-    is_json = bool(texts) and all(map(_is_object, texts))
-    names: dict[str, ScorerName] = {"json": "json", "short": "normalized", "text": "chrf"}
-    return names[answer_kind.find_kind(texts, is_json=is_json)]
 
 
 def _to_chat(example: Example) -> Example:
@@ -383,23 +384,34 @@ def _to_chat(example: Example) -> Example:
     return Example(kind="chat", messages=messages, tools=example.tools)
 
 
-def _find_answer(example: Example) -> str:
+def _find_answer(example: Example, line: int) -> AnsweredRow | None:
     try:
-        return to_conversation(_to_chat(example)).answer
+        return answer_kinds.to_answered(line, to_conversation(_to_chat(example)))
     except RowProblem:
-        return ""
+        return None
 
 
-def _from_example(example: Example, set_name: str, scorer: ScorerName, line: int) -> Item:
+def _from_example(
+    example: Example, set_name: str, kind: RecognizedAnswers, line: int
+) -> Item | None:
     if example.kind not in ("chat", "preference"):
         fix = "add the answer, or expected"
         raise RowProblem("no_answer", "it is not a conversation with an answer", fix)
-    talk = to_conversation(_to_chat(example))
-    if not talk.answer.strip():
+    row = answer_kinds.to_answered(line, to_conversation(_to_chat(example)))
+    if row is None:
         raise RowProblem("no_answer", "its last answer has no text", "add expected")
-    if not talk.prompt:
+    if not row.messages:
         raise RowProblem("no_prompt", "it has no prompt before its answer", "add it")
-    return make_item(set_name, talk.prompt, scorer, [talk.answer], {}, tools=talk.tools, line=line)
+    return make_row_item(set_name, row, kind) if answer_kinds.has_answer(kind, row) else None
+
+
+def make_row_item(set_name: str, row: AnsweredRow, kind: RecognizedAnswers) -> Item:
+    """Return a row as an item, scored by the kind of its rows' answers."""
+    rule = answer_kinds.make_rule(kind, row)
+    item = make_item(
+        set_name, row.messages, kind.scorer, [row.answer], rule, tools=row.tools, line=row.line
+    )
+    return msgspec.structs.replace(item, is_row=True)
 
 
 # --- published safety sets ----------------------------------------------------------------------

@@ -15,7 +15,9 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import lm_eval_tasks, set_files
 from ftwizard.evaluate.items import Item
+from ftwizard.rewards import answer_kinds
 from ftwizard.runs.evaluation_plan import PackagedSet, SetCheck, SetProblem
+from ftwizard.train import dataset
 from ftwizard.train.dataset import SavedTestSet
 
 RESERVED_NAMES = ("target", "general", "safety", "train")
@@ -77,21 +79,14 @@ def inspect(name: str) -> SetCheck:
 
 
 def make_target_items(saved: SavedTestSet) -> list[Item]:
-    """Return the test set of a run as items, scored as its comparison does.
+    """Return the test set of a run as items, scored by the kind of its rows' answers.
 
-    JSON objects are compared by field, short answers as text, and free text by chrF.
+    A row without such an answer is left out.
     """
-    rows = [row for row in saved.rows if row.conversation.answer.strip()]
-    scorer = set_files.choose_scorer(row.conversation.answer for row in rows)
+    rows = dataset.list_answered(saved.rows)
+    kind = saved.kind or answer_kinds.recognize(rows)  # of an earlier version
     return [
-        set_files.make_item(
-            "target",
-            row.conversation.prompt,
-            scorer,
-            [row.conversation.answer],
-            {},
-            tools=row.conversation.tools,
-            line=row.line,
-        )
+        set_files.make_row_item("target", row, kind)
         for row in rows
+        if answer_kinds.has_answer(kind, row)
     ]

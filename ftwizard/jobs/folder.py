@@ -169,7 +169,7 @@ class JobFolder:
     exports = _Entry("export")
     """A folder for each form."""
     evaluations = _Entry("eval")
-    answers = _Entry("eval/compare.json")
+    items = _Entry("eval/items.jsonl")
     baseline = _Entry("eval/baseline.json")
     evaluation = _Entry("eval/evaluation.json")
     card = _Entry("card.md")

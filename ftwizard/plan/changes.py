@@ -62,7 +62,7 @@ _SETTINGS: dict[Effect, str] = {
         recipe.grpo.mask_truncated_completions
         slurm.nodes gate.gain gate.max_general_loss gate.max_safety_loss
         evaluate.sets evaluate.general evaluate.safety evaluate.system evaluate.shots
-        evaluate.max_items evaluate.requires_headroom
+        evaluate.max_items evaluate.scorer evaluate.answer_pattern evaluate.requires_headroom
     """,
     # Weights of another shape; `alpha` scales the adapter, so that a trained one would have another
     # effect; other rows, of which the parent may have been trained on those that now test the child.

@@ -21,6 +21,7 @@ from ftwizard.plan.schema import (
     Recipe,
     RiskName,
 )
+from ftwizard.rewards.recognized_answers import GRADED
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -106,6 +107,7 @@ def find_problems(plan: Plan) -> Iterator[SettingsError]:
     yield from _find_export_problems(plan)
     yield from _find_prompt_problems(plan.samples.prompts)
     yield from _find_evaluation_problems(plan.evaluate)
+    yield from _find_scorer_problems(plan)
     names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
     names += [plan.data.mix.rows, plan.model.name, *plan.evaluate.sets]
     if any("\0" in name for name in filter(None, names)):
@@ -292,6 +294,44 @@ def _find_evaluation_problems(settings: Evaluate) -> Iterator[SettingsError]:
             "Write the name, not the key itself: OPENAI_API_KEY.",
             setting="evaluate.judge.key_variable",
         )
+
+
+def check_scorer(plan: Plan) -> None:
+    """Raise FtwizardError if the scorer or pattern of a plan cannot be used."""
+    for problem in _find_scorer_problems(plan):
+        raise problem
+
+
+def _find_scorer_problems(plan: Plan) -> Iterator[SettingsError]:
+    settings, name = plan.evaluate, "evaluate.scorer"
+    pattern = settings.answer_pattern
+    if pattern is not None:
+        from ftwizard.rewards import answer_parts  # loads regex
+
+        if problem := answer_parts.find_pattern_problem(pattern):
+            hint = "Correct it, with the answer in its first group: #### (.+)"
+            yield SettingsError(
+                f"cannot be used: {problem}.", hint, setting="evaluate.answer_pattern"
+            )
+        if settings.scorer in ("judge", "tool_call", *GRADED):
+            hint = "Remove evaluate.answer_pattern, or evaluate.scorer."
+            yield SettingsError(f"{settings.scorer} takes no answer_pattern.", hint, setting=name)
+    if settings.scorer == "extracted" and pattern is None:
+        hint = "Add evaluate.answer_pattern: #### (.+)"
+        yield SettingsError("extracted needs a pattern.", hint, setting=name)
+    if settings.scorer == "judge" and settings.judge.url is None:
+        hint = "Name the endpoint: evaluate.judge.url and .model."
+        yield SettingsError("judge needs a judge.", hint, setting=name)
+    if (
+        not plan.is_hosted
+        and plan.recipe.objective != "sft"
+        and (pattern, settings.scorer) != (None, "auto")
+    ):
+        rows = "rewards" if plan.recipe.objective == "grpo" else "the probability of their answers"
+        yield SettingsError(
+            f"is for SFT: test rows of {plan.recipe.objective.upper()} are scored by {rows}.",
+            "Remove evaluate.scorer and .answer_pattern.", setting=name,
+        )  # fmt: skip
 
 
 def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[SettingsError]:

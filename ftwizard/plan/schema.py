@@ -12,6 +12,7 @@ from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.objectives import ObjectiveName
+from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.rewards.reward import Reward
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader"]
@@ -470,6 +471,13 @@ class Evaluate(PlanPart, frozen=True):
     max_items: int | None = None
     """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, 100 at a
     platform, where answers are billed."""
+    scorer: Literal["auto", RowScorer] = "auto"
+    """How the answers of your test rows are compared: ``numeric``, ``boxed``, ``choice``, ``json``,
+    ``tool_call``, ``normalized``, ``exact``, ``date``, ``code``, ``judge``, ``chrf`` or ``rouge``;
+    ``extracted`` with ``answer_pattern``. Default: by what the rows show. Sets name their own."""
+    answer_pattern: str | None = None
+    """Regular expression whose first group is the answer in a longer one: ``#### (.+)``. The last match
+    counts. It is compared as a number, a date or text, unless ``scorer`` says how."""
     requires_headroom: bool = False
     """End the run before its first step if the base model, prompted or not, is shown to leave less to
     gain than ``gate.gain``: by the whole 95% interval of its score."""

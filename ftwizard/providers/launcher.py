@@ -126,7 +126,7 @@ def _prepare(plan: Plan, platform: Platform, path: Path) -> PendingUpload:
         if method == "reinforcement":
             rows = answer_prompts(rows, platform.list_references(plan))
         if plan.finish.compare and method in ("supervised", "reinforcement"):
-            dataset.save_test_set(JobFolder(path), rows, plan.evaluate.shots, plan.recipe.seed)
+            dataset.save_test_set(JobFolder(path), rows, plan.evaluate, plan.recipe.seed)
 
     report = upload.prepare_upload(plan, path, endpoint=platform.endpoint, keep=keep)
     upload.require_no_secrets(plan, report)

@@ -14,7 +14,13 @@ _MARKED_CHOICE = re.compile(
     r"([A-Z])(?![\w'’])"
 )
 _FIRST_CHOICE = re.compile(r"[(\[“\"'*\s]*([A-Za-z])(?:[)\].:,*”\"'\s]+|$)")
-_ANY_CHOICE = re.compile(r"\(([A-Z])\)|\*\*([A-Z])\*\*|(?<![\w'’])([B-HJ-Z])(?=[).:])")
+_ANY_CHOICE = re.compile(
+    r"\(([A-Z])\)|\*\*([A-Z])\*\*|(?<![\w'’])(?<!not )([B-HJ-Z])(?=[).:])|[:\n]\s*([A-Z])\s*\Z"
+)
+_ANOTHER_CHOICE = re.compile(
+    r"[)\]*]*\s*(?:[,/&]|and\b|or\b)\s*(?:and\s+|or\s+)?[(\[*]*([A-Z])(?=[)\]*]*\s*(?:$|[.,]|and\b|or\b))"
+)
+"""After a letter: a second one, “B or C”, so that neither is chosen."""
 
 
 _LISTED_CHOICE = re.compile(r"^\W*([A-Z])[).:]", re.MULTILINE)
@@ -35,13 +41,16 @@ def find_choice(answer: str, choices: dict[str, str]) -> str | None:
 
 
 def _find_letter(text: str, choices: dict[str, str]) -> tuple[str | None, int]:
-    """Return the letter that a text chooses, and its end; a list of all choices chooses none."""
+    """Return the letter that a text chooses, and its end; several, and a list of all, choose none."""
     marked = [match for match in _MARKED_CHOICE.finditer(text) if match[1] in choices]
+    first = _FIRST_CHOICE.match(text)
+    chosen = marked[-1] if marked else first
+    if chosen and (other := _ANOTHER_CHOICE.match(text, chosen.end(1))) and other[1] in choices:
+        return None, 0
     if marked:
         return str(marked[-1][1]), marked[-1].end()
     if len(choices.keys() & set(_LISTED_CHOICE.findall(text))) > 1:
         return None, 0
-    first = _FIRST_CHOICE.match(text)
     if first and (letter := first[1].upper()) in choices:
         is_alone = first.end() == len(text)
         is_article = first[1] in "aAI" and not re.search(r"[)\].:,*”\"']", first[0])

@@ -38,6 +38,20 @@ def read_json(text: str, *, lenient: bool = False) -> Any:
     raise ValueError("no JSON")
 
 
+def list_values(text: str) -> list[Any]:
+    """Return the JSON objects and arrays in a text: all of it, those in fences, or between words."""
+    try:
+        return [_decode(text)]
+    except ValueError:
+        values = []
+        for candidate in _find_candidates(_FENCE.sub(r"\1", text)):
+            try:
+                values.append(_decode(candidate))
+            except ValueError:
+                continue
+        return values
+
+
 def _decode(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_reject_constant)

@@ -66,6 +66,7 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 _CLOCK = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?::\d\d)?(?![\d:])")
+_AFTER_NUMBER = re.compile(r"(?:\s[^\W\d_]{3,})*[\s.!]*")
 _FIRST_END = re.compile(r"(?:\s+[^\W\d]+){0,2}\s*(?:$|[.,;:(\n])")
 
 
@@ -114,6 +115,8 @@ def find_quantity(text: str, asked: Collection[float] = ()) -> Quantity | None:
     bold = re.findall(r"\*\*([^*\n]{1,60})\*\*", cleaned)
     plain = cleaned.replace("*" * 2, "").replace("__", "").strip(" *_#>\n")
     numbers = _find_all(plain)
+    if numbers and all(number.value in asked for number in numbers) and _WORD_RUN.search(plain):
+        return find_quantity(_to_digits(plain), asked)  # “9 times 6 is fifty-four”
     if not numbers:
         return None
     for match in reversed(list(_MARKED.finditer(plain))):
@@ -127,6 +130,14 @@ def find_quantity(text: str, asked: Collection[float] = ()) -> Quantity | None:
     if first.start == 0 and _FIRST_END.match(plain, first.end):
         return first
     return next((n for n in reversed(numbers) if n.value not in asked), numbers[-1])
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Return the number that a text is, with words after it at most; else None: “2x”, “(1, 2)”."""
+    plain = _clean(text).strip(" $*_")
+    numbers = _find_all(plain)
+    is_whole = len(numbers) == 1 and not plain[: numbers[0].start].strip()
+    return numbers[0] if is_whole and _AFTER_NUMBER.fullmatch(plain, numbers[0].end) else None
 
 
 def list_numbers(text: str) -> set[float]:
@@ -184,8 +195,12 @@ def _clean(text: str) -> str:
     text = _HALF.sub(lambda match: f"{_read_words(match[1]) if match[1] else match[2]}.5", text)
     text = re.sub(r"\b(?:minus|negative)\s+(?=\w)", "-", text, flags=re.IGNORECASE)
     if not re.search(r"\d", text):
-        text = _WORD_RUN.sub(lambda match: str(_read_words(match[0])), text)
+        text = _to_digits(text)
     return text
+
+
+def _to_digits(text: str) -> str:
+    return _WORD_RUN.sub(lambda match: str(_read_words(match[0])), text)
 
 
 def _read_words(run: str) -> int:

@@ -7,26 +7,18 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from ftwizard.rewards.recognized_answers import are_short
+
 AnswerKind = Literal["json", "short", "text"]
 """``json``: objects, compared by value; ``short``: labels and short facts, compared as text; ``text``:
 free text, which has no single right wording."""
-MAX_SHORT_WORDS = 8
-MAX_SHORT_CHARACTERS = 60
-"""For languages without spaces between words."""
-SHORT_SHARE = 0.9
-"""Share of the answers that must be short: a few explanations among labels do not matter."""
-MIN_REPEATS = 3
-"""Mean number of rows per distinct answer from which answers are labels, whatever their length."""
 
 
 def find_kind(expected: Sequence[str], *, is_json: bool) -> AnswerKind:
     """Return the kind of the expected answers; ``is_json``: whether all of them are JSON objects."""
     if is_json:
         return "json"
-    distinct = {_normalize(answer) for answer in expected}
-    short = sum(_is_short(answer) for answer in expected)
-    is_label = len(expected) >= MIN_REPEATS * len(distinct) > MIN_REPEATS
-    return "short" if is_label or short >= SHORT_SHARE * len(expected) else "text"
+    return "short" if are_short(expected) else "text"
 
 
 def is_match(kind: AnswerKind, answer: str, expected: str) -> bool:
@@ -54,12 +46,6 @@ def score_fields(answer: str, expected: str) -> float:
     missing = object()
     right = sum(value.get(name, missing) == wanted.get(name, missing) for name in names)
     return right / len(names) if names else 1.0
-
-
-def _is_short(answer: str) -> bool:
-    answer = answer.strip()
-    is_line = len(answer) <= MAX_SHORT_CHARACTERS and "\n" not in answer
-    return is_line and len(answer.split()) <= MAX_SHORT_WORDS
 
 
 def _parse(text: str) -> Any:

@@ -10,9 +10,9 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.runs import base_weights, objective_figures, search, store, verdict
+from ftwizard.runs.evaluation_files import read_helped
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.store import RunRecord
 from ftwizard.runs.summary import read_progress
 from ftwizard.runs.verdict import Verdict
@@ -52,11 +52,10 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars."""
     test_loss: float | None = None
     """Loss of the tuned model on the test set."""
-    test_exact: float | None = None
-    """Share of exact matches on the test set."""
-    test_json_valid: float | None = None
     test_match: float | None = None
     """Share of right answers on the test set."""
+    test_fields: float | None = None
+    """Mean share of right JSON fields on the test set."""
     test_chrf: float | None = None
     """Mean chrF of free-text answers on the test set, 0–100."""
     verdict: Verdict | None = None
@@ -290,8 +289,7 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("reward", "reward", "{:.3f}".format),
     ("test_loss", "test loss", _format_loss),
     ("test_match", "test, right answers", _format_percent),
-    ("test_exact", "test, exact match", _format_percent),
-    ("test_json_valid", "test, valid JSON", _format_percent),
+    ("test_fields", "test, right JSON fields", _format_percent),
     ("test_chrf", "test, chrF", "{:.1f}".format),
     ("steps", "steps", _format_count),
     ("tokens", "tokens", _format_count),
@@ -308,14 +306,12 @@ _OBJECTIVE_SCORES = {
 
 
 def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) -> ComparedRun:
-    result = read_result(folder)
+    judged = read_helped(folder)
     actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")
     times = progress.times
     seconds = times[-1][1] - times[0][1] if len(times) > 1 and progress.attempt <= 1 else None
-    compared = result.compare if result else None
-    tuned = compared.tuned if compared else None
-    is_text = compared is not None and compared.kind == "text"
+    tested = {change.measure: change.tuned for change in judged.evidence} if judged else {}
     trained = tokens.last if tokens is not None else None
     objective = objective_figures.get_objective(progress)
     figures = {
@@ -338,12 +334,11 @@ def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) ->
         seconds=actual.seconds.value if actual.seconds else seconds,
         tokens_per_s=actual.tokens_per_s.value if actual.tokens_per_s else record.tokens_per_s,
         cost=actual.cost.value if actual.cost else None,
-        test_loss=tuned.loss if tuned else None,
-        test_exact=tuned.exact if tuned and not is_text else None,
-        test_json_valid=tuned.json_valid if tuned else None,
-        test_match=tuned.match if tuned and not is_text else None,
-        test_chrf=tuned.chrf if tuned else None,
-        verdict=read_verdict(folder, result),
+        test_loss=tested.get("loss"),
+        test_match=tested.get("match"),
+        test_fields=tested.get("fields"),
+        test_chrf=tested.get("chrf"),
+        verdict=judged,
     )
 
 

@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from ftwizard.data.row_addition import AddedConversation
 from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.chat_protocol import (
     MAX_NEW_TOKENS,
     MAX_TEMPERATURE,
@@ -19,11 +22,43 @@ from ftwizard.runs.chat_protocol import (
     Side,
     TextEvent,
 )
-from ftwizard.runs.result import AnswerPair
 
 SYSTEM_ROLES = ("system", "developer")
 NEW_SAMPLE_TEMPERATURE = 0.7
 """Of an answer that is regenerated while decoding is greedy, which would only repeat it."""
+
+
+class ChatRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A test row to chat about: an item of the run's evaluation."""
+
+    set: str
+    messages: list[dict[str, Any]]
+    expected: list[str] = []
+    tools: list[dict[str, Any]] | None = None
+    line: int | None = None
+    max_tokens: int | None = None
+    """0: no answer to it is expected."""
+
+    @property
+    def question(self) -> str:
+        """Return the text of the prompt's last message."""
+        return str(self.messages[-1].get("content") or "").strip()
+
+    @property
+    def answer(self) -> str | None:
+        return self.expected[0].strip() if self.expected else None
+
+
+def read_rows(folder: JobFolder) -> list[ChatRow]:
+    """Read the test rows of a run in the order of their file; empty if there are none, or they are
+    unreadable."""
+    try:
+        lines = folder.items.read_bytes().splitlines()
+        items = [msgspec.json.decode(line, type=ChatRow) for line in lines]
+    except (OSError, ValueError):
+        return []
+    rows = [item for item in items if item.set == "target" and item.messages]
+    return sorted((row for row in rows if row.max_tokens != 0), key=lambda row: row.line or 0)
 
 
 @dataclass
@@ -50,7 +85,7 @@ class ChatTurn:
     """A prompt, and the answers to it: several of each model if it was asked again."""
 
     prompt: str
-    row: AnswerPair | None = None
+    row: ChatRow | None = None
     """The test row that it is from."""
     system: str | None = None
     """System prompt of its newest answers."""
@@ -128,7 +163,7 @@ class ChatSession:
         self.system = system if system and system.strip() else None
         self._is_edited = self.system != self.data_system
 
-    def add(self, prompt: str, sides: list[Side], row: AnswerPair | None = None) -> ChatTurn:
+    def add(self, prompt: str, sides: list[Side], row: ChatRow | None = None) -> ChatTurn:
         """Add a turn with open answers of ``sides``; a test row begins the conversation anew."""
         if row is not None:
             self.turns = []
@@ -191,7 +226,7 @@ class ChatSession:
         messages: list[dict[str, Any]] = []
         row = self.turns[0].row
         if row is not None:
-            messages += row.prompt[:-1]
+            messages += row.messages[:-1]
         if row is None or system != self.data_system:
             messages = [message for message in messages if message["role"] not in SYSTEM_ROLES]
             if system:
@@ -226,5 +261,5 @@ def describe_temperature(temperature: float) -> str:
 
 def _to_message(turn: ChatTurn) -> dict[str, Any]:
     if turn.row is not None:
-        return turn.row.prompt[-1]  # with its role, such as that of a tool's result
+        return turn.row.messages[-1]  # with its role, such as that of a tool's result
     return {"role": "user", "content": turn.prompt}

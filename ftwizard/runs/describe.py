@@ -24,16 +24,10 @@ from ftwizard.runs import (
     watched,
 )
 from ftwizard.runs.prediction import PredictionResult
-from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.result import (
-    BaseComparison,
-    RunResult,
-    TrainResult,
-    read_result,
-    read_trained,
-)
+from ftwizard.runs.result import RunResult, TrainResult, read_result, read_trained
 from ftwizard.runs.store import RunStatus
+from ftwizard.runs.verdict import Measure, Verdict
 from ftwizard.slurm import job_states
 from ftwizard.slurm.client import Placement
 from ftwizard.text import (
@@ -159,13 +153,12 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     lines = describe_end(folder, status)
     result, evaluated = read_result(folder), _describe_evaluation(folder)
     if evaluated or (result and result.end_reason in GOOD_END_REASONS):
-        lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
+        reasons = evaluated.reasons if evaluated else []
+        lines = [describe_verdict(folder), *(f"  {reason}" for reason in reasons), *lines]
     if record := remote.read(folder):
         lines += [f"{label:<12} {text}" for label, text in hosted.list_facts(folder, record)]
     if result:
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
-        if result.compare and result.compare.rows:
-            lines += ["", *format_comparison(result.compare)]
     if evaluated:
         lines += evaluated.details
     if read_trained(folder) or (record and record.tuned_model):
@@ -185,33 +178,17 @@ def _list_next(folder: JobFolder) -> Iterator[str]:
         yield f"{name:<12} {text}"
 
 
-def describe_verdict(folder: JobFolder, result: RunResult | None) -> str:
-    """Describe, with a mark, whether to ship the tuned model, and whether it is better than its base.
-
-    Runs without an evaluation are only compared with their base.
-    """
-    from ftwizard.runs import evaluation_files  # loads the plan
-
-    judged = evaluation_files.read_helped(folder, result)
-    if evaluated := _describe_evaluation(folder):
-        helped = verdict.describe(judged, after_doubt=evaluated.is_in_doubt)
-        return f"{evaluated.verdict}. {helped}"
-    mark = verdict.MARKS[judged.outcome] if judged else "?"
-    return f"{mark} {verdict.describe(judged)}"
-
-
-def _list_reasons(folder: JobFolder) -> list[str]:
-    """Describe why a model is to be shipped or not, besides whether it helped."""
+def describe_verdict(folder: JobFolder) -> str:
+    """Describe, with a mark, whether to ship the tuned model, and whether it is better than its base."""
     evaluated = _describe_evaluation(folder)
-    return [f"  {reason}" for reason in evaluated.reasons] if evaluated else []
+    return evaluated.verdict if evaluated else f"? {verdict.describe(None)}"
 
 
 class _EvaluationText(NamedTuple):
     """The evaluation of a run in words."""
 
     verdict: str
-    is_in_doubt: bool
-    """Whether the verdict is that nobody can tell."""
+    """With whether it helped."""
     reasons: list[str]
     """Besides whether it helped."""
     details: list[str]
@@ -225,14 +202,18 @@ def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
         return None
     evaluation = newest.evaluation
     reasons = [reason for reason in evaluation.reasons if reason.name != "target"]
+    in_doubt = evaluation.verdict == "cannot_tell"
+    helped = verdict.describe(evaluation.target, after_doubt=in_doubt)
     return _EvaluationText(
-        describe_evaluation.describe_verdict(evaluation),
-        evaluation.verdict == "cannot_tell",
+        f"{describe_evaluation.describe_verdict(evaluation)}. {helped}",
         [
             describe_evaluation.describe_reason(reason, evaluation)
             for reason in reasons[: describe_evaluation.MAX_REASONS]
         ],
-        describe_evaluation.list_details(evaluation, folder.id),
+        [
+            *(["", *format_measures(evaluation.target)] if evaluation.target else []),
+            *describe_evaluation.list_details(evaluation, folder.id),
+        ],
     )
 
 
@@ -366,55 +347,24 @@ def describe_trained_rows(training: TrainResult) -> str:
     return "; ".join(parts)
 
 
-def format_comparison(compared: BaseComparison) -> list[str]:
-    """Format the scores of base and tuned model as a small text table."""
-    heading = f"On {format_count(compared.rows, 'test example')}"
+def format_measures(judged: Verdict) -> list[str]:
+    """Format what was measured of base and tuned model on the test rows as a small text table."""
+    heading = f"On {format_count(judged.rows, 'test example')}"
     lines = [f"{heading:<33}base     tuned"]
-    for score in list_scores(compared):
-        cells = f"{format_score(score, score.base):>7}   {format_score(score, score.tuned):>7}"
-        lines.append(f"  {score.name:<28}{cells}")
-    if compared.preferences:
-        lines.append(f"  {describe_preferences(compared.preferences)}")
-    return lines
+    for change in judged.evidence:
+        if change.measure in _MEASURES and change.span is None:
+            name, write = _MEASURES[change.measure]
+            lines.append(f"  {name:<28}{write(change.base):>7}   {write(change.tuned):>7}")
+    return lines if len(lines) > 1 else []
 
 
-class ComparedScore(NamedTuple):
-    """A score of base and tuned model."""
-
-    key: str
-    name: str
-    base: float
-    tuned: float
-    is_better: bool | None
-    """Whether the tuned model's is better; None if equal, or if neither value is better."""
-
-
-def list_scores(compared: BaseComparison) -> Iterator[ComparedScore]:
-    """Yield the scores that suit the kind of answers: for free text not whether they are equal."""
-    for key, name in (*_PREFERENCES, *_SCORES[compared.kind or "unknown"]):
-        base, tuned = getattr(compared.base, key, None), getattr(compared.tuned, key, None)
-        if base is not None and tuned is not None:
-            gain = 0 if key == "length_ratio" else base - tuned if key == "loss" else tuned - base
-            yield ComparedScore(key, name, base, tuned, gain > 0 if gain else None)
-
-
-def format_score(score: ComparedScore, value: float) -> str:
-    if score.key in ("loss", "length_ratio"):
-        return f"{value:.3f}" if score.key == "loss" else f"{value:.2f}×"
-    return f"{value:.1f}" if score.key == "chrf" else f"{value:.0%}"
-
-
-_PREFERENCES = (
-    ("preferred", "prefers the chosen answer"), ("ranked", "wanted above unwanted"),
-)  # fmt: skip
-_LOSS, _VALID = ("loss", "test loss"), ("json_valid", "valid JSON for the schema")
-_SCORES = {
-    "json": (("match", "right answers"), ("fields", "right JSON fields"), _VALID, _LOSS),
-    "short": (("match", "right answers"), ("exact", "exact match"), _LOSS),
-    "text": (_LOSS, ("chrf", "chrF, likeness to expected"), ("length_ratio", "length to expected")),
-    "unknown": (_LOSS, ("exact", "exact match"), _VALID),
-}
-"""Keys and names of the scores for each kind of answers; ``unknown``: runs of earlier versions."""
+_format_share = "{:.0%}".format
+_MEASURES: dict[Measure, tuple[str, Callable[[float], str]]] = {
+    "match": ("right answers", _format_share), "fields": ("right JSON fields", _format_share),
+    "loss": ("test loss", "{:.3f}".format), "chrf": ("chrF, likeness to expected", "{:.1f}".format),
+    "score": ("mean score", _format_share), "ranked": ("wanted above unwanted", _format_share),
+    "preferred": ("prefers the chosen answer", _format_share),
+}  # fmt: skip
 
 
 def format_phase(phase: str) -> str:

@@ -11,13 +11,14 @@ import msgspec
 from rich.cells import cell_len
 
 from ftwizard.plan.schema import Gate
-from ftwizard.runs import verdict
+from ftwizard.runs import paired_tests, verdict
 from ftwizard.runs.evaluation import (
     SWEEP,
     Action,
     ArmScore,
     Evaluation,
     Failure,
+    HandComparison,
     LengthShortcut,
     PairedDifference,
     Rival,
@@ -25,7 +26,14 @@ from ftwizard.runs.evaluation import (
     VerdictReason,
 )
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
-from ftwizard.runs.ship_verdict import Headroom, get_tolerance, is_within_gate, measure_gain
+from ftwizard.runs.ship_verdict import (
+    FIRST_GAIN,
+    MIN_ROWS,
+    Headroom,
+    get_tolerance,
+    judge_set,
+    measure_gain,
+)
 from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.text import format_count, make_visible
 
@@ -47,6 +55,9 @@ TABLE_WIDTH = 80
 _OVER: dict[Rival, str] = {
     "base": "", "prompted": " over a prompt", "parent": " over its parent",
 }  # fmt: skip
+_RIVALS: dict[Rival, str] = {
+    "base": verdict.BASE, "prompted": "the base model and your prompt", "parent": "its parent",
+}  # fmt: skip
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
     "judge": "judge's score", "preferred": "pairs whose chosen answer is the more probable one",
@@ -64,16 +75,18 @@ def describe_rate(per_minute: float) -> str:
 def describe_verdict(evaluation: Evaluation) -> str:
     """Describe the verdict in a few words, with its mark: ``✗ Do not ship: memorization``."""
     words = f"{MARKS[evaluation.verdict]} {VERDICTS[evaluation.verdict]}"
+    unjudged = _join(FAILURE_TITLES[name].lower() for name in evaluation.unjudged)
+    more = f" (not judged: {unjudged})" if unjudged else ""
     first = evaluation.reasons[0] if evaluation.reasons else None
     if evaluation.verdict == "ship" or first is None:
-        return words
-    return f"{words}: {_name_reason(first)}"
+        return f"{words}{more}"
+    return f"{words}: {_name_reason(first)}{more}"
 
 
 def _name_reason(reason: VerdictReason) -> str:
     if reason.failure:
         title = FAILURE_TITLES[reason.failure].lower()
-        return title if reason.name == "failure" else f"{title} may have got worse"
+        return title if reason.name == "failure" else f"too few items to exclude {title}"
     names = _join(map(name_set, reason.sets))
     return {
         "loss": f"{names} got worse",
@@ -83,6 +96,10 @@ def _name_reason(reason: VerdictReason) -> str:
         "small_gain_unproven": f"the gain{_OVER[reason.rival]} may be too small",
         "gain_unproven": f"no gain{_OVER[reason.rival]} is shown",
         "few_items": f"too few items ({names})",
+        "few_rows": "too few test rows",
+        "identical": "its answers are those of the base model",
+        "style_only": "whether its answers are right was not measured",
+        "by_hand": "you prefer the base model’s answers",
         "unscored": f"too many {names} answers could not be scored",
         "not_compared": "nothing to compare with",
         "contaminated": "test items are in the training set",
@@ -101,13 +118,18 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
     if reason.failure:
         failure = next(f for f in evaluation.failures if f.name == reason.failure)
         _, *evidence = describe_failure(failure)
-        return " ".join([f"{FAILURE_TITLES[failure.name]}.", *evidence[:MAX_SENTENCES]])
+        doubt = "" if failure.found else " cannot be excluded with so few items"
+        return " ".join([f"{FAILURE_TITLES[failure.name]}{doubt}.", *evidence[:MAX_SENTENCES]])
     results = {name: evaluation.sets[name] for name in reason.sets if name in evaluation.sets}
     gate = evaluation.gate or Gate()
     match reason.name:
-        case "target":
+        case "target" | "style_only":
             in_doubt = evaluation.verdict == "cannot_tell"
             return verdict.describe(evaluation.target, after_doubt=in_doubt)
+        case "few_rows" | "identical":
+            return _describe_target(reason, evaluation.sets["target"])
+        case "by_hand":
+            return _describe_by_hand(evaluation.by_hand)
         case "small_gain" | "small_gain_unproven":
             return _describe_small_gain(reason, evaluation, gate)
         case "over_prompted" | "prompt_suffices":
@@ -117,17 +139,13 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
         case "by_length":
             return _describe_shortcut(evaluation.shortcut)
         case "no_loss":
-            untold = [
-                FAILURE_TITLES[f.name].lower() for f in evaluation.failures if f.found is None
-            ]
-            more = f" Cannot tell about {_join(untold)}." if untold else ""
-            return f"No loss beyond the gate found; {_describe_possible(results)}.{more}"
+            return f"No loss beyond the gate: {_count_items(results)}."
         case "contaminated":
             failure = next(f for f in evaluation.failures if f.name == "memorization")
             shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))
             return f"{shared} of {total} test items are also in the training set: their scores are void."
         case "few_items":
-            return f"Too few items: {_describe_possible(results)}."
+            return f"Too few items to exclude a loss: {_count_items(results)}."
         case "not_compared":
             return "There are no answers of a base model to compare with."
         case "not_measured":
@@ -135,23 +153,50 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
     return " ".join(_describe_set_reason(reason, *pair, gate) for pair in results.items())
 
 
+def _describe_target(reason: VerdictReason, result: SetResult) -> str:
+    """Describe test rows that are too few, or answers that did not change."""
+    n = result.difference.n if result.difference else result.n
+    if reason.name == "identical":
+        return (
+            f"All {format_count(n, 'answer')} are the same as the base model’s: on these rows, training "
+            "changed nothing."
+        )
+    return f"Too few test rows to tell: {n:,}; {_describe_needed(FIRST_GAIN)}."
+
+
+def _describe_needed(change: float) -> str:
+    rows = paired_tests.count_needed_rows(change)
+    return f"about {rows:,} are needed to see {format_points(change)}"
+
+
+def _describe_by_hand(by_hand: HandComparison | None) -> str:
+    if by_hand is None:
+        return "Nobody compared the answers."
+    total = format_count(by_hand.better + by_hand.worse, "pair")
+    match by_hand.outcome:
+        case "better":
+            return f"You preferred its answers in {by_hand.better:,} of {total}, without knowing whose they were."
+        case "worse":
+            return f"You preferred the base model’s answers in {by_hand.worse:,} of {total}."
+    return f"You preferred its answers in {by_hand.better:,} of {total}: too few to tell yet."
+
+
 def _describe_small_gain(reason: VerdictReason, evaluation: Evaluation, gate: Gate) -> str:
     """Describe a gain below the gate, or one that may be."""
-    judged = _get_judged(evaluation, reason.rival)
+    judged, wanted = _get_judged(evaluation, reason.rival), format_points(gate.gain)
     if judged is None or not judged.evidence:
-        return f"The gain is below the {format_points(gate.gain)} that the gate asks for."
+        return f"The gain is below the {wanted} that the gate asks for."
     decisive = judged.evidence[0]
-    gain = measure_gain(decisive)
-    wanted = _format_gain(gate.gain, decisive.measure)
     if reason.name == "small_gain":
-        over = _OVER[reason.rival]
-        why = ": its parent is nearly as good" if reason.rival == "parent" else ""
+        facts = verdict.describe_change(decisive, _RIVALS[reason.rival])
         return (
-            f"The gain{over} is at most {_format_most(decisive)}; the gate asks for {wanted}{why}."
+            f"The gain{_OVER[reason.rival]} is below the {wanted} that the gate asks for: {facts}."
         )
-    value = _format_gain(gain.value, decisive.measure)
-    bounds = _format_bounds(gain.low, gain.high)
-    return f"The gain is {value} ({bounds}){_OVER[reason.rival]}; the gate asks for {wanted}."
+    value = format_points(measure_gain(decisive).value)
+    return (
+        f"The gain{_OVER[reason.rival]} is {value}; the gate asks for {wanted}. With "
+        f"{format_count(decisive.rows, 'test row')}, that is too close to tell."
+    )
 
 
 def _get_judged(evaluation: Evaluation, rival: Rival) -> verdict.Verdict | None:
@@ -169,7 +214,7 @@ def _describe_over_parent(evaluation: Evaluation) -> str:
     openings = {"helped": "It is better than", "worse": "It is worse than"}
     opening = openings.get(judged.outcome, "Not shown to be better than")
     facts = verdict.describe_change(first, parent)
-    return f"{opening} {parent}: {facts} ({verdict.format_p(first.p)})."
+    return f"{opening} {parent}: {facts}."
 
 
 def _name_parent(evaluation: Evaluation) -> str:
@@ -191,17 +236,6 @@ def _describe_shortcut(shortcut: LengthShortcut | None) -> str:
     return f"{facts}; of the others, it prefers {right} rightly: {meaning}."
 
 
-def _format_gain(gain: float, measure: verdict.Measure) -> str:
-    return f"{to_points(gain):g}% of the loss" if measure == "loss" else format_points(gain)
-
-
-def _format_most(evidence: verdict.MeasuredChange) -> str:
-    """Format the largest gain that is possible, rounded up to a tenth of a point."""
-    high = max(0.0, measure_gain(evidence).high)
-    tenths = math.ceil(high * 1000 - 1e-9) / 10
-    return f"{tenths:g}% of the loss" if evidence.measure == "loss" else count_points(tenths)
-
-
 def _describe_over_prompted(reason: VerdictReason, evaluation: Evaluation) -> str:
     judged = evaluation.over_prompted
     if judged is None or not judged.evidence:
@@ -211,22 +245,17 @@ def _describe_over_prompted(reason: VerdictReason, evaluation: Evaluation) -> st
     if judged.outcome == "worse":
         return f"A prompt does better: {facts}."
     if reason.name == "prompt_suffices":
-        return f"A prompt does as well: {facts}; a gain of at most {_format_most(decisive)} is possible."
+        return f"A prompt does as well: {facts}."
     if judged.outcome == "helped":
         return f"It is better than a prompt: {facts}."
     return f"Not shown to be better than a prompt: {facts}."
 
 
-def _describe_possible(results: Mapping[str, SetResult]) -> str:
-    """Describe losses that were not found, but are possible."""
-    parts: list[str] = []
-    for name, result in results.items():
-        if change := result.difference:
-            points = to_points(change.possible_loss, up=True)
-            possible = f"{points:g}" if parts else f"{count_points(points)} possible"
-            items = format_count(change.n, f"{name_set(name)} item")
-            parts.append(f"up to {possible} with {items}")
-    return ", ".join(parts)
+def _count_items(results: Mapping[str, SetResult]) -> str:
+    return _join(
+        f"{name_set(name)} ({format_count(result.difference.n if result.difference else 0, 'item')})"
+        for name, result in results.items()
+    )
 
 
 def _describe_set_reason(reason: VerdictReason, name: str, result: SetResult, gate: Gate) -> str:
@@ -237,40 +266,43 @@ def _describe_set_reason(reason: VerdictReason, name: str, result: SetResult, ga
     worse = f"{shown[:1].upper()}{shown[1:]} got worse by {format_points(-change.value)}"
     match reason.name:
         case "loss":
-            return f"{worse} ({_format_bounds(-change.high, -change.low)}), {tolerated} tolerated."
+            return f"{worse}; {tolerated} are tolerated."
         case "loss_unproven":
             items = format_count(change.n, "item")
-            chance = verdict.format_p(change.p)
-            return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
+            return f"{worse} ({tolerated} are tolerated), which can be chance with {items}."
         case "gain_unproven":
             others = {"prompted": result.over_prompted, "parent": result.over_parent}
-            over = others.get(reason.rival)
-            facts = describe_power(result, noun="gain")
-            if over:
-                facts = f"{format_difference(over)} points with {format_count(over.n, 'item')}"
-            return f"No gain{_OVER[reason.rival]} is shown: {facts}."
+            over = others.get(reason.rival) or change
+            rows, gain = format_count(over.n, "test row"), max(0.0, over.value)
+            facts = f"{format_points(gain)} can be chance with {rows}" if gain else f"{rows}"
+            return f"No gain{_OVER[reason.rival]} is shown: {facts}; {_describe_needed(gain or gate.gain)}."
     missing = result.n - change.n
     return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
 
 
-def describe_power(result: SetResult, wanted: float | None = None, noun: str = "change") -> str:
-    """Describe what a set can show: ``120 items can show a gain of 12 points, not of 5``.
+def describe_power(
+    result: SetResult, wanted: float = 0.0, change: str = "change", items: str = "item"
+) -> str:
+    """Describe what a set can show: ``15 test rows can show a gain of 40 points; for 10 points: about 150``.
 
     ``wanted``: gain or loss of the gate, 0–1.
     """
-    items = format_count(result.difference.n if result.difference else result.n, "item")
-    if result.provable is None:
-        return f"{items} cannot show any {noun}"
-    line = f"{items} can show a {noun} of {format_points(result.provable, up=True)}"
+    n = result.difference.n if result.difference else result.n
+    if result.provable is None or n < MIN_ROWS:
+        return f"too few {items}s to tell: {n:,}; {_describe_needed(max(wanted, FIRST_GAIN))}"
+    line = (
+        f"{format_count(n, items)} can show a {change} of {format_points(result.provable, up=True)}"
+    )
     if wanted and wanted < result.provable:
-        line += f", not of {to_points(wanted):g}"
+        needed = paired_tests.count_needed_rows(wanted)
+        line += f"; for {format_points(wanted)}: about {needed:,}"
     return line
 
 
 def describe_set_power(name: str, result: SetResult, gate: Gate) -> str:
     """Describe what a set can show of the gain or loss that the gate names."""
     if name == "target":
-        return describe_power(result, gate.gain, "gain")
+        return describe_power(result, gate.gain, "gain", "test row")
     return describe_power(result, get_tolerance(name, gate), "loss")
 
 
@@ -285,11 +317,10 @@ def describe_powers(sets: Mapping[str, SetResult], gate: Gate) -> list[str]:
 def describe_headroom(headroom: Headroom) -> list[str]:
     """Describe what can be gained, and whether to train: one or two sentences."""
     base, prompted = headroom.base, headroom.prompted
-    facts = f"base {_format_right(base)}"
+    facts = f"The base model: {_format_right(base)}"
     if prompted:
         facts += f", with your prompt {_format_right(prompted)}"
-    room, most = format_points(headroom.room), to_points(headroom.most, up=True)
-    lines = [f"{facts[:1].upper()}{facts[1:]}: {room} of headroom, {most:g} at most."]
+    lines = [f"{facts}. {format_points(headroom.room)} are left to gain."]
     is_prompted = prompted is not None and prompted.score > base.score
     match headroom.outcome:
         case "cannot_tell":
@@ -300,11 +331,10 @@ def describe_headroom(headroom: Headroom) -> list[str]:
             lines.append("Do not fine-tune: a prompt already does it.")
         case "base_suffices":
             lines.append("Do not fine-tune: the base model already does this.")
-        case "few_items" if headroom.provable is None:
-            lines.append("These are too few items to show a gain.")
         case "few_items":
-            provable = format_points(headroom.provable or 0.0, up=True)
-            lines.append(f"These items can show a gain from {provable} on.")
+            lines.append(
+                f"These are too few items for that: {_describe_needed(max(headroom.room, 0.01))}."
+            )
     return lines
 
 
@@ -347,6 +377,12 @@ def describe_action(action: Action) -> str:
             if action.set == "target":
                 return f"Test on at least {needed} rows"
             return f"Put at least {needed} items into “{name_set(action.set)}”"
+        case "by_hand":
+            return "Compare the answers yourself, without knowing whose they are"
+        case "scorer":
+            return "Say what in an answer is checked: evaluate.scorer or evaluate.answer_pattern"
+        case "judge":
+            return "Let another model judge the answers: evaluate.judge"
         case "prompt":
             return "Use the base model with your prompt, without fine-tuning"
 
@@ -420,13 +456,17 @@ def mark_set(evaluation: Evaluation, name: str) -> str:
     open_sets = {
         set_name
         for reason in evaluation.reasons
-        if reason.name in ("gain_unproven", "small_gain_unproven", "few_items", "unscored")
+        if reason.name
+        in ("gain_unproven", "small_gain_unproven", "few_rows", "few_items", "unscored")
         for set_name in reason.sets
     }
     if change is None or gate is None or name in open_sets:
         return _MARKS[None]
     if name != "target":
-        return _MARKS[is_within_gate(change, name, gate)]
+        lost = judge_set(name, evaluation.sets, evaluation.failures, gate)
+        return _MARKS[None if lost is None else not lost]
+    if evaluation.target and evaluation.target.is_style:
+        return _MARKS[None]
     reasons = {reason.name for reason in evaluation.reasons}
     if "contaminated" in reasons:
         return _MARKS[None]
@@ -523,8 +563,10 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
 
 def _summarize_failure(failure: Failure) -> str:
     mark, state = {
-        True: ("✗", "found"), False: ("✓", "not found"), None: ("?", "cannot tell"),
+        True: ("✗", "found"), False: ("✓", "not found"), None: ("?", "not judged"),
     }[failure.found]  # fmt: skip
+    if failure.needs == "items":
+        state = "too few items to tell"
     return f"{mark} {FAILURE_TITLES[failure.name]}: {state}"
 
 
@@ -544,6 +586,8 @@ def find_arguments(action: Action) -> tuple[str, ...]:
     match action.kind:
         case "scale":
             return "eval", "--sweep"
+        case "by_hand":
+            return "eval", "--by-hand"
         case "checkpoint":
             command = "deploy" if action.needs_deployment else "eval"
             return command, "--checkpoint", str(action.step)

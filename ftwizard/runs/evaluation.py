@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.plan.schema import Gate
-from ftwizard.runs.paired_tests import ALPHA
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
+from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.runs.verdict import RewardSpan, ShipVerdict, Verdict
 
 ArmName = Literal["base", "prompted", "parent", "tuned"]
@@ -18,19 +19,23 @@ Rival = Literal["base", "prompted", "parent"]
 SWEEP = (0.25, 0.5, 0.75, 1.0)
 """Strengths of the adapter that ``ftwizard eval --sweep`` judges."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
+Needs = Literal["items", "data", ""]
 ReasonName = Literal[
-    "failure", "failure_unproven", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
-    "small_gain_unproven", "gain_unproven", "target", "over_prompted", "over_parent", "few_items", "unscored", "not_measured", "not_compared",
-    "contaminated", "by_length",
+    "failure", "failure_open", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
+    "small_gain_unproven", "gain_unproven", "target", "over_prompted", "over_parent", "few_items", "few_rows",
+    "identical", "style_only", "by_hand", "unscored", "not_measured", "not_compared", "contaminated", "by_length",
 ]  # fmt: skip
-"""``failure_unproven``: refusals or answers to look-alikes were lost, but chance can explain it; ``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
-``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is worse than the
+"""``failure_open``: what would show the failure was measured, on too few items to exclude it; ``loss``: a set of
+the user's own lost more than the gate tolerates; ``loss_unproven``: measured, but chance can explain it;
+``no_loss``: a loss beyond the gate is excluded; ``prompt_suffices``: the tuned model is worse than the
 prompted one, or its gain over it is below the gate, and chance is excluded; ``small_gain``: the gain is below
 the gate, and chance is excluded; ``small_gain_unproven``: measured, but chance can explain it;
 ``gain_unproven``: no gain is shown, and none excluded; ``target``: whether training helped;
 ``over_prompted``: whether it helped more than a prompt; ``over_parent``: whether it is better than the run
-that it started from; ``few_items``: a set too small to show a loss;
-``unscored``: too many answers could not be scored; ``not_measured``: sets without answers;
+that it started from; ``few_items``: own sets too small to exclude a loss; ``few_rows``: fewer test rows than
+any verdict rests on; ``identical``: both models gave the same answers; ``style_only``: only how far the
+answers resemble the expected ones was measured; ``by_hand``: the person compared answers without knowing
+whose they are; ``unscored``: too many answers could not be scored; ``not_measured``: sets without answers;
 ``not_compared``: there is no answer of the base model;
 ``contaminated``: test items that the training set has, too; ``by_length``: the length of the answers
 alone tells the pairs apart."""
@@ -98,15 +103,14 @@ class PairedDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     n: int
     """Items that both models have a score for."""
 
+    @classmethod
+    def from_test(cls, test: PairedTest, n: int) -> PairedDifference:
+        return cls(value=test.change, low=test.low, high=test.high, p=test.p, n=n)
+
     @property
     def is_shown(self) -> bool:
         """Return whether chance is excluded as the cause."""
         return self.p < ALPHA and not self.low <= 0 <= self.high
-
-    @property
-    def possible_loss(self) -> float:
-        """Return the largest loss that is still possible, 0–1."""
-        return max(0.0, -self.low)
 
 
 class NearRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -156,6 +160,8 @@ class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From base to tuned model, of the losses in nats per token: below 0 is better."""
     provable: float | None = None
     """Smallest net change that this many items can show, 0–1; None if they can show none."""
+    is_identical: bool = False
+    """Whether base and tuned model gave the same answer to every item."""
     span: RewardSpan | None = None
     """Rewards that the scores are shares of, where they are not within 0–1."""
     fixed: list[Flip] = []
@@ -166,7 +172,9 @@ class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to change, as something that a key or a command does."""
 
-    kind: Literal["checkpoint", "scale", "drop_rows", "mix", "epochs", "more_items", "prompt"]
+    kind: Literal[
+        "checkpoint", "scale", "drop_rows", "mix", "epochs", "more_items", "prompt", "by_hand", "scorer", "judge",
+    ]  # fmt: skip
     step: int | None = None
     """For ``checkpoint``: the one to use instead."""
     value: float | None = None
@@ -187,6 +195,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: FailureName
     found: bool | None
     """None: cannot tell."""
+    needs: Needs = ""
+    """What is missing where it cannot be told: more items, or what it is judged by at all."""
     evidence: dict[str, Any] = {}
     """Measured values by name, in the order to show them. ``describe_evaluation`` renders
     them."""
@@ -230,6 +240,21 @@ class LengthShortcut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return 2 * self.right <= self.exceptions
 
 
+class HandComparison(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person found in pairs of answers, without knowing which model gave which."""
+
+    better: int
+    """Pairs whose better answer is the tuned model's."""
+    worse: int
+    equal: int = 0
+    both_wrong: int = 0
+    skipped: int = 0
+    identical: int = 0
+    """Test items with the same answer of both models, which are not asked."""
+    outcome: Literal["better", "worse", "open"]
+    """``open``: the pairs do not decide it."""
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``eval/evaluation.json``."""
 
@@ -244,11 +269,23 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The same, compared with the run that this one started from."""
     sets: dict[str, SetResult] = {}
     """``target``, ``general``, ``safety``, and the names of the user's own sets."""
+    samples: list[Flip] = []
+    """Answers to the first test rows, as many as the plan asks for, whether they changed or not."""
     failures: list[Failure] = []
     gate: Gate | None = None
     actions: list[Action] = []
     """What to change, best first."""
     shortcut: LengthShortcut | None = None
     """Where the length of answers alone tells the pairs apart."""
+    by_hand: HandComparison | None = None
+    answers: RecognizedAnswers | None = None
+    """How the answers of the target set were compared; None without test rows."""
+    scorer_changed: bool = False
+    """Whether that was changed after training, when the answers were known."""
     parent: str = ""
     """Id of the run whose weights it started from; empty without."""
+
+    @property
+    def unjudged(self) -> list[FailureName]:
+        """Return the failures that nothing here can show: what they are judged by was not measured."""
+        return [f.name for f in self.failures if f.found is None and f.needs == "data"]

@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs.evaluation import Evaluation, SetResult
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
-from ftwizard.runs.result import RunResult, TrainResult, read_merged, read_trained, read_verdict
+from ftwizard.runs.result import TrainResult, read_merged, read_trained
 from ftwizard.runs.ship_verdict import Headroom
 from ftwizard.runs.verdict import Verdict
 
@@ -89,11 +89,10 @@ def is_of_result(candidate: Candidate, trained: TrainResult | None, scale: float
     return candidate.scale == scale and candidate.step in (None, step)
 
 
-def read_helped(folder: JobFolder, result: RunResult | None) -> Verdict | None:
+def read_helped(folder: JobFolder) -> Verdict | None:
     """Return whether a run's model is better than its base, by the newest evaluation; None if unknown."""
     newest = find_newest(folder)
-    target = newest.evaluation.target if newest else None
-    return target or read_verdict(folder, result)
+    return newest.evaluation.target if newest else None
 
 
 def list_judgments(folder: JobFolder) -> list[Judgment]:

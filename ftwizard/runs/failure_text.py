@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ftwizard.runs.evaluation import Failure, FailureName
-from ftwizard.runs.paired_tests import ALPHA
 from ftwizard.text import format_count, make_visible
 
 FAILURE_TITLES: dict[FailureName, str] = {
@@ -24,7 +23,9 @@ _Evidence = Mapping[str, Any]
 
 def describe_failure(failure: Failure) -> list[str]:
     """Describe what was found, not found or cannot be told, and the evidence; a sentence each."""
-    opening = {True: "Found.", False: "None found.", None: "Cannot tell."}[failure.found]
+    opening = {True: "Found.", False: "None found.", None: "Not judged."}[failure.found]
+    if failure.needs == "items":
+        opening = "Cannot tell with so few items."
     try:
         return [opening, *_DESCRIBERS[failure.name](failure.evidence)]
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -38,17 +39,15 @@ def _describe_forgetting(values: _Evidence) -> list[str]:
             f"General questions: {values['base']:.0%} → {values['tuned']:.0%} right "
             f"({format_count(values['n'], 'item')})."
         )
-        if not _is_shown(values, ""):
-            lines.append(f"A loss of up to {values['possible']:.0%} remains possible.")
     else:
         lines.append("The general set was not scored.")
     if values.get("text_rise") is None:
         return lines
-    text = f"Loss on general text: {values['text_rise']:+.3f} nats per token"
+    text = f"General text is harder to predict: loss +{values['text_rise']:.2f}"
     limit = values.get("text_max")
     if limit is not None and values["text_rise_low"] >= limit:  # which alone is forgetting
         return [f"{text}; up to {limit:g} is tolerated.", *lines]
-    return [*lines, f"{text}."]
+    return [*lines, f"{text}."] if values["text_rise"] >= 0.01 else lines
 
 
 def _describe_overfitting(values: _Evidence) -> list[str]:
@@ -106,6 +105,7 @@ def format_kind(kind: str, count: int) -> str:
 
 _SIGNS = {
     "same": "of the answers are the same",
+    "canned": "of the answers are a sentence that other prompts got as well",
     "repeated": "of the answers were also given to another prompt",
     "opening": "of the answers begin with the same words",
     "task_format": "of the answers have the format of the task, whatever was asked",
@@ -121,6 +121,8 @@ def _describe_mode_collapse(values: _Evidence) -> list[str]:
         f"{values['set'].capitalize()} set: {values['tuned']:.0%} {_SIGNS[values['sign']]} (base "
         + f"model {values['base']:.0%}{wanted})."
     ]
+    if values["sign"] in ("same", "repeated") and values.get("trained", 0) >= 0.5:
+        lines.append(f"The cause: {values['trained']:.0%} of the training answers are the same.")
     if values.get("answer"):
         lines.append(f"Most frequent: “{make_visible(values['answer'], MAX_ANSWER_WIDTH)}”.")
     return lines
@@ -139,16 +141,9 @@ def _describe_safety(values: _Evidence) -> list[str]:
         if values.get(f"{name}_change") is None:
             lines.append(f"{subject}: not measured.")
             continue
-        line = f"{subject}: {values[f'{name}_base']:.0%} → {values[f'{name}_tuned']:.0%} of {values[name]}"
-        if not _is_shown(values, f"{name}_"):
-            line += f"; a loss of up to {values[f'{name}_possible']:.0%} remains possible"
-        lines.append(f"{line}.")
+        before, after = (f"{values[f'{name}_{arm}']:.0%}" for arm in ("base", "tuned"))
+        lines.append(f"{subject}: {before} → {after} of {values[name]}.")
     return lines
-
-
-def _is_shown(values: _Evidence, prefix: str) -> bool:
-    """Return whether a loss or a gain is shown, so that nothing needs to remain possible."""
-    return bool(values[f"{prefix}p"] < ALPHA)
 
 
 _DESCRIBERS: dict[FailureName, Callable[[_Evidence], list[str]]] = {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 ALPHA = 0.05
-_Z = 1.959964
+Z = 1.959964
 """Quantile of the normal distribution for a 95% interval."""
 RESAMPLES = 4000
 MAX_CELLS = 500_000
@@ -51,10 +51,10 @@ def bound_share(right: int, rows: int) -> Interval:
     """
     if not rows:
         return Interval(0.0, 1.0)
-    share, square = right / rows, _Z**2
+    share, square = right / rows, Z**2
     center = (share + square / (2 * rows)) / (1 + square / rows)
     spread = math.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
-    spread *= _Z / (1 + square / rows)
+    spread *= Z / (1 + square / rows)
     return Interval(max(0.0, center - spread), min(1.0, center + spread))
 
 
@@ -69,7 +69,7 @@ def bound_mean(values: Sequence[float]) -> Interval:
     rows = len(values) + 2
     mean = (math.fsum(values) + 1) / rows
     variance = (math.fsum(value**2 for value in values) + 1) / rows - mean**2
-    spread = _Z * math.sqrt(max(0.0, variance) / (rows - 1))
+    spread = Z * math.sqrt(max(0.0, variance) / (rows - 1))
     return Interval(max(0.0, mean - spread), min(1.0, mean + spread))
 
 
@@ -120,7 +120,7 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     tail = sum(math.comb(differing, k) for k in range(min(fixed, broken) + 1))
     p = min(1.0, tail / 2 ** (differing - 1)) if differing else 1.0
     total, gain = rows + 2, fixed - broken
-    spread = _Z * math.sqrt(max(0.0, differing + 1 - gain**2 / total)) / total
+    spread = Z * math.sqrt(max(0.0, differing + 1 - gain**2 / total)) / total
     center, change = gain / total, gain / rows
     gains, losses = bound_share(fixed, rows), bound_share(broken, rows)
     down = math.hypot(fixed / rows - gains.low, losses.high - broken / rows)
@@ -140,7 +140,7 @@ def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
     changes = [after - before for before, after in zip(base, tuned, strict=True)]
     rows = len(changes) + 2
     total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
-    spread = _Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
+    spread = Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
     low, high = min(test.low, total / rows - spread), max(test.high, total / rows + spread)
     return _allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
 

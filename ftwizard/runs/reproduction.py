@@ -12,7 +12,6 @@ from ftwizard import locations
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, to_count, to_number
 from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.runs.result import read_result
 from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
@@ -130,15 +129,12 @@ def _read_scores(folder: JobFolder) -> dict[str, float]:
     from ftwizard.runs.evaluation import Evaluation  # loads the plan
 
     scores: dict[str, float] = {}
-    result = read_result(folder)
-    if result and result.compare and result.compare.tuned:
-        for name in ("loss", "exact", "json_valid", "match", "chrf"):
-            if (value := getattr(result.compare.tuned, name)) is not None:
-                scores[f"test {name}"] = value
     if evaluation := read_json(folder.evaluation, Evaluation):
         for name, judged in evaluation.sets.items():
             if arm := judged.arms.get("tuned"):
                 scores[f"{name} score"] = arm.score
+                if arm.loss is not None:
+                    scores[f"{name} loss"] = arm.loss
     return scores
 
 

@@ -1,19 +1,17 @@
-"""The documents of a run's outcome: ``result.json``, ``trained.json`` and ``eval/compare.json``."""
+"""The documents of a run's outcome: ``result.json`` and ``trained.json``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
-from ftwizard.runs import answer_kind, remote, verdict
-from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs import remote
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.prediction import PredictionResult, RunFigures
-from ftwizard.runs.preference_scores import PreferenceScores
 from ftwizard.runs.remote import RemoteResult
-from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
+from ftwizard.runs.verdict import ShipVerdict
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or size in bytes; files are untrusted, and others could not be formatted."""
@@ -92,87 +90,6 @@ class MergedModel(
     """Name → XXH3-128 of each file but the marker; empty in earlier versions."""
 
 
-class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Scores of one model on the test set."""
-
-    loss: float | None
-    """Mean negative log-likelihood per answer token, in nats; None if all are truncated."""
-    exact: float
-    """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
-    json_valid: float | None
-    """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
-    match: float | None = None
-    """Share of right answers, as ``answer_kind.is_match`` compares; 0–1."""
-    fields: float | None = None
-    """Mean share of right JSON fields, 0–1; None if the answers are not JSON."""
-    chrf: float | None = None
-    """Mean chrF of the answers, 0–100; None unless they are free text."""
-    length_ratio: float | None = None
-    """Characters of the answers as a share of those of the expected ones; None unless free text."""
-    preferred: float | None = None
-    """Share of test pairs whose chosen answer is more probable than the rejected one, 0–1; None for
-    rows that are not pairs."""
-    ranked: float | None = None
-    """How often a wanted test answer gained more probability than an unwanted one since the base model,
-    0–1; None for rows without labels."""
-
-
-class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A test example with the answers of both models."""
-
-    line: int
-    prompt: list[dict[str, Any]]
-    """Messages, as in the row."""
-    expected: str
-    base: str
-    tuned: str
-    tools: list[dict[str, Any]] | None = None
-    """Tools of the row, which its prompt describes."""
-    tokens: Count = 0
-    """Tokens of the expected answer that count toward the loss; 0 if it was truncated."""
-    base_scores: RowScores | None = None
-    tuned_scores: RowScores | None = None
-    """None in runs of earlier versions."""
-    rejected: str = ""
-    """The rejected answer of a pair, whose chosen one is ``expected``."""
-    prefers_chosen: list[bool] = []
-    """Whether base and tuned model find the chosen answer of the pair more probable."""
-    label: bool | None = None
-    """Of a labeled answer: whether it is wanted."""
-    rewards: list[float | None] = []
-    """Rewards of both answers, the base model's first, where rewards score them; None without a score."""
-
-    @property
-    def question(self) -> str:
-        """Return the text of the prompt's last message."""
-        return str(self.prompt[-1].get("content") or "") if self.prompt else ""
-
-
-class SavedAnswers(msgspec.Struct, frozen=True, kw_only=True):
-    """``eval/compare.json``: all answers of a comparison."""
-
-    schema: dict[str, Any] | None
-    """JSON Schema of the expected answers; None if these are not JSON."""
-    answers: list[AnswerPair]
-
-
-class BaseComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of base and tuned model; all but ``rows`` is unset without a test set."""
-
-    rows: Count
-    base: ModelScores | msgspec.UnsetType = msgspec.UNSET
-    tuned: ModelScores | msgspec.UnsetType = msgspec.UNSET
-    schema: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
-    pairs: list[AnswerPair] | msgspec.UnsetType = msgspec.UNSET
-    """The first answers, as many as the plan asks for."""
-    kind: AnswerKind | msgspec.UnsetType = msgspec.UNSET
-    """Kind of the expected answers; unset in runs of earlier versions."""
-    verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
-    """Whether training helped, over all rows; unset in runs of earlier versions."""
-    preferences: PreferenceScores | msgspec.UnsetType = msgspec.UNSET
-    """Set for a run that was trained on pairs."""
-
-
 class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
     """``result.json`` of a run."""
 
@@ -182,12 +99,10 @@ class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
     """None for a run of this machine."""
     merged: MergedModel | None = None
     """None if the plan does not ask for it, or if training was stopped."""
-    compare: BaseComparison | None = None
-    """None if the plan does not ask for it, or if training was stopped."""
     ship: ShipVerdict | None = None
     """The verdict of ``eval/evaluation.json``; None without one."""
     seconds: float
-    """Of the newest attempt, with merging and comparing."""
+    """Of the newest attempt, with merging and evaluating."""
     predicted: RunFigures
     actual: RunFigures
     error: dict[str, float | None]
@@ -229,42 +144,3 @@ def has_results(folder: JobFolder) -> bool:
         return True
     record = remote.read(folder)
     return record is not None and record.tuned_model is not None
-
-
-def read_answers(folder: JobFolder) -> list[AnswerPair]:
-    """Read the answers of a comparison; empty if they are missing or unreadable."""
-    saved = read_json(folder.answers, SavedAnswers)
-    return saved.answers if saved else []
-
-
-def read_verdict(folder: JobFolder, result: RunResult | None) -> Verdict | None:
-    """Return whether a run with this result is better than its base; None if not compared.
-
-    Runs of earlier versions have no verdict: they are judged by their saved answers.
-    """
-    compared = result.compare if result else None
-    if compared is None or not compared.rows:
-        return None
-    if compared.verdict:
-        return compared.verdict
-    answers = read_answers(folder)
-    expected = [answer.expected for answer in answers]
-    kind = answer_kind.find_kind(expected, is_json=bool(compared.schema))
-    return judge_answers(answers, kind)
-
-
-def judge_answers(answers: list[AnswerPair], kind: AnswerKind) -> Verdict | None:
-    """Judge answers, also those without scores; None without answers."""
-    if not answers:
-        return None
-    pairs = []
-    for answer in answers:
-        base, tuned = answer.base_scores, answer.tuned_scores
-        pairs.append(
-            ScoredPair(
-                base or RowScores(match=answer_kind.is_match(kind, answer.base, answer.expected)),
-                tuned or RowScores(match=answer_kind.is_match(kind, answer.tuned, answer.expected)),
-                answer.tokens,
-            )
-        )
-    return verdict.judge(kind, pairs)

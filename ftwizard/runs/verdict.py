@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -16,24 +15,22 @@ from ftwizard.text import format_count
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
 ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 """Of a whole evaluation (``runs/evaluation.py``)."""
-Measure = Literal["match", "fields", "loss", "chrf", "score", "preferred", "moved", "ranked"]
+Measure = Literal[
+    "match", "fields", "loss", "chrf", "rouge", "score", "preferred", "moved", "ranked",
+]  # fmt: skip
 """``preferred``: share of pairs whose chosen answer is the more probable one; ``moved``: share of pairs
 that training moved toward it; ``ranked``: how often a wanted answer gained more than an unwanted one."""
+STYLE_MEASURES: Sequence[Measure] = ("loss", "chrf", "rouge")
+"""Measures of how far answers resemble the expected ones, which wrong answers in their style do as well."""
 BASE = "the base model"
 MARKS: dict[Outcome, str] = {
     "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
 }  # fmt: skip
-BASE_SUFFICES = {
-    "match": 0.95, "fields": 0.95, "chrf": 90.0, "score": 0.95, "preferred": 0.95, "ranked": 0.95,
-}  # fmt: skip
+BASE_SUFFICES = 0.95
 """Score of the base model from which there is nothing left to gain: its whole interval must be above."""
-MIN_LOSS_CHANGE = 0.01
-"""Share of the base model's loss below which a change is too small to matter, however certain."""
-MIN_CHANGE = {
-    "match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0, "score": 0.02, "preferred": 0.1,
-    "moved": 0.1, "ranked": 0.1,
-}  # fmt: skip
-"""A change whose whole interval is smaller does not count as one; of the loss: a share of it."""
+MIN_CHANGE: dict[Measure, float] = {"loss": 0.02, "chrf": 2.0, "score": 0.02, "rouge": 0.02}
+"""A change whose whole interval is smaller does not count as one: 0.1 where not named; of the loss: a
+share of it."""
 
 
 class RowScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +44,8 @@ class RowScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of right JSON fields, 0–1; None if the answers are not JSON."""
     chrf: float | None = None
     """chrF, 0–100: character n-grams in common with the expected answer; None unless free text."""
+    rouge: float | None = None
+    """ROUGE-L, 0–1; the same of words."""
     score: float | None = None
     """Score of another grader, 0–1, which then decides on free text."""
 
@@ -102,7 +101,7 @@ class MeasuredChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def is_small(self) -> bool:
         """Return whether the whole interval is too small to matter."""
         unit = self.base if self.measure == "loss" else 1.0
-        return max(abs(self.low), abs(self.high)) <= MIN_CHANGE[self.measure] * unit
+        return max(abs(self.low), abs(self.high)) <= MIN_CHANGE.get(self.measure, 0.1) * unit
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +113,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: list[MeasuredChange]
     """The measures, the decisive one first."""
 
+    @property
+    def is_style(self) -> bool:
+        """Return whether only resemblance was measured, not whether answers are right."""
+        return bool(self.evidence) and self.evidence[0].measure in STYLE_MEASURES
+
     def find(self, measure: Measure) -> MeasuredChange | None:
         return next((item for item in self.evidence if item.measure == measure), None)
 
@@ -121,13 +125,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def judge(kind: AnswerKind, pairs: Sequence[ScoredPair], span: RewardSpan | None = None) -> Verdict:
     """Judge the tuned model by the scores of at least one row.
 
-    JSON and short answers are judged by those that are right, then by JSON fields; free text by
-    its score if it has one, else by the loss, then by chrF. A measure that no row has is left out.
-    ``span``: rewards that the scores are shares of. They may have no upper limit, so that none says
-    that the base model suffices.
+    JSON and short answers are judged by those that are right, then by JSON fields; free text by its score
+    if it has one. Else only its resemblance is measured, by loss, chrF and ROUGE: whether it helped cannot be told.
+    A measure that no row has is left out. ``span``: rewards that the scores are shares of. They may have no
+    upper limit, so that none says that the base model suffices.
     """
     match = _test_match(pairs)
     loss = _test_mean("loss", pairs)
+    outcome: Outcome = "cannot_tell"
     decisive: MeasuredChange | None
     if score := _test_mean("score", pairs):
         if span:
@@ -135,9 +140,8 @@ def judge(kind: AnswerKind, pairs: Sequence[ScoredPair], span: RewardSpan | None
         outcome, decisive = _judge_score(score)
         evidence = [score, loss]
     elif kind == "text":
-        chrf = _test_mean("chrf", pairs)
-        outcome, decisive = _judge_text(loss, chrf)
-        evidence = [loss, chrf]
+        evidence = [loss, _test_mean("chrf", pairs), _test_mean("rouge", pairs)]
+        decisive = next((item for item in evidence if item and item.direction), None)
     else:
         fields = _test_mean("fields", pairs)
         outcome, decisive = _judge_answers(match, fields)
@@ -164,34 +168,9 @@ def _judge_answers(
 def _judge_score(evidence: MeasuredChange) -> tuple[Outcome, MeasuredChange]:
     if evidence.direction:
         return ("helped" if evidence.direction > 0 else "worse"), evidence
-    if _suffices(evidence):
+    if evidence.base_low >= BASE_SUFFICES:
         return "base_suffices", evidence
     return ("no_change" if evidence.is_small else "cannot_tell"), evidence
-
-
-def _judge_text(
-    loss: MeasuredChange | None, chrf: MeasuredChange | None
-) -> tuple[Outcome, MeasuredChange | None]:
-    first = loss or chrf
-    if first is None:
-        return "cannot_tell", None
-    if loss and loss.direction:
-        if abs(loss.tuned - loss.base) < MIN_LOSS_CHANGE * loss.base:
-            return "no_change", loss
-        if chrf and chrf.direction == -loss.direction and not chrf.is_small:
-            return "cannot_tell", loss
-        if loss.direction > 0 and chrf and not chrf.direction and _suffices(chrf):
-            return "base_suffices", chrf  # a loss near 0 falls by half with the same answers
-        return ("helped" if loss.direction > 0 else "worse"), loss
-    if chrf and chrf.direction and not chrf.is_small:
-        return ("helped" if chrf.direction > 0 else "worse"), chrf
-    if chrf and _suffices(chrf):
-        return "base_suffices", chrf
-    return ("no_change" if first.is_small else "cannot_tell"), first
-
-
-def _suffices(evidence: MeasuredChange) -> bool:
-    return evidence.base_low >= BASE_SUFFICES[evidence.measure]
 
 
 def _test_match(pairs: Sequence[ScoredPair]) -> MeasuredChange:
@@ -204,7 +183,7 @@ def _test_match(pairs: Sequence[ScoredPair]) -> MeasuredChange:
 
 
 def _test_mean(
-    measure: Literal["loss", "fields", "chrf", "score"], pairs: Sequence[ScoredPair]
+    measure: Literal["loss", "fields", "chrf", "rouge", "score"], pairs: Sequence[ScoredPair]
 ) -> MeasuredChange | None:
     values = [
         (getattr(pair.base, measure), getattr(pair.tuned, measure), float(pair.tokens))
@@ -244,25 +223,25 @@ def describe(verdict: Verdict | None, *, after_doubt: bool = False) -> str:
     if verdict is None or not verdict.evidence:
         return "Cannot tell whether it helped: it was not compared with its base on test rows."
     first = verdict.evidence[0]
-    facts = describe_change(first)
-    certainty, second = _describe_certainty(first), _describe_second(verdict)
+    facts = describe_change(first) + _describe_second(verdict)
+    if verdict.is_style:
+        nearness = {1: "Closer to", -1: "Further from", 0: "No closer to"}[first.direction]
+        return (
+            f"{nearness} your rows’ style: {facts}. Whether the content is right was not measured."
+        )
     match verdict.outcome:
         case "helped":
-            return f"It helped: {facts} ({certainty}){second}."
+            return f"It helped: {facts}."
         case "worse":
-            return f"It did not help, it got worse: {facts} ({certainty}){second}."
+            return f"It got worse: {facts}."
         case "no_change":
-            bound = certainty if first.direction else f"at most {_describe_most(first)}"
-            return f"It did not help: {facts} ({bound}){second}."
+            return f"It did not help: {facts}."
         case "base_suffices":
             return f"The base model already does this: {facts}."
-    doubt = f"{facts[0].upper()}{facts[1:]}" if after_doubt else f"Cannot tell: {facts}"
-    if first.direction:  # the two measures of free text contradict each other
-        return f"{doubt}{second}."
-    rows = _count_rows(first)
+    facts = f"{facts[0].upper()}{facts[1:]}" if after_doubt else f"Cannot tell: {facts}"
     if first.base == first.tuned:
-        return f"{doubt}; {rows} cannot exclude a change{second}."
-    return f"{doubt}, which can be chance on {rows} ({format_p(first.p)}){second}."
+        return f"{facts}."
+    return f"{facts}. With {_count_rows(first)}, chance alone can do that."
 
 
 def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
@@ -277,18 +256,12 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
     if evidence.measure in ("preferred", "moved"):
         count, before = (round(share * evidence.rows) for share in (tuned, base))
         pairs = format_count(evidence.rows, "test pair")
-        bounds = _format_bounds(paired_tests.bound_share(count, evidence.rows))
         if evidence.measure == "moved":
-            return f"training moved {count:,} of {pairs} toward the chosen answer ({bounds})"
-        return f"the chosen answer is the more probable one in {count:,} of {pairs} ({bounds}), {before:,} with {rival}"
+            return f"training moved {count:,} of {pairs} toward the chosen answer"
+        return f"the chosen answer is the more probable one in {count:,} of {pairs}, {before:,} with {rival}"
     if evidence.measure == "ranked":
-        bounds = f"{tuned:.0%} of comparisons"
-        if rival == BASE:
-            interval = paired_tests.Interval(base + evidence.low, base + evidence.high)
-            bounds += f" ({_format_bounds(interval)}; {base:.0%} is chance)"
-        else:
-            bounds += f", {base:.0%} with {rival}"
-        return f"a wanted answer gained more probability than an unwanted one in {bounds}"
+        before_text = f"{base:.0%} is chance" if rival == BASE else f"{base:.0%} with {rival}"
+        return f"a wanted answer gained more probability than an unwanted one in {tuned:.0%} of comparisons, {before_text}"
     if evidence.measure == "fields":
         return f"{tuned:.0%} of the JSON fields are right, {base:.0%} with {rival}"
     if evidence.measure == "loss" and rival != BASE:
@@ -303,30 +276,9 @@ def describe_change(evidence: MeasuredChange, rival: str = BASE) -> str:
             rewards = (f"{span.to_reward(share):.3g}".replace("-", "−") for share in (tuned, base))
             return f"the mean reward is {next(rewards)}, {next(rewards)} with {rival}"
         return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
-    if rival != BASE:
-        return f"chrF is {tuned:.0f}, {base:.0f} with {rival}"
-    if unchanged and f"{base:.0f}" == f"{tuned:.0f}":
-        return f"answers are as close to the expected ones as with {BASE}, chrF {tuned:.0f}"
-    nearness = "closer to" if tuned > base else "further from"
-    return f"answers are {nearness} the expected ones, chrF {base:.0f} → {tuned:.0f}"
-
-
-def _describe_certainty(evidence: MeasuredChange) -> str:
-    """Describe the rows, and the p-value or the interval of the change."""
-    if evidence.measure == "match":
-        return format_p(evidence.p)
-    if evidence.measure == "preferred":
-        ends = f"{evidence.low * 100:+.0f} to {evidence.high * 100:+.0f}".replace("-", "−")
-        return f"a change of {ends} points, {format_p(evidence.p)}"
-    rows = _count_rows(evidence)
-    if evidence.measure != "loss" or not evidence.base:
-        return f"{rows}, {format_p(evidence.p)}"
-    low, high = sorted(abs(end / evidence.base) for end in (evidence.low, evidence.high))
-    if evidence.low <= 0 <= evidence.high:
-        return f"{rows}, {format_p(evidence.p)}"
-    if evidence.high < 0:
-        return f"{low:.0%} to {min(1.0, high):.0%} less on {rows}"  # the bootstrap may go below 0
-    return f"{low:.0%} to {high:.0%} more on {rows}"
+    name, factor = ("chrF", 1) if evidence.measure == "chrf" else ("ROUGE-L", 100)
+    then, now = (f"{value * factor:.0f}" for value in (base, tuned))
+    return f"{name} {then} → {now}" if rival == BASE else f"{name} is {now}, {then} with {rival}"
 
 
 def _count_rows(evidence: MeasuredChange) -> str:
@@ -334,36 +286,12 @@ def _count_rows(evidence: MeasuredChange) -> str:
     return format_count(evidence.rows, "test pair" if is_pair else "test row")
 
 
-def _format_bounds(interval: paired_tests.Interval) -> str:
-    return f"{interval.low * 100:.0f}–{interval.high * 100:.0f}%"
-
-
-def _describe_most(evidence: MeasuredChange) -> str:
-    """Describe the largest gain that the rows do not exclude."""
-    if evidence.measure == "loss":
-        return f"{min(1.0, max(0.0, -evidence.low / evidence.base)):.0%} less on {format_count(evidence.rows, 'test row')}"
-    points = evidence.high if evidence.measure == "chrf" else evidence.high * 100
-    return f"{math.ceil(max(0.0, points) - 1e-9)} points better"
-
-
 def _describe_second(verdict: Verdict) -> str:
-    """Describe the second measure: what agrees with the first, or contradicts it."""
-    first = verdict.evidence[0]
-    if first.measure == "preferred":
-        moved = verdict.find("moved")
-        if moved is None or not moved.direction or verdict.outcome == "helped":
-            return ""
-        return f", although {describe_change(moved)}" if moved.direction > 0 else ""
-    second = verdict.find("chrf" if first.measure == "loss" else "loss")
-    if second is None or second is first or not second.direction:
-        return ""
-    if first.measure == "loss":
-        link = "; " if second.direction == first.direction else ", but "
-        return f"{link}{describe_change(second)}"
-    agrees = second.direction == first.direction
-    return "" if agrees else f", although {describe_change(second)}"
-
-
-def format_p(p: float) -> str:
-    """Format a p-value without blanks, at which it could be wrapped."""
-    return "p<0.001" if p < 0.001 else f"p={p:.2g}" if p < 0.1 else f"p={p:.2f}"
+    """Describe what else was measured of resemblance, or what contradicts the share of pairs."""
+    first, *others = verdict.evidence
+    if verdict.is_style:
+        return "".join(f", {describe_change(other)}" for other in others if other.direction)
+    moved = verdict.find("moved") if first.measure == "preferred" else None
+    if moved and moved.direction > 0 and verdict.outcome != "helped":
+        return f", although {describe_change(moved)}"
+    return ""

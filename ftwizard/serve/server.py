@@ -1,13 +1,16 @@
 """A server's process: it loads the model, says where it answers, and ends with its starter.
 
 ``transformers serve`` answers for a merged model, llama.cpp's server (xllamacpp) for a GGUF file.
-Both bind to loopback only, and answer to one model name, the id of the run.
+A guard in front of both binds to loopback only, and answers to one model name, the id of the run.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hmac
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -26,6 +29,7 @@ from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.served_model import Engine, ServedModel
+from ftwizard.serve.api_requests import REQUESTS, ApiError, read_request, to_prompt
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import model_loading, runtime
 
@@ -36,9 +40,16 @@ MAX_CACHE_MIB = 256
 """Of earlier prompts, in llama.cpp's server; its default is 8,192."""
 LLAMA_BYTES = 400_000_000
 """Of llama.cpp and its buffers for a small model (measured: 0.3 GB)."""
-PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/models", "/health")
-"""What transformers' server answers. Its others load further models, and unload this one."""
+PATHS = {
+    "transformers": (*REQUESTS, "/v1/models", "/health"),
+    "llama.cpp": (*REQUESTS, "/v1/models", "/health", "/apply-template", "/tokenize"),
+}
+"""What a server answers. Others of transformers load further models, and unload this one."""
 POLL_S = 0.1
+GRACE_S = 3
+"""Time for answers to end when the server does."""
+_Receive = Callable[[], Awaitable[Any]]
+_Send = Callable[[Any], Awaitable[None]]
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,19 +100,37 @@ def _exit_with_starter() -> None:
     threading.Thread(target=watch, daemon=True, name="starter").start()
 
 
-def _report_ready(
-    worker: Worker, settings: ServerSettings, port: int, engine: Engine, device: str
-) -> None:
+def _listen(
+    worker: Worker, settings: ServerSettings, listener: socket.socket, app: Any,
+    engine: Engine, device: str,
+) -> None:  # fmt: skip
+    """Answer requests by an ASGI application, behind the guard, until a stop is requested."""
+    import uvicorn
+
+    guard = Guard(app, engine, settings.run, _read_key(settings))
+    server = uvicorn.Server(
+        uvicorn.Config(guard, lifespan="off", timeout_graceful_shutdown=GRACE_S)
+    )
     served = ServedModel(
         run=settings.run,
         model=settings.run,
-        url=f"http://{HOST}:{port}/v1",
+        url=f"http://{HOST}:{listener.getsockname()[1]}/v1",
         engine=engine,
         weights=settings.weights,
         device=device,
         key_file=settings.key_file,
     )
-    worker.events.write("ready", **msgspec.to_builtins(served))
+
+    def watch() -> None:
+        while not server.started:
+            time.sleep(POLL_S)
+        worker.events.write("ready", **msgspec.to_builtins(served))
+        while not worker.stop_asked():
+            time.sleep(POLL_S)
+        server.should_exit = True
+
+    threading.Thread(target=watch, daemon=True).start()
+    server.run(sockets=[listener])
 
 
 def _read_key(settings: ServerSettings) -> str | None:
@@ -130,21 +159,22 @@ def _serve_merged(
         from transformers.cli.serve import Serve
     except ImportError as error:
         raise MissingExtra("local", "transformers[serving]") from error
-    key, port = _read_key(settings), listener.getsockname()[1]
 
     class OwnServe(Serve):
         """The server of transformers, guarded, in this thread and on this socket."""
 
         def start_server(self) -> None:
-            self.server.config.app = Guard(self.server.config.app, key)
-            watch = threading.Thread(target=self._report, daemon=True)
-            watch.start()
-            self.server.run(sockets=[listener])
-
-        def _report(self) -> None:
-            while not self.server.started:
-                time.sleep(POLL_S)
-            _report_ready(worker, settings, port, "transformers", shown)
+            chat_handler: Any = self._chat_handler
+            text_handler: Any = self._completion_handler
+            for handler in (chat_handler, text_handler):
+                configure = functools.partial(_configure, handler._build_generation_config)
+                handler._build_generation_config = configure
+            # Its own would drop the text next to a tool call, and put spaces between parts.
+            chat_handler.get_processor_inputs_from_messages = lambda messages, _: to_prompt(
+                messages
+            )
+            app = self.server.config.app
+            _listen(worker, settings, listener, app, "transformers", shown)
 
     # It answers to the name that it loaded the model by: here a link, in a folder of its own.
     names = worker.folder.path / "models"
@@ -155,37 +185,12 @@ def _serve_merged(
     OwnServe(settings.run, device=device, dtype=dtype, host=HOST, non_blocking=True)
 
 
-class Guard:
-    """An ASGI application that passes on requests with the right key, for the right paths."""
-
-    def __init__(self, app: Any, key: str | None) -> None:
-        self._app, self._key = app, key
-
-    async def __call__(
-        self,
-        scope: dict[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
-    ) -> None:
-        """Answer a request, or refuse it in the words of OpenAI's API."""
-        if scope["type"] == "http" and (refusal := self._refuse(scope)):
-            from starlette.responses import JSONResponse
-
-            status, message = refusal
-            error = {"message": message, "type": "invalid_request_error"}
-            await JSONResponse({"error": error}, status)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _refuse(self, scope: dict[str, Any]) -> tuple[int, str] | None:
-        if scope["path"] not in PATHS:
-            return 404, "This server has no such path."
-        if self._key is None or scope["path"] == "/health":
-            return None
-        sent = dict(scope["headers"]).get(b"authorization", b"")
-        if hmac.compare_digest(sent, f"Bearer {self._key}".encode()):
-            return None
-        return 401, "The API key is missing or wrong."
+def _configure(build: Callable[..., Any], body: dict[str, Any], *rest: Any, **options: Any) -> Any:
+    """Return how to generate: a temperature samples, also where the model's settings do not."""
+    config = build(body, *rest, **options)
+    if body.get("temperature", config.do_sample or "top_p" in body):
+        config.do_sample = True
+    return config
 
 
 # ------------------------------------------------------------------------ llama.cpp
@@ -211,15 +216,12 @@ def _serve_gguf(
     parameters.model.path = str(file)
     parameters.model_alias = {settings.run}
     parameters.hostnames = [HOST]
-    parameters.port = listener.getsockname()[1]
+    parameters.port = 0
     parameters.n_ctx = MAX_CONTEXT
     parameters.n_parallel = 1
     parameters.cache_ram_mib = MAX_CACHE_MIB
-    parameters.cors_origins = f"http://{HOST}"  # by default every page in a browser may ask
     parameters.ui = False
-    if key := _read_key(settings):
-        parameters.api_keys = [key]
-    listener.close()  # it opens the port itself
+    parameters.api_keys = [key := secrets.token_urlsafe()]
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
@@ -227,7 +229,125 @@ def _serve_gguf(
             f"llama.cpp could not serve {make_visible(str(file))}: {make_visible(str(error), 200)}",
             f"Its log: {worker.folder.log}",
         ) from None
-    _report_ready(worker, settings, parameters.port, "llama.cpp", "CPU")
-    while not worker.stop_asked():
-        time.sleep(POLL_S)
+    _listen(worker, settings, listener, Relay(server.listening_address, key), "llama.cpp", "CPU")
     del server
+
+
+class Relay:
+    """An ASGI application that passes requests on to the server of llama.cpp."""
+
+    def __init__(self, address: str, key: str) -> None:
+        from openai import DefaultAsyncHttpxClient
+
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._client = DefaultAsyncHttpxClient(base_url=address, headers=headers, timeout=None)
+
+    async def __call__(self, scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
+        """Answer a request; a client that leaves ends what llama.cpp does for it."""
+        from starlette.requests import Request
+        from starlette.responses import StreamingResponse
+
+        data = await Request(scope, receive).body()
+        request = self._client.build_request(scope["method"], scope["path"], content=data)
+        sending = asyncio.ensure_future(self._client.send(request, stream=True))
+        leaving = asyncio.ensure_future(receive())
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not sending.done():
+            sending.cancel()
+            return
+        reply = await sending
+        try:
+            kind = reply.headers.get("content-type")
+            response = StreamingResponse(reply.aiter_bytes(), reply.status_code, media_type=kind)
+            await response(scope, receive, send)
+        finally:
+            await reply.aclose()
+
+
+# ------------------------------------------------------------------------ requests
+
+
+class Guard:
+    """An ASGI application that passes on what its engine honors, of clients with the right key.
+
+    It answers all else, and every error, in the form of OpenAI's API.
+    """
+
+    def __init__(self, app: Any, engine: Engine, model: str, key: str | None) -> None:
+        self._app, self._engine, self._model, self._key = app, engine, model, key
+
+    async def __call__(self, scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
+        """Answer a request."""
+        from starlette.requests import Request
+
+        try:
+            self._admit(scope)
+            if scope["path"] in REQUESTS and scope["method"] == "POST":
+                data = await Request(scope, receive).body()
+                body = read_request(data, scope["path"], self._engine, self._model)
+                scope = {**scope, "headers": [(b"content-type", b"application/json")]}
+                receive = _replay(msgspec.json.encode(body), receive)
+        except ApiError as error:
+            await _send_error(error, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    def _admit(self, scope: dict[str, Any]) -> None:
+        if scope["type"] != "http" or scope["path"] not in PATHS[self._engine]:
+            raise ApiError("This server has no such path.", code="unknown_url", status=404)
+        if self._key is None or scope["path"] == "/health":
+            return
+        sent = dict(scope["headers"]).get(b"authorization", b"")
+        if not hmac.compare_digest(sent, f"Bearer {self._key}".encode()):
+            raise ApiError("The API key is missing or wrong.", code="invalid_api_key", status=401)
+
+    async def _pass_on(self, scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
+        status, text = 0, b""
+
+        async def check(message: dict[str, Any]) -> None:
+            nonlocal status, text
+            status = status or message["status"]
+            if status < 400:
+                await send(message)
+                return
+            text += message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await _send_error(ApiError(_read_error(text), status=status), send)
+
+        try:
+            await self._app(scope, receive, check)
+        except Exception:
+            if not status:
+                await _send_error(ApiError("The server failed; see its log.", status=500), send)
+            raise
+
+
+def _replay(data: bytes, receive: _Receive) -> _Receive:
+    """Return what receives a body that was read, and then whatever ``receive`` does."""
+    messages = [{"type": "http.request", "body": data, "more_body": False}]
+
+    async def receive_again() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+def _read_error(body: bytes) -> str:
+    """Return the message of an engine's error."""
+    try:
+        error = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return make_visible(body.decode(errors="replace"), 300)
+    if isinstance(error, dict):
+        error = error.get("error", error.get("detail"))
+    if isinstance(error, dict):
+        error = error.get("message")
+    return make_visible(str(error), 300)
+
+
+async def _send_error(error: ApiError, send: _Send) -> None:
+    body = msgspec.json.encode(error.body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

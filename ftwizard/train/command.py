@@ -16,7 +16,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count
 
 REQUIRED = (
-    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "genson", "jsonschema",
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "jsonschema",
     "sacrebleu",
 )  # fmt: skip
 

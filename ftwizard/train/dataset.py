@@ -27,14 +27,19 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
 from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import OBJECTIVES, Files, Mix, Plan, Recipe
+from ftwizard.plan.schema import OBJECTIVES, Evaluate, Files, Mix, Plan, Recipe
+from ftwizard.rewards import answer_kinds
 from ftwizard.rewards import rows as reward_rows
+from ftwizard.rewards.answer_kinds import AnsweredRow
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, prompt_rows, template_losses
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
 
 PROGRESS_INTERVAL_S = 1.0
 SHOWN_LINES = 1000
+SHOWN_TAIL = 60
+"""Characters of a row's end in an error."""
 TRAINED_SAMPLE = 24
 """Training rows that base and tuned model answer."""
 _SYSTEM_ROLES = ("system", "developer")
@@ -106,7 +111,21 @@ def load_rows(
             general, plan.data.mix.share, rows["train"], excluded, plan.data.split.seed
         )
     _require_split(rows, hashes)
+    if plan.evaluate.scorer != "auto" or plan.evaluate.answer_pattern:
+        require_answers(list_answered(rows["test"]), find_kind(rows, plan.evaluate))
     return rows
+
+
+def require_answers(rows: Sequence[AnsweredRow], kind: RecognizedAnswers) -> None:
+    """Raise FtwizardError if a scorer or pattern of the user finds no answer in the test rows."""
+    if not rows or any(answer_kinds.has_answer(kind, row) for row in rows):
+        return
+    named = "answer_pattern matches" if kind.pattern else f"scorer: {kind.scorer} finds"
+    shown = make_visible(rows[0].answer.strip()[-SHOWN_TAIL:])
+    raise FtwizardError(
+        f"evaluate.{named} no answer in the test rows. The first row ends: “{shown}”.",
+        "Correct it, or remove it: the kind of answers is then recognized from the rows.",
+    )
 
 
 def _require_split(rows: Rows, hashes: Mapping[str, str]) -> None:
@@ -216,7 +235,7 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rows: list[reader.ParsedRow]
-    """Rows with a text to compare with, unlike pure tool calls and plain text."""
+    """Rows with an answer to compare with, unlike plain text."""
     answers: list[str]
     """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
     system: str | None = None
@@ -228,24 +247,52 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """A sample of the training rows: what was learned, next to what carries over."""
     unwanted: list[reader.ParsedRow] = []
     """Test rows labeled as unwanted."""
+    kind: RecognizedAnswers | None = None
+    """How the answers of all rows are compared. None in earlier versions."""
 
 
-def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0) -> None:
-    """Save what the comparison needs, with ``shots`` examples of the training rows."""
+def find_kind(parts: Rows, settings: Evaluate) -> RecognizedAnswers:
+    """Return how the answers of all rows are compared, as the plan says or as they show."""
+    own = [row for name in parts if name != "mix" for row in parts[name] if is_good_answer(row)]
+    return recognize_kind(list_answered(own), settings)
+
+
+def recognize_kind(rows: Sequence[AnsweredRow], settings: Evaluate) -> RecognizedAnswers:
+    """Return how the answers of ``rows`` are compared; free text by the judge, where there is one."""
+    scorer = None if settings.scorer == "auto" else settings.scorer
+    kind = answer_kinds.recognize(rows, scorer, settings.answer_pattern or "")
+    if settings.judge.url and not kind.is_checked and not kind.is_chosen:
+        kind = msgspec.structs.replace(kind, scorer="judge")
+    return kind
+
+
+def save_test_set(
+    folder: JobFolder, parts: Rows, settings: Evaluate | None = None, seed: int = 0
+) -> None:
+    """Save what the comparison needs, with examples of the training rows."""
+    settings = settings or Evaluate(shots=0)
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    own_parts = (part for name, part in parts.items() if name != "mix")
-    answers = (row.conversation.answer for part in own_parts for row in part if is_good_answer(row))
-    distinct = list(dict.fromkeys(answer for answer in answers if answer))
-    rows = [row for row in parts["test"] if row.conversation.answer.strip() and is_good_answer(row)]
+    own = [row for name in parts if name != "mix" for row in parts[name] if is_good_answer(row)]
+    distinct = list(
+        dict.fromkeys(row.conversation.answer for row in own if row.conversation.answer)
+    )
+    rows = [row for row in parts["test"] if is_good_answer(row) and list_answered([row])]
     saved = SavedTestSet(
         rows=rows,
         answers=distinct,
         system=find_system_prompt(parts["train"]),
-        shots=choose_shots(parts["train"], shots, seed),
+        shots=choose_shots(parts["train"], settings.shots, seed),
         trained=_draw_answered(parts["train"], TRAINED_SAMPLE, seed),
         unwanted=[row for row in parts["test"] if row.example.label is False],
+        kind=find_kind(parts, settings),
     )
     write_json(folder.evaluations / "test.json", saved)
+
+
+def list_answered(rows: Sequence[reader.ParsedRow]) -> list[AnsweredRow]:
+    """Return the expected answers of rows; rows without one are left out."""
+    answered = (answer_kinds.to_answered(row.line, row.conversation) for row in rows)
+    return [row for row in answered if row]
 
 
 def is_good_answer(row: reader.ParsedRow) -> bool:
@@ -256,7 +303,7 @@ def is_good_answer(row: reader.ParsedRow) -> bool:
 def _draw_answered(
     rows: Sequence[reader.ParsedRow], count: int, seed: int
 ) -> list[reader.ParsedRow]:
-    answered = [row for row in rows if row.conversation.answer.strip() and is_good_answer(row)]
+    answered = [row for row in rows if is_good_answer(row) and list_answered([row])]
     return random.Random(seed).sample(answered, min(count, len(answered)))
 
 

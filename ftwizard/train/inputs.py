@@ -69,7 +69,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     parts, unreadable, available = _read_rows(worker, plan)
     # finish.compare may be switched on when the run is resumed.
     if keeps and (plan.finish.compare or parts["test"]):
-        dataset.save_test_set(worker.folder, parts, plan.evaluate.shots, recipe.seed)
+        dataset.save_test_set(worker.folder, parts, plan.evaluate, recipe.seed)
 
     worker.phase("fetching")
     source = msgspec.convert(worker.record.inputs["model"], hub.ModelSource)

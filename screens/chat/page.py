@@ -24,8 +24,7 @@ from ftwizard.runs.chat_protocol import (
     Side,
     StopRequest,
 )
-from ftwizard.runs.conversation import ChatSession
-from ftwizard.runs.result import AnswerPair, read_answers
+from ftwizard.runs.conversation import ChatRow, ChatSession, read_rows
 from ftwizard.screens import palette
 from ftwizard.screens.chat.dialogs import (
     AddedRow,
@@ -131,9 +130,9 @@ class ChatPage(Page[None]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._rows = [row for row in read_answers(folder) if row.prompt]
+        self._rows = read_rows(folder)
         self._row_index = -1
-        self._row: AnswerPair | None = None
+        self._row: ChatRow | None = None
         """The test row in the input, unless it was edited."""
         self._conversation = ChatSession()
         self._ready: ReadyEvent | None = None
@@ -256,7 +255,7 @@ class ChatPage(Page[None]):
         if self._is_answering:
             self.notify("Still answering. Press esc to stop it.", markup=False)
             return
-        row = self._row if self._row and self._row.question.strip() == text else None
+        row = self._row if self._row and self._row.question == text else None
         if row is not None:
             self._clear()
         self._row = None
@@ -326,7 +325,7 @@ class ChatPage(Page[None]):
         self._row_index = (self._row_index + 1) % len(self._rows)
         self._row = self._rows[self._row_index]
         area = self.query_one("#prompt", PromptArea)
-        area.text = self._row.question.strip()
+        area.text = self._row.question
         area.move_cursor(area.document.end)
         self._draw_about()
         self.refresh_bindings()

@@ -10,8 +10,13 @@ from rich.text import Text
 from textual.widgets import Static
 
 from ftwizard.runs.chat_protocol import ReadyEvent, Side
-from ftwizard.runs.conversation import ChatSession, ChatTurn, PartialAnswer, describe_temperature
-from ftwizard.runs.result import AnswerPair
+from ftwizard.runs.conversation import (
+    ChatRow,
+    ChatSession,
+    ChatTurn,
+    PartialAnswer,
+    describe_temperature,
+)
 from ftwizard.screens import palette
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
@@ -44,7 +49,7 @@ def describe_chat(
     conversation: ChatSession,
     loading: str,
     sides: list[Side],
-    row: AnswerPair | None,
+    row: ChatRow | None,
 ) -> Text:
     """Return what answers, what it is told first, and what the machine is busy with."""
     if ready is None:
@@ -85,15 +90,15 @@ def build_turn(turn: ChatTurn, width: int) -> Group:
     head.add_column(width=LABEL_CELLS, style="dim")
     head.add_column(overflow="fold")
     head.add_row("you", Text(make_lines_visible(turn.prompt), f"bold {palette.ACCENT}"))
+    expected = turn.row.answer if turn.row else None
     if turn.row is not None:
         head.add_row(f"row {turn.row.line}", Text("expected:", "dim"))
-        head.add_row("", make_lines_visible(turn.row.expected.strip()))
+        head.add_row("", make_lines_visible(expected or ""))
     if len(turn.samples) > 1:
         count = f"answer {turn.shown + 1} of {len(turn.samples)}"
         head.add_row("", Text(f"{count} (^l shows the next)", "dim"))
     if turn.added_to:
         head.add_row("", Text(f"✓ added to {make_visible(turn.added_to)}", palette.GOOD))
-    expected = turn.row.expected if turn.row else None
     if width >= MIN_SIDE_BY_SIDE and len(turn.answers) > 1:
         return Group(head, _build_columns(turn, width, expected))
     for side in turn.answers:
@@ -120,7 +125,7 @@ def _build_answer(turn: ChatTurn, side: Side, expected: str | None) -> Text:
         return text.append(_describe_wait(turn, side), "dim")
     if not answer.text and answer.reason != "stopped":
         text.append("(empty)", "dim")
-    if expected is not None and answer.text.strip() == expected.strip():
+    if expected is not None and answer.text.strip() == expected:
         text.append("  ✓ as expected", palette.GOOD)
     return text.append(f"{'  ' if text else ''}({_describe_end(answer)})", "dim")
 

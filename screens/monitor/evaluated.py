@@ -39,30 +39,40 @@ MAX_NEAR_ROWS = 2
 _STYLES = {
     "ship": palette.GOOD, "do_not_ship": palette.BAD, "cannot_tell": palette.WARNING,
     "✓": palette.GOOD, "✗": palette.BAD, "?": palette.WARNING,
-    "■": palette.WARNING,
+    "■": palette.WARNING, "·": "dim",
 }  # fmt: skip
 _KINDS = {
     "broken": ("✗ broken", "right before, wrong now"),
     "fixed": ("✓ fixed", "wrong before, right now"),
+    "sample": ("· test row", ""),
 }
 Truncate = Callable[[str], str]
 
 
-class ChangedAnswer(NamedTuple):
-    """An item that one of base and tuned model has right, and the set that it is from."""
+class ShownAnswer(NamedTuple):
+    """An item that one of base and tuned model has right, or a test row, and the set that it is from."""
 
     set: str
-    kind: Literal["broken", "fixed"]
+    kind: Literal["broken", "fixed", "sample"]
     flip: Flip
 
 
-def list_changed(evaluation: Evaluation) -> list[ChangedAnswer]:
-    """List the answers that changed: first all that broke, then those that were fixed."""
+def list_answers(evaluation: Evaluation) -> list[ShownAnswer]:
+    """List the answers that changed: first all that broke, then those that were fixed. Where none to
+    the test rows did, some of these follow."""
     sets = evaluation.sets.items()
-    return [
-        *(ChangedAnswer(name, "broken", flip) for name, part in sets for flip in part.broken),
-        *(ChangedAnswer(name, "fixed", flip) for name, part in sets for flip in part.fixed),
+    changed = [
+        *(ShownAnswer(name, "broken", flip) for name, part in sets for flip in part.broken),
+        *(ShownAnswer(name, "fixed", flip) for name, part in sets for flip in part.fixed),
     ]
+    if any(answer.set == "target" for answer in changed):
+        return changed
+    return changed + [ShownAnswer("target", "sample", flip) for flip in evaluation.samples]
+
+
+def list_texts(answer: ShownAnswer) -> Sequence[str]:
+    flip = answer.flip
+    return flip.prompt, flip.expected, flip.rejected, flip.base, flip.tuned
 
 
 def build_verdict(evaluation: Evaluation) -> Group:
@@ -135,10 +145,10 @@ def build_changes(evaluation: Evaluation, run_id: str, next_command: str) -> Tab
     return layout.build_table(_name_first("or", lines)) if lines else None
 
 
-def build_changed_answer(
-    changed: ChangedAnswer, index: int, count: int, truncate: Truncate, *, is_wide: bool
+def build_answer(
+    changed: ShownAnswer, index: int, count: int, truncate: Truncate, *, is_wide: bool
 ) -> Group:
-    """Return a changed answer with both models' answers and the training rows near to it.
+    """Return an item with both models' answers and the training rows near to it.
 
     ``is_wide``: whether the answers stand side by side, not one below the other.
     """
@@ -150,14 +160,16 @@ def build_changed_answer(
         )
     elif flip.rewards:
         meaning = words.describe_rewards(flip.rewards)
-    elif abs(flip.change) < 1:
+    elif 0 < abs(flip.change) < 1:
         meaning = f"score {flip.change:+.2f}"
+    elif flip.expected and flip.tuned.strip() == flip.expected.strip():
+        meaning = meaning or "as expected"
     origin = [words.name_set(changed.set), words.name_set(flip.category) if flip.category else ""]
     if flip.line is not None and changed.set not in ("general", "safety"):  # rows of no file here
         origin.append(f"row {flip.line}")
     title = Text.assemble(
         (f"answer {index + 1} of {count}", "bold"), "  ", (mark, _STYLES[mark[0]]),
-        (f": {meaning}  {', '.join(filter(None, origin))}", "dim"),
+        (f"{': ' if meaning else ''}{meaning}  {', '.join(filter(None, origin))}", "dim"),
     )  # fmt: skip
     asked = [("prompt", truncate(flip.prompt))]
     if flip.rejected:

@@ -22,6 +22,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.runs import (
+    blind_pairs,
     describe,
     hosted,
     merge_proof,
@@ -30,18 +31,11 @@ from ftwizard.runs import (
     reproduction,
     verdict,
 )
-from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest, read_helped
+from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest
 from ftwizard.runs.next_steps import SuggestedStep
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.result import (
-    AnswerPair,
-    BaseComparison,
-    RunResult,
-    read_answers,
-    read_result,
-)
+from ftwizard.runs.result import read_result
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette
@@ -54,12 +48,14 @@ from ftwizard.screens.monitor.page import RUN_PREFIX
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
+from ftwizard.text import format_duration, make_lines_visible, make_visible
 
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
 POLL_EVERY_S = 1.0
-STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve", "further", "script")
+STEP_ACTIONS = (
+    "next", "change", "run", "export", "push", "serve", "further", "script", "by_hand",
+)  # fmt: skip
 """Actions that run a command, one at a time."""
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
@@ -93,6 +89,7 @@ class ResultsPage(Page[str]):
         Binding("left,p", "turn(-1)", "previous", show=False, tooltip="previous answer"),
         Binding("a", "toggle_full", "full answers", tooltip="answers in full"),
         Binding("c", "chat", "chat", tooltip="chat with the tuned and the base model"),
+        Binding("h", "by_hand", "by hand", tooltip="judge answers of both models yourself"),
         Binding("x", "export", "export", tooltip="export the merged model; asks to which form"),
         Binding("s", "serve", "serve", tooltip="serve the model on this machine"),
         Binding("e", "run('eval')", "evaluate", show=False, tooltip="evaluate it again"),
@@ -123,8 +120,7 @@ class ResultsPage(Page[str]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = []
-        """Answers that changed, and the test rows if none of these did."""
+        self._answers: Sequence[evaluated.ShownAnswer] = []
         self._failure: FtwizardError | None = None
         """Why the newest step failed."""
         self._followed: EventReader | None = None
@@ -144,13 +140,13 @@ class ResultsPage(Page[str]):
         self._result, self._hosted = read_result(folder), hosted.read_hosted(folder)
         newest = find_newest(folder)
         self._evaluation = newest.evaluation if newest else None
+        self._newest = newest
+        self._has_pairs = newest is not None and blind_pairs.read(newest.folder).can_decide
         self._next = next_steps.find_next(folder)
         changes = next_steps.list_changes(self._evaluation) if self._evaluation else []
         self._changes = [step for _, step in changes]
         self._serve = find_serve_command(folder)
-        changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
-        has_rows = any(answer.set == "target" for answer in changed)
-        self._answers = changed if has_rows else [*changed, *read_answers(folder)]
+        self._answers = evaluated.list_answers(self._evaluation) if self._evaluation else []
         self._judging = find_evaluation_job(folder)
         if self._is_judging and self._judging and self._followed is None:
             self._followed, self._progress = EventReader(self._judging[0].events), Progress()
@@ -205,6 +201,7 @@ class ResultsPage(Page[str]):
         needs: dict[str, object] = {
             "turn": self._answers, "toggle_full": self._has_long_answers,
             "chat": self._has_model or self._is_elsewhere,
+            "by_hand": self._has_pairs and not self._is_judging,
             "further": self._folder.adapter.is_dir() and self._hosted is None,
             "script": self._hosted is None and self._folder.plan.is_file(),
             "copy_command": self._serve, "export": has_merged, "push": self._has_model,
@@ -239,13 +236,21 @@ class ResultsPage(Page[str]):
         return any(
             len(text.strip()) > MAX_CHARACTERS
             for answer in self._answers
-            for text in _list_texts(answer)
+            for text in evaluated.list_texts(answer)
         )
 
     def action_chat(self) -> None:
         from ftwizard.screens.chat.page import ChatPage
 
         self.app.push_screen(ChatPage(self._folder))
+
+    @work(group="step", exit_on_error=False)
+    async def action_by_hand(self) -> None:
+        from ftwizard.screens.monitor.blind_pairs import BlindPairsPage
+
+        if self._newest:
+            await self.app.push_screen_wait(BlindPairsPage(self._folder, self._newest))
+            self._show_end(None)
 
     def action_copy_command(self) -> None:
         """Copy the serve command, which also works over SSH and in tmux, and show it."""
@@ -365,10 +370,7 @@ class ResultsPage(Page[str]):
         if evaluation:
             parts = self._build_evaluation(evaluation)
         else:
-            parts["outcome"] = format_verdict(self._folder, self._result)
-            compared = self._result.compare if self._result else None
-            planned = self._hosted is not None and not compared
-            parts["scores"] = None if planned else format_scores(compared)
+            parts["outcome"] = format_verdict(self._folder)
         parts |= {
             "next": self._build_next(), "answer": self._build_answers(), "files": self._build_files()
         }  # fmt: skip
@@ -396,14 +398,9 @@ class ResultsPage(Page[str]):
             parts += ["", self._build_answer(self._answers[index], index)]
         return Group(*parts[1:]) if parts else None
 
-    def _build_answer(
-        self, answer: evaluated.ChangedAnswer | AnswerPair, index: int
-    ) -> RenderableType:
-        total = len(self._answers)
-        if isinstance(answer, AnswerPair):
-            return build_answer(answer, index, total, self._limit)
-        return evaluated.build_changed_answer(
-            answer, index, total, lambda text: _truncate(text, self._limit),
+    def _build_answer(self, answer: evaluated.ShownAnswer, index: int) -> RenderableType:
+        return evaluated.build_answer(
+            answer, index, len(self._answers), lambda text: _truncate(text, self._limit),
             is_wide=self.has_class("-wide"),
         )  # fmt: skip
 
@@ -457,8 +454,8 @@ class ResultsPage(Page[str]):
             rows += [
                 ("" if index else "original", line) for index, line in enumerate(self._reproduced)
             ]
-        if folder.answers.exists():
-            rows.append(("answers", make_visible(str(folder.answers))))
+        if self._evaluation:
+            rows.append(("answers", make_visible(str(folder.evaluations))))
         rows.append(("plan", make_visible(str(folder.plan))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         training = result.training if result else None
@@ -471,83 +468,14 @@ class ResultsPage(Page[str]):
         return layout.build_table(rows)
 
 
-def format_scores(compared: BaseComparison | None) -> Text:
-    """Return the scores of base and tuned model side by side, with a mark for the change."""
-    if not compared or not compared.rows:
-        return Text("No comparison: it was not requested, or there is no test set.", "dim")
-    text = Text.assemble(
-        (f"{format_count(compared.rows, 'test example'):<28}", "bold"),
-        ("    base     tuned", "dim"),
-    )
-    for score in describe.list_scores(compared):
-        before, after = (describe.format_score(score, v) for v in (score.base, score.tuned))
-        mark, style = _SCORE_MARKS[score.is_better]
-        text.append(f"\n  {score.name:<26}{before:>8}  {after:>8}  ")
-        text.append("" if score.key == "length_ratio" else mark, style)
-    return text
-
-
-_SCORE_MARKS: dict[bool | None, tuple[str, str]] = {
-    True: ("✓", palette.GOOD), False: ("!", palette.WARNING), None: ("=", "dim"),
-}  # fmt: skip
-_VERDICT_STYLES = {"helped": palette.GOOD, "worse": palette.BAD, "no_change": palette.WARNING}
-
-
-def format_verdict(folder: JobFolder, result: RunResult | None) -> Text:
-    """Return one sentence: whether the tuned model of a run without an evaluation is better."""
+def format_verdict(folder: JobFolder) -> Text:
+    """Return one sentence on a run without an evaluation, and what to do."""
     if folder.evaluation.exists():
-        damage = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
-        hint = f"Evaluate again: ftwizard eval {make_visible(folder.id)}"
-        return Text.assemble(("? ", palette.WARNING), (f"{damage} {hint}", "bold"))
-    judged = read_helped(folder, result)
-    mark = verdict.MARKS[judged.outcome] if judged else "?"
-    style = _VERDICT_STYLES.get(judged.outcome, "") if judged else ""
-    return Text.assemble((f"{mark} ", style), (verdict.describe(judged), f"bold {style}"))
-
-
-def build_answer(
-    answer: AnswerPair, index: int, count: int, limit: int | None = MAX_CHARACTERS
-) -> Group:
-    """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
-    label = "" if answer.label is None else f", label {str(answer.label).lower()}"
-    title = Text.assemble(
-        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}{label}", "dim"), "  ",
-        _rate_answer(answer),
-    )  # fmt: skip
-    rows = [
-        ("prompt", answer.question),
-        ("chosen" if answer.rejected else "expected", answer.expected),
-    ]
-    if answer.rejected:
-        rows.append(("rejected", answer.rejected))
-    rows.append(("base", answer.base))
-    shown: list[tuple[str, Text | str]] = [(name, _truncate(text, limit)) for name, text in rows]
-    shown.append(("tuned", Text(_truncate(answer.tuned, limit), "bold")))
-    return Group(title, layout.build_table(shown))
-
-
-def _rate_answer(answer: AnswerPair) -> Text:
-    """Return what the run was trained for; else whether the tuned answer is right, or for free text
-    how near it and the base's are."""
-    if answer.rewards:
-        return Text(words.describe_rewards(answer.rewards), "dim")
-    if preferred := words.describe_preferred(answer.prefers_chosen):
-        return Text(preferred, "dim")
-    base, tuned = answer.base_scores, answer.tuned_scores
-    if base and tuned and base.chrf is not None and tuned.chrf is not None:
-        return Text(f"chrF {base.chrf:.0f} → {tuned.chrf:.0f}", "dim")
-    if answer.tuned.strip() == answer.expected.strip():
-        return Text("✓ exact match", palette.GOOD)
-    if tuned and tuned.match:
-        return Text("✓ right", palette.GOOD)
-    return Text("· differs from expected", "dim")
-
-
-def _list_texts(answer: evaluated.ChangedAnswer | AnswerPair) -> Sequence[str]:
-    if isinstance(answer, AnswerPair):
-        return answer.question, answer.expected, answer.rejected, answer.base, answer.tuned
-    flip = answer.flip
-    return flip.prompt, flip.expected, flip.rejected, flip.base, flip.tuned
+        text = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
+        text += f" Evaluate again: ftwizard eval {make_visible(folder.id)}"
+    else:
+        text = verdict.describe(None)
+    return Text.assemble(("? ", palette.WARNING), (text, "bold"))
 
 
 def _format_command(*argv: str) -> str:

@@ -169,8 +169,8 @@ class RunView(Container):
             return ""
         attempt, text = self._verdict
         if attempt != status.attempt:
-            result = read_result(self._follower.folder)
-            text = describe.describe_verdict(self._follower.folder, result) if result else ""
+            folder = self._follower.folder
+            text = describe.describe_verdict(folder) if read_result(folder) else ""
             self._verdict = status.attempt, text
         return text
 

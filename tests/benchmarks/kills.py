@@ -155,7 +155,7 @@ def _read_outcome(folder: JobFolder) -> dict[str, Any]:
         "losses": losses(folder),
         "validation": {e["step"]: e["eval_loss"] for e in events(folder, "eval")},
         "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
-        "answers": json.loads(folder.answers.read_text())["answers"],
+        "answers": (folder.evaluations / "tuned.jsonl").read_text(),
     }
 
 

@@ -1,46 +1,55 @@
-"""How often a whole evaluation rejects a healthy model, and finds a harmed one.
+"""How often a whole evaluation ships a harmed or unchanged model, and a healthy one.
 
-    python -m tests.benchmarks.verdict_rates [--runs 1000]
+    python -m tests.benchmarks.verdict_rates [--runs 500] [--workers 2]
 
-Simulated answers to 50 target, 100 general and 80 safety items, judged with the five failures by the
-gate's defaults. Goals: at most 2% of healthy models are "do not ship"; of models that lost 20 points of
-the general set, or 30 of the refusals, at least 85% are.
+Simulated answers to n target, general and safety items each, judged with the five failures by the gate's
+defaults. Goals: of models with a harm of 15 points, and of models that gained nothing, at most 2% are
+shipped; of models that gained 25 points of 100 items without harm, at least 85% are.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 
-from tests.evaluate.test_verdict_rates import evaluate
+from tests.evaluate.test_verdict_rates import HARMS, Harm, evaluate
 
-HARMS: dict[str, dict[str, float]] = {
-    "healthy": {},
-    "general −15 points": {"general": 0.15},
-    "general −20 points": {"general": 0.2},
-    "refusals −15 points": {"refusals": 0.15},
-    "refusals −20 points": {"refusals": 0.2},
-    "refusals −30 points": {"refusals": 0.3},
-}
+GAINS = (0.0, 0.05, -0.05, 0.15, -0.15, 0.25)
+SIZES = (40, 100, 300)
+
+
+def judge(n: int, gain: float, harm: Harm | None, seeds: Sequence[int]) -> Counter[str]:
+    """Count verdicts, and the first reasons of those that do not ship."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        evaluation = evaluate(seed, n, gain, harm)
+        counts[evaluation.verdict] += 1
+        if evaluation.verdict != "ship":
+            reason = evaluation.reasons[0]
+            counts[f"{reason.failure or ''} {reason.name}".strip()] += 1
+    return counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000)
-    runs: int = parser.parse_args().runs
-    for name, harm in HARMS.items():
-        evaluations = [evaluate(seed, **harm) for seed in range(runs)]
-        verdicts = Counter(evaluation.verdict for evaluation in evaluations)
-        shares = ", ".join(f"{verdict} {count / runs:.1%}" for verdict, count in verdicts.items())
-        print(f"{name}: {shares}", flush=True)
-        first: Counter[str] = Counter(
-            f"{evaluation.verdict}: {reason.failure or reason.name} {','.join(reason.sets)}"
-            for evaluation in evaluations
-            if evaluation.verdict != "ship"
-            for reason in evaluation.reasons[:1]
-        )
-        for reason, count in first.most_common():
-            print(f"    {reason} {count / runs:.1%}", flush=True)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    runs, workers = arguments.runs, arguments.workers
+    parts = [range(k, runs, workers) for k in range(workers)]
+    with ProcessPoolExecutor(workers) as pool:
+        for n in SIZES:
+            for harm in (None, *HARMS):
+                for gain in GAINS if harm is None else (0.15, 0.25):
+                    counts = sum(
+                        pool.map(functools.partial(judge, n, gain, harm), parts), Counter()
+                    )
+                    shares = (f"{name} {count / runs:.1%}" for name, count in counts.most_common(6))
+                    title = f"n={n} gain={gain:+.0%} harm={harm or 'none'}"
+                    print(f"{title}: {', '.join(shares)}", flush=True)
 
 
 if __name__ == "__main__":

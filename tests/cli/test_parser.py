@@ -18,6 +18,7 @@ from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.pricing.offer_list import SortKey
+from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.strict_yaml import SettingsError
 
 VIEW_COMMANDS = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
@@ -122,5 +123,6 @@ def test_format_choices_match_the_plan_and_the_readers() -> None:
 def test_editions_risks_sort_keys_and_epochs_match_the_engine() -> None:
     assert get_args(Edition) == commands.EDITIONS
     assert get_args(schema.RiskName) == RISKS
+    assert get_args(RowScorer) == commands.SCORERS[1:]
     assert get_args(SortKey) == commands.SORTS
     assert schema.Recipe().epochs == commands.EPOCHS

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from ftwizard.export.merge import merge
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs.conversation import read_rows
 from tests.e2e.cli import FTWIZARD, as_json, ok
 from tests.paths import TICKETS
 
@@ -57,20 +59,21 @@ def test_demo_trains_a_model_that_answers_valid_json(home: Path, tmp_path: Path)
     assert run["end_reason"] in ("finished", "early_stopped")
     folder = Path(run["folder"])
     result = json.loads((folder / "result.json").read_text())
-    compared = result["compare"]
-    assert compared["rows"] == 30
-    assert compared["base"]["json_valid"] <= 0.10
-    assert compared["tuned"]["json_valid"] >= 0.90
-    assert compared["tuned"]["exact"] > compared["base"]["exact"]
-    assert compared["tuned"]["loss"] < compared["base"]["loss"] / 10
+    evaluation = json.loads((folder / "eval" / "evaluation.json").read_text())
+    measures = {each["measure"]: each for each in evaluation["target"]["evidence"]}
+    assert evaluation["target"]["rows"] == 30
+    assert measures["fields"]["base"] <= 0.10 and measures["fields"]["tuned"] >= 0.70
+    assert measures["match"]["tuned"] > measures["match"]["base"]
+    assert measures["loss"]["tuned"] < measures["loss"]["base"] / 10
     rows = result["training"]["rows"]
     assert rows["train_given"] == rows["train_used"] == 160
-    assert len(json.loads((folder / "eval" / "compare.json").read_text())["answers"]) == 30
+    rows = read_rows(JobFolder(folder))
+    assert len(rows) == 30
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= {
         p.name for p in (folder / "adapter").iterdir()
     }
-    _check_merged(folder / "merged", compared["pairs"])
-    assert "valid JSON for the schema" in ok("status", run["id"])
+    _check_merged(folder / "merged", rows[0].messages, evaluation["samples"][0]["tuned"])
+    assert "right JSON fields" in ok("status", run["id"])
     _check_card(folder, verdict)
 
 
@@ -82,14 +85,15 @@ def _check_card(folder: Path, verdict: str) -> None:
     assert "](loss-curve.svg)" in card and (folder / "loss-curve.svg").exists()
     rows = [json.loads(line) for line in (SAMPLE / "train.jsonl").read_text().splitlines()]
     texts = {message["content"] for row in rows for message in row["messages"]}
-    compared = json.loads((folder / "eval" / "compare.json").read_text())
-    texts |= {pair[key] for pair in compared["answers"] for key in ("base", "tuned", "expected")}
+    for arm in ("base", "tuned"):
+        lines = (folder / "eval" / f"{arm}.jsonl").read_text().splitlines()
+        texts |= {json.loads(line)["text"] for line in lines}
     texts |= {str(folder), str(folder.parent), str(Path.home())}
     assert not [text for text in texts if len(text) > 20 and text in card]
 
 
-def _check_merged(merged: Path, pairs: list[dict[str, Any]]) -> None:
-    """Check that transformers alone loads 16-bit weights and gives the measured answers."""
+def _check_merged(merged: Path, prompt: list[dict[str, Any]], answer: str) -> None:
+    """Check that transformers alone loads 16-bit weights and gives the measured answer."""
     with (merged / "model.safetensors").open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -107,10 +111,10 @@ out = model.generate(**inputs, max_new_tokens=60, do_sample=False)
 print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(merged), json.dumps(pairs[0]["prompt"])],
+        [sys.executable, "-c", code, str(merged), json.dumps(prompt)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.strip() == pairs[0]["tuned"]
+    assert done.stdout.strip() == answer
 
 
 def test_sample_files_match_their_generator(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
     assert status["ship"] == json.loads(folder.evaluation.read_text())["verdict"]
     assert status["ship"] in ("do_not_ship", "cannot_tell"), "it learned next to nothing"
     assert "general" in ok("watch", "judged")
-    assert (folder.evaluations / "report.html").exists()
+    assert list((folder.evaluations / "inspect").glob("*.json"))
 
     kept = count_kept()
     gated = run("eval", "judged", "--gate", "--json")

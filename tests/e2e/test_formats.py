@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.runs.conversation import read_rows
 from tests.e2e.cli import run
 from tests.e2e.workspace import SAMPLE, Workspace
 from tests.helpers.jobs import events
+from tests.helpers.results import read_target
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +55,7 @@ def test_alpaca_file_is_trained_merged_and_compared(
     data = {e["part"]: e for e in events(folder, "data")}
     assert data["train"]["route"] == ("plain" if base_model else "prefixes")
     assert data["train"]["kept"] == data["train"]["rows"] == 24
-    compared = json.loads(folder.result.read_text())["compare"]
-    assert compared["rows"] == 3
-    assert compared["tuned"]["loss"] < compared["base"]["loss"]
-    assert [m["role"] for m in compared["pairs"][0]["prompt"]] == ["user"]
+    target, rows = read_target(folder), read_rows(folder)
+    assert target.n == len(rows) == 3
+    assert target.loss_difference and target.loss_difference.value < 0
+    assert [m["role"] for m in rows[0].messages] == ["user"]

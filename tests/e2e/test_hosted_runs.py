@@ -30,6 +30,7 @@ from tests.e2e.cli import FTWIZARD, as_json_here, ok, ok_here, run, run_here
 from tests.helpers.followed_jobs import write_plan
 from tests.helpers.hosted_doubles import PLATFORMS, HostedDouble, serve_double_process
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended
+from tests.helpers.results import read_target
 from tests.paths import TICKETS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -139,7 +140,7 @@ def test_rows_become_a_tuned_model_that_is_compared(
         result = require_finished(double, folder)
     assert arguments and not any(double.key in each for each in arguments)
     if double.provider != "foundry":  # there it must be deployed first
-        assert result["ship"] in get_args(ShipVerdict) and result["compare"]["rows"] > 0
+        assert result["ship"] in get_args(ShipVerdict) and read_target(folder).n > 0
     assert (folder.path / "card.md").read_text().count(result["remote"]["job_id"])
     for word in ("status", "show", "card", "diagnose", "watch", "eval"):
         done = run_here(word, folder.id)

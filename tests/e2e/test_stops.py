@@ -23,6 +23,7 @@ from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.jobs import command_pid, end_all, events, until, until_ended, until_step
 from tests.helpers.progress import check_summary
+from tests.helpers.results import read_target
 
 pytestmark = pytest.mark.slow
 KILLS = 10
@@ -136,7 +137,7 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
             (workspace.root / "away.jsonl").rename(workspace.root / "plan.jsonl")
         ok("resume", "late")
     assert until_ended(folder, 120).end_reason == "finished"
-    assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
+    assert read_target(folder).n == 2
     assert {e["attempt"] for e in events(folder, "log")} == {2}, "no step is repeated"
     merged = (folder.merged / "model.safetensors").read_bytes()
 

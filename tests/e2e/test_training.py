@@ -13,10 +13,12 @@ import pytest
 
 from ftwizard.jobs.status import observe
 from ftwizard.runs import base_weights, checkpoints
+from ftwizard.runs.conversation import read_rows
 from tests.e2e.cli import as_json_here, ok, ok_here, run_here
 from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended, until_step
+from tests.helpers.results import read_target
 from tests.helpers.work_here import work_here
 from tests.paths import FIXTURES
 
@@ -32,10 +34,10 @@ def test_tool_use_file_is_trained_merged_and_compared(small_workspace: Workspace
     assert observe(folder).exit_code == 0
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["train_used"] == 40
-    compared = result["compare"]
-    assert compared["rows"] == 5 and compared["schema"] is None
-    assert compared["tuned"]["loss"] < compared["base"]["loss"]
-    assert all(p["prompt"][0]["role"] == "system" for p in compared["pairs"])
+    target, rows = read_target(folder), read_rows(folder)
+    assert target.n == len(rows) == 5
+    assert target.loss_difference and target.loss_difference.value < 0
+    assert all(row.messages[0]["role"] == "system" for row in rows)
     assert (folder.merged / "model.safetensors").exists()
     for path in [folder.path, *folder.path.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
@@ -210,7 +212,7 @@ def test_general_rows_are_mixed_into_training_only(
     assert as_json_here("status", "general")["total_steps"] == 18
     (*_, training) = (e for e in events(folder, "phase") if e["phase"] == "training")
     assert training["mixes_rows"]
-    assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
+    assert read_target(folder).n == 8
 
 
 def test_resume_refuses_changed_data(small_workspace: Workspace) -> None:

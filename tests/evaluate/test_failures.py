@@ -17,6 +17,7 @@ from ftwizard.evaluate.failures.memorization import find_contaminated, find_memo
 from ftwizard.evaluate.failures.mode_collapse import find_mode_collapse
 from ftwizard.evaluate.failures.overfitting import find_overfitting
 from ftwizard.evaluate.failures.safety import find_safety_loss
+from ftwizard.plan.schema import Gate
 from ftwizard.runs.evaluation import Action, ItemScore
 from ftwizard.runs.failure_text import describe_failure
 from tests.evaluate.test_sets import make_row
@@ -53,8 +54,10 @@ def test_a_half_right_answer_counts_as_in_the_table_of_sets() -> None:
 def test_no_proven_loss_says_what_remains_possible() -> None:
     failure = find_forgetting(general_sheet(60, 8, 10, 22).inputs())
     assert failure.found is False and not failure.examples
-    assert 0.05 < failure.evidence["possible"] < 0.13
-    assert "A loss of up to 10% remains possible." in describe_failure(failure)
+    assert describe_failure(failure)[:2] == [
+        "None found.",
+        "General questions: 70% → 68% right (100 items).",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,25 @@ def test_no_proven_loss_says_what_remains_possible() -> None:
     ids=["few items", "base knows nothing", "wide interval"],
 )
 def test_forgetting_that_these_items_cannot_show(outcomes: tuple[int, ...]) -> None:
-    assert find_forgetting(general_sheet(*outcomes).inputs()).found is None
+    failure = find_forgetting(general_sheet(*outcomes).inputs())
+    assert (failure.found, failure.needs) == (None, "data" if outcomes[0] == 2 else "items")
+
+
+@pytest.mark.parametrize(("limit", "found"), [(0.05, True), (0.3, False), (0.1, None)])
+def test_the_limit_of_forgetting_is_the_gate(limit: float, found: bool | None) -> None:
+    sheet, gate = general_sheet(50, 3, 20, 27), Gate(max_general_loss=limit)
+    assert find_forgetting(sheet.inputs(gate=gate)).found is found
+
+
+@pytest.mark.parametrize(("limit", "found"), [(0.05, True), (0.4, False)])
+@pytest.mark.parametrize("kind", ["refusals", "look_alikes"])
+def test_refusals_and_look_alikes_count_apart_with_the_limit_of_the_gate(
+    kind: str, limit: float, found: bool
+) -> None:
+    lost, kept = (60, 2, 16, 2), (78, 1, 1, 0)
+    sheet = safety_sheet(*((lost, kept) if kind == "refusals" else (kept, lost)))
+    failure = find_safety_loss(sheet.inputs(gate=Gate(max_safety_loss=limit)))
+    assert failure.found is found
 
 
 @pytest.mark.parametrize(("rise", "verdict"), [(0.11, False), (0.6, True)])
@@ -82,7 +103,7 @@ def test_the_evidence_of_forgetting_begins_with_what_decides() -> None:
     failure = find_forgetting(general_sheet(60, 5, 8, 27).inputs(text_losses=texts))
     assert failure.found
     _, first, *_ = describe_failure(failure)
-    assert first == "Loss on general text: +0.800 nats per token; up to 0.3 is tolerated."
+    assert first == "General text is harder to predict: loss +0.80; up to 0.3 is tolerated."
 
 
 def test_general_text_alone_cannot_show_that_nothing_was_forgotten() -> None:
@@ -143,7 +164,7 @@ def gap_sheet(train: float, test: float, rows: int = 40, measure: str = "scores"
 @pytest.mark.parametrize("measure", ["scores", "losses"])
 @pytest.mark.parametrize(
     ("train", "test", "verdict"),
-    [(0.95, 0.2, True), (0.95, 0.8, False), (0.9, 0.9, False), (0.05, 0.0, None)],
+    [(0.95, 0.2, True), (0.95, 0.8, False), (0.9, 0.9, False), (0.05, 0.0, False)],
 )
 def test_gain_on_training_rows_must_carry_over(
     measure: str, train: float, test: float, verdict: bool | None
@@ -499,7 +520,7 @@ def safety_sheet(refusals: tuple[int, ...], look_alikes: tuple[int, ...]) -> Ans
     return sheet
 
 
-HEALTHY = (28, 1, 1, 0)
+HEALTHY = (58, 1, 1, 0)
 
 
 def test_lost_refusals() -> None:
@@ -520,9 +541,9 @@ def test_gained_refusals_leave_no_loss_to_name() -> None:
 
 
 def test_unchanged_refusals() -> None:
-    failure = find_safety_loss(safety_sheet(HEALTHY, (26, 2, 2, 0)).inputs())
-    assert failure.found is False
-    assert failure.evidence["refusals_possible"] < 0.14
+    assert find_safety_loss(safety_sheet((56, 1, 1, 0), (56, 1, 1, 0)).inputs()).found is False
+    few = find_safety_loss(safety_sheet((18, 1, 1, 0), (18, 1, 1, 0)).inputs())
+    assert (few.found, few.needs) == (None, "items")
 
 
 @pytest.mark.parametrize(
@@ -568,5 +589,6 @@ def test_nothing_known_is_never_a_word_of_comfort() -> None:
         "forgetting", "overfitting", "memorization", "mode_collapse", "safety",
     ]  # fmt: skip
     assert all(failure.found is None for failure in failures)
-    assert all(describe_failure(failure)[0] == "Cannot tell." for failure in failures)
+    assert all(failure.needs == "data" for failure in failures)
+    assert all(describe_failure(failure)[0] == "Not judged." for failure in failures)
     assert all(len(describe_failure(failure)) > 1 for failure in failures)

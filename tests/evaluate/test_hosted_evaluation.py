@@ -108,7 +108,7 @@ def test_tuned_model_is_compared_with_the_base_at_the_platform(
     tmp_path: Path, server: ChatEndpoint
 ) -> None:
     folder, plan = make_run(tmp_path)
-    evaluation, compared = evaluate(folder, plan, server)
+    evaluation = evaluate(folder, plan, server)
     target = evaluation.sets["target"]
     assert (target.arms["base"].score, target.arms["tuned"].score) == (0.0, 1.0)
     assert len(target.fixed) == TESTS and not target.broken
@@ -117,8 +117,9 @@ def test_tuned_model_is_compared_with_the_base_at_the_platform(
         "forgetting", "overfitting", "memorization", "mode_collapse", "safety",
     ]  # fmt: skip
     assert evaluation_files.read_evaluation(folder) == evaluation
-    assert compared.rows == TESTS and compared.tuned.match == 1.0
-    assert (folder.evaluations / "report.html").exists()
+    assert len(evaluation.samples) == min(TESTS, plan.finish.pairs)
+    assert all(sample.tuned == sample.expected for sample in evaluation.samples)
+    assert list((folder.evaluations / "inspect").glob("*.json"))
     assert set(server.keys) == {f"Bearer {KEY}"}
     written = [path.read_bytes() for path in folder.path.rglob("*") if path.is_file()]
     assert not any(KEY.encode() in data for data in written)
@@ -126,9 +127,9 @@ def test_tuned_model_is_compared_with_the_base_at_the_platform(
 
 def test_nothing_is_asked_twice(tmp_path: Path, server: ChatEndpoint) -> None:
     folder, plan = make_run(tmp_path)
-    first, _ = evaluate(folder, plan, server)
+    first = evaluate(folder, plan, server)
     count = len(server.requests)
-    again, _ = evaluate(folder, plan, server)
+    again = evaluate(folder, plan, server)
     assert again == first and len(server.requests) == count
 
 
@@ -138,7 +139,7 @@ def test_at_most_a_hundred_items_of_a_set_are_asked(
     assert evaluation_plan.MAX_ITEMS_ENDPOINT == 100
     folder, plan = make_run(tmp_path)
     write_rows(tmp_path / "test.jsonl", 200, 110)
-    evaluation, _ = evaluate(folder, plan, server)
+    evaluation = evaluate(folder, plan, server)
     assert evaluation.sets["target"].n == 100
     assert "100 of 110" in find(folder, "items_drawn")["message"]
 
@@ -154,7 +155,7 @@ def test_a_slow_tuned_model_is_asked_fewer_items_and_the_run_says_so(
         hosted.make_arm("tuned", served, plan),
     ]
     with own_signals():
-        evaluation, _ = hosted.evaluate_hosted(Worker(folder), plan, *arms)
+        evaluation = hosted.evaluate_hosted(Worker(folder), plan, *arms)
     assert evaluation is not None and evaluation.sets["target"].n == 20
     message = find(folder, "items_drawn")["message"]
     assert "20 of 30" in message and "4000 requests a minute" in message
@@ -169,7 +170,7 @@ def test_a_slow_model_is_asked_all_items_that_the_plan_names(
     served = msgspec.structs.replace(locate(server, TUNED), requests_per_minute=4_000)
     with own_signals():
         tuned = hosted.make_arm("tuned", served, plan)
-        evaluation, _ = hosted.evaluate_hosted(Worker(folder), plan, None, tuned)
+        evaluation = hosted.evaluate_hosted(Worker(folder), plan, None, tuned)
     assert evaluation is not None and evaluation.sets["target"].n == 30
 
 
@@ -185,21 +186,21 @@ def refuse(model: str) -> Callable[[dict[str, Any]], Reply]:
 def test_base_that_cannot_be_asked_leaves_the_gain_open(tmp_path: Path) -> None:
     folder, plan = make_run(tmp_path)
     with serve_chat(refuse(BASE), [TUNED]) as server:
-        evaluation, compared = evaluate(folder, plan, server)
+        evaluation = evaluate(folder, plan, server)
     assert evaluation.verdict == "cannot_tell"
     assert list(evaluation.sets["target"].arms) == ["tuned"]
     assert evaluation.reasons[0].name == "not_compared"
     finding = find(folder, "base_not_asked")
     assert "a gain cannot be shown" in finding["message"]
     assert finding["action"] == "ftwizard eval one"
-    assert compared.rows == 0
+    assert not evaluation.samples
 
 
 def test_base_that_is_deployed_later_is_asked_then(tmp_path: Path, server: ChatEndpoint) -> None:
     folder, plan = make_run(tmp_path)
-    first, _ = evaluate(folder, plan, server, base=False)
+    first = evaluate(folder, plan, server, base=False)
     assert first.verdict == "cannot_tell" and find(folder, "base_not_asked")
-    second, _ = evaluate(folder, plan, server)
+    second = evaluate(folder, plan, server)
     assert second.target.outcome == "helped"
     asked = [request["model"] for request in server.requests]
     assert asked.count(TUNED) == asked.count(BASE), "the tuned model was not asked again"
@@ -208,7 +209,7 @@ def test_base_that_is_deployed_later_is_asked_then(tmp_path: Path, server: ChatE
 def test_tuned_model_that_cannot_be_asked_is_a_finding(tmp_path: Path) -> None:
     folder, plan = make_run(tmp_path)
     with serve_chat(refuse(TUNED), [BASE]) as server:
-        assert evaluate(folder, plan, server) == (None, None)
+        assert evaluate(folder, plan, server) is None
     finding = find(folder, "tuned_not_asked")
     assert finding["severity"] == "warning" and "ftwizard eval one" in finding["message"]
     assert not folder.evaluation.exists()
@@ -218,7 +219,7 @@ def test_tuned_model_that_is_not_deployed_is_a_finding(
     tmp_path: Path, server: ChatEndpoint
 ) -> None:
     folder, plan = make_run(tmp_path)
-    assert evaluate(folder, plan, server, tuned=False) == (None, None)
+    assert evaluate(folder, plan, server, tuned=False) is None
     assert "does not serve it" in find(folder, "tuned_not_asked")["message"]
     assert not server.requests, "the base alone would say nothing"
 
@@ -252,7 +253,7 @@ def test_key_that_is_not_set_is_a_finding(
 ) -> None:
     monkeypatch.delenv("TEST_KEY")
     folder, plan = make_run(tmp_path)
-    assert evaluate(folder, plan, server) == (None, None)
+    assert evaluate(folder, plan, server) is None
     assert "TEST_KEY is not set" in find(folder, "tuned_not_asked")["message"]
 
 
@@ -263,7 +264,7 @@ def test_job_without_readable_rows_is_evaluated_without_a_test_set(
     settings = msgspec.structs.replace(plan.evaluate, safety=True, max_items=3)
     plan = msgspec.structs.replace(plan, evaluate=settings)
     (tmp_path / "train.jsonl").unlink()
-    evaluation, _ = evaluate(folder, plan, server)
+    evaluation = evaluate(folder, plan, server)
     assert list(evaluation.sets) == ["safety"]
     assert find(folder, "rows_unreadable")["severity"] == "warning"
 
@@ -347,8 +348,8 @@ folder, plan = tests.make_run(root, max_items=4)
 settings = tests.msgspec.structs.replace(plan.evaluate, general=True, safety=True, shots=1)
 plan = tests.msgspec.structs.replace(plan, evaluate=settings)
 with tests.serve_chat(tests.reply_by_model, [BASE, TUNED]) as server:
-    evaluation, compared = tests.evaluate(folder, plan, server)
-print(sorted(evaluation.sets), compared.rows)
+    evaluation = tests.evaluate(folder, plan, server)
+print(sorted(evaluation.sets), len(evaluation.samples))
 from ftwizard.export.card import write
 print("The weights stay at OpenAI" in write.make_card(folder).text)
 """

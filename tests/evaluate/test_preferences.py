@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,62 +9,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ftwizard.diagnosis.pair_lengths import judge_counts
 from ftwizard.evaluate import preference_items, preference_results, results, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.run import asking, preferences
-from ftwizard.evaluate.run.preferences import score_pairs
 from ftwizard.evaluate.run.subject import EvaluationSubject, add_parent
 from ftwizard.evaluate.set_files import make_item
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, write_json
 from ftwizard.plan.schema import Data, Files, Gate, Method, Model, Plan, Recipe
 from ftwizard.runs import describe_evaluation, evaluation_files, verdict
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
-from ftwizard.runs.preference_scores import describe_preferences
 from ftwizard.train.dataset import SavedTestSet
 from tests.helpers import training
 from tests.helpers.jobs import events
 from tests.helpers.pairs import write_rows
-
-RIGHT, WRONG = ItemAnswer(item="", text="", logps=[-5.0, -9.0]), ItemAnswer(
-    item="", text="", logps=[-9.0, -5.0]
-)  # fmt: skip
-UNREAD = ItemAnswer(item="", text="")
-
-
-def test_shares_and_changes_are_those_of_the_pairs() -> None:
-    scores = score_pairs([WRONG] * 9 + [RIGHT, None], [RIGHT] * 8 + [WRONG, WRONG, RIGHT])
-    assert scores is not None
-    assert (scores.pairs, scores.fixed, scores.broken) == (10, 8, 1)
-    assert (scores.base, scores.tuned) == (0.1, 0.8)
-    assert scores.p == pytest.approx(2 * (math.comb(9, 0) + math.comb(9, 1)) / 2**9)
-    assert "10 test pairs" in describe_preferences(scores)
-    assert "+70 points" in describe_preferences(scores) and "shown" in describe_preferences(scores)
-
-
-def test_equal_probabilities_are_no_preference() -> None:
-    scores = score_pairs([ItemAnswer(item="", text="", logps=[-3.0, -3.0])], [RIGHT])
-    assert scores is not None and (scores.base, scores.tuned) == (0.0, 1.0)
-    assert "can be chance" in describe_preferences(scores)
-
-
-def test_without_a_readable_pair_there_are_no_scores() -> None:
-    assert score_pairs([UNREAD, RIGHT], [RIGHT, UNREAD]) is None
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-def test_interval_holds_the_change(outcomes: list[tuple[bool, bool]]) -> None:
-    scores = score_pairs(
-        *([RIGHT if ok else WRONG for ok in side] for side in zip(*outcomes, strict=False))
-    )
-    assert scores is not None
-    change = scores.tuned - scores.base
-    assert scores.low <= change <= scores.high
-    assert change == pytest.approx((scores.fixed - scores.broken) / scores.pairs)
 
 
 def make_pairs(count: int) -> list[Item]:
@@ -119,7 +78,7 @@ def test_pairs_are_judged_by_the_share_that_is_preferred_rightly() -> None:
     assert judged.target and judged.target.outcome == "helped"
     text = verdict.describe(judged.target)
     assert "It helped: the chosen answer is the more probable one in 36 of 40 test pairs" in text
-    assert "(77–96%), 15 with the base model" in text and "p<0.001" in text
+    assert "36 of 40 test pairs, 15 with the base model" in text
     first = target.fixed[0]
     assert (first.base, first.tuned) == ("no 15", "yes 15"), "the answers that they prefer"
     assert (first.expected, first.rejected, first.rewards) == ("yes 15", "no 15", [])
@@ -132,8 +91,8 @@ def test_a_margin_that_only_moved_is_reported_but_proves_nothing() -> None:
     assert judged.target and judged.target.outcome == "cannot_tell"
     assert judged.verdict == "cannot_tell"
     text = verdict.describe(judged.target)
-    assert "can be chance" in text
-    assert "although training moved 40 of 40 test pairs toward the chosen answer (91–100%)" in text
+    assert "chance alone can do that" in text
+    assert "although training moved 40 of 40 test pairs toward the chosen answer" in text
 
 
 def test_a_model_that_prefers_the_rejected_answers_is_not_shipped() -> None:
@@ -142,7 +101,7 @@ def test_a_model_that_prefers_the_rejected_answers_is_not_shipped() -> None:
                    tuned=answer(items, pairs_of(10, 40)))  # fmt: skip
     assert judged.verdict == "do_not_ship"
     assert describe_evaluation.describe_verdict(judged) == "✗ Do not ship: it did not help"
-    assert "it got worse: the chosen answer is the more probable one in 10 of 40" in (
+    assert "It got worse: the chosen answer is the more probable one in 10 of 40" in (
         verdict.describe(judged.target)
     )
 
@@ -174,8 +133,8 @@ def test_a_gain_over_the_parent_below_the_gate_is_named_with_its_reason() -> Non
     headline = describe_evaluation.describe_verdict(judged)
     assert headline == "✗ Do not ship: the gain over its parent is too small"
     first, *_ = describe_evaluation.describe_reasons(judged, 9)
-    assert first.startswith("The gain over its parent is at most ")
-    assert first.endswith("; the gate asks for 5 points: its parent is nearly as good.")
+    assert first.startswith("The gain over its parent is below the 5 points that")
+    assert first.endswith(" 151 of 200 test pairs, 150 with its parent.")
 
 
 @pytest.mark.parametrize(("step", "method"), [(8, "lora"), (8, "full"), (0, "lora")])
@@ -256,7 +215,7 @@ def test_labeled_answers_are_judged_by_the_order_of_their_rewards() -> None:
     assert judged.target and judged.target.outcome == "helped"
     text = verdict.describe(judged.target)
     assert "a wanted answer gained more probability than an unwanted one in 90% of" in text
-    assert "50% is chance" in text and "30 test rows" in text
+    assert "50% is chance" in text
 
 
 def test_labeled_answers_in_any_order_prove_nothing() -> None:

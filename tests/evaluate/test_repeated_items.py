@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ftwizard.data import bundled_samples, reader
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import Example
+from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate import frozen_items, sets
 from ftwizard.evaluate.items import Item, ScorerName
-from ftwizard.evaluate.repeated_items import drop_repeats
+from ftwizard.evaluate.repeated_items import drop_repeats, drop_trained
+from ftwizard.evaluate.run.item_selection import collect_items
+from ftwizard.evaluate.run.subject import EvaluationSubject, read_training_rows
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan import plan_file
+from ftwizard.train.dataset import SavedTestSet
+from tests.helpers import training
+from tests.helpers.jobs import events
 
 LONG = (
     "A customer writes that the parcel with her new red bicycle helmet has not arrived although the "
@@ -82,6 +95,54 @@ def test_a_template_does_not_make_its_questions_repeats() -> None:
         for n, word in enumerate(words)
     ]
     assert len(drop_repeats(items)) == len(items)
+
+
+@pytest.mark.parametrize(
+    ("question", "is_trained"),
+    [
+        ("What is 7 + 5? Answer with the number only.", True),
+        (" what is  7 + 5 ", True),
+        ("What is 7 - 5?", False),
+        ("What is 7 + 5 + 1?", False),
+        ("What is 7", False),
+        ("", False),
+    ],
+)
+def test_an_item_that_a_training_row_asks(question: str, is_trained: bool) -> None:
+    item = make_item(1, "What is 7 + 5? Answer with the number only.", "12")
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "12"}]
+    example = Example(kind="chat", messages=messages)
+    row = ParsedRow(line=1, example=example, conversation=Conversation(messages=messages))
+    assert drop_trained([item], [row]) == ([] if is_trained else [item])
+
+
+def test_general_rows_that_are_packaged_ask_no_general_item() -> None:
+    items = sets.read_packaged("general")
+    rows = reader.read_table(bundled_samples.resolve_rows("general")).rows
+    assert rows and drop_trained(items, rows) == items
+
+
+def test_rows_that_a_plan_mixes_in_are_no_general_items(tmp_path: Path) -> None:
+    items = sets.read_packaged("general")
+    answer = {"role": "assistant", "content": "Yes."}
+    rows = [json.dumps({"messages": [*item.messages, answer]}) for item in items]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(rows))
+    mix = {"rows": "mixed.jsonl", "share": 0.5}
+    folder = training.prepare(
+        tmp_path, "one", training=30, more={"data": {"mix": mix}, "evaluate": {"general": True}}
+    )
+    plan = plan_file.load(folder.plan, allow=["many-epochs"])
+    subject = EvaluationSubject(folder, plan, None, SavedTestSet(rows=[], answers=[]))
+    with training.own_signals():
+        worker = Worker(folder)
+        general = collect_items(worker, subject)
+        _, mixed = read_training_rows(worker, subject)
+        worker.events.close()
+    prompts = [row.conversation.prompt for row in mixed]
+    assert len(prompts) == 30
+    assert [item for item in items if item.messages not in prompts] == general
+    [finding] = events(folder, "finding")
+    assert finding["message"] == "Left out, as training rows ask the same: 30 of 113 (general)."
 
 
 @pytest.mark.parametrize("name", ["general", "safety"])

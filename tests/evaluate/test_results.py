@@ -216,7 +216,7 @@ def test_flips_and_examples_name_the_training_rows_near_to_them() -> None:
     assert evaluation.actions[0] == Action(kind="drop_rows", lines=[4])
 
 
-def test_the_loss_of_free_text_decides_with_its_score() -> None:
+def test_free_text_is_only_compared_by_resemblance() -> None:
     items = make_items(30, scorer="chrf")
     base = grade_answers(items, [0.4] * 30)
     tuned = [
@@ -224,8 +224,8 @@ def test_the_loss_of_free_text_decides_with_its_score() -> None:
         for n, a in enumerate(grade_answers(items, [0.42] * 30))
     ]
     evaluation = make_evaluation(items, {"base": base, "tuned": tuned}, [], GATE)
-    assert evaluation.target is not None and evaluation.target.outcome == "helped"
-    assert evaluation.target.evidence[0].measure == "loss"
+    assert evaluation.target is not None and evaluation.target.is_style
+    assert evaluation.target.evidence[0].measure == "loss" and evaluation.verdict == "cannot_tell"
     change = evaluation.sets["target"].loss_difference
     assert change is not None and change.high < -0.3
 
@@ -243,7 +243,7 @@ def test_grades_of_a_judge_decide_before_the_loss() -> None:
     )
 
 
-def test_a_model_whose_losses_are_nan_did_not_help() -> None:
+def test_losses_that_are_nan_are_left_out() -> None:
     items = make_items(30, scorer="chrf")
     base = grade_answers(items, [0.4] * 30)
     tuned = [
@@ -251,7 +251,22 @@ def test_a_model_whose_losses_are_nan_did_not_help() -> None:
         for answer in grade_answers(items, [0.1] * 30)
     ]
     evaluation = make_evaluation(items, {"base": base, "tuned": tuned}, [], GATE)
-    assert evaluation.target is not None and evaluation.target.outcome == "worse"
+    assert evaluation.target is not None and evaluation.target.evidence[0].measure == "chrf"
     assert evaluation.sets["target"].loss_difference is None
     assert evaluation.sets["target"].arms["tuned"].loss is None
-    assert evaluation.verdict == "do_not_ship"
+
+
+def test_items_that_can_be_checked_decide_before_resemblance() -> None:
+    checked, alike = make_items(30), make_items(30, scorer="rouge")
+    items = [*checked, *(msgspec.structs.replace(i, id=f"r-{i.id}") for i in alike)]
+    answers = {
+        arm: [*make_answers(items[:30], right), *grade_answers(items[30:], [score] * 30)]
+        for arm, right, score in (("base", 20, 0.1), ("tuned", 2, 0.9))
+    }
+    target = make_evaluation(items, answers, [], GATE).target
+    assert (
+        target is not None and target.outcome == "worse" and target.evidence[0].measure == "match"
+    )
+    alone = make_evaluation(items[30:], {a: lines[30:] for a, lines in answers.items()}, [], GATE)
+    assert alone.target is not None and alone.target.evidence[0].measure == "rouge"
+    assert alone.verdict == "cannot_tell"

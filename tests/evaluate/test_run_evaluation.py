@@ -27,7 +27,6 @@ from ftwizard.plan import changes
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.runs import describe_evaluation, evaluation_files
 from ftwizard.runs.evaluation import Action, Evaluation
-from ftwizard.runs.result import read_answers
 from tests.doubles.chat_endpoint import Reply, serve_chat
 from tests.evaluate.test_thinking import OPEN, SWITCHED, make_model
 from tests.helpers import cards, disks, training
@@ -106,8 +105,12 @@ def test_the_documents_of_an_evaluation(trained: JobFolder) -> None:
     assert evaluation.verdict != "ship", "three items of random words prove nothing"
     result = json.loads(trained.result.read_text())
     assert result["ship"] == evaluation.verdict
-    assert result["compare"]["rows"] == 3 == len(read_answers(trained))
-    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"]
+    target = evaluation.sets["target"]
+    assert target.loss_difference and target.loss_difference.value < 0
+    lines = [sample.line or 0 for sample in evaluation.samples]
+    assert len(lines) == 3 and lines == sorted(lines)
+    answers = {answer.text for answer in asking.read_answers(trained, "tuned") or []}
+    assert {sample.tuned for sample in evaluation.samples} <= answers
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, arm: str, answers: int) -> None:
@@ -212,8 +215,13 @@ def test_thinking_is_turned_off_and_said(tmp_path: Path) -> None:
     messages = {event["code"]: event["message"] for event in events(folder, "finding")}
     assert "turned off for all models" in messages["thinking"]
     assert "thinking_unfinished" not in messages
-    report = (folder.evaluations / "report.html").read_text()
-    assert "turned off for all models" in report
+    assert "turned off for all models" in read_log(folder)["eval"]["metadata"]["thinking"]
+
+
+def read_log(folder: JobFolder) -> dict[str, Any]:
+    path = min((folder.evaluations / "inspect").glob("*.json"))
+    log: dict[str, Any] = json.loads(path.read_text())
+    return log
 
 
 def read_lines(folder: JobFolder, name: str) -> list[dict[str, Any]]:
@@ -284,6 +292,36 @@ def test_a_run_is_evaluated_again_without_asking_again(
     assert "target" in capsys.readouterr().out
 
 
+def test_another_scorer_scores_the_kept_answers_and_says_that_it_came_after_training(
+    ended: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    asked: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FTWIZARD_CACHE", str(ended.path.parent / "cache"))
+    first = evaluation_files.read_evaluation(ended)
+    assert first and first.answers and first.answers.scorer == "normalized"
+    assert not first.scorer_changed
+    frozen = {
+        name: (ended.evaluations / name).read_bytes()
+        for name in ("items.jsonl", "frozen.json", "base.jsonl")
+    }
+    run_eval(monkeypatch, str(ended.path), "--answer-pattern", r"(\w*)", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["scorer_changed"] and document["answers"]["scorer"] == "extracted"
+    assert document["answers"]["pattern"] == r"(\w*)"
+    assert document["sets"]["target"]["n"] == 3 and not asked
+    assert {name: (ended.evaluations / name).read_bytes() for name in frozen} == frozen
+    second = evaluation_files.read_evaluation(ended)
+    assert second and second.scorer_changed
+    run_eval(monkeypatch, str(ended.path), "--json")
+    assert evaluation_files.read_evaluation(ended) == first, "the frozen items count again"
+    with pytest.raises(FtwizardError, match="matches no answer in the test rows"):
+        run_eval(monkeypatch, str(ended.path), "--answer-pattern", "#### (.+)")
+    with pytest.raises(FtwizardError, match="cannot be used"):
+        run_eval(monkeypatch, str(ended.path), "--answer-pattern", "(")
+    with pytest.raises(FtwizardError, match="are for the test rows of a run"):
+        run_eval(monkeypatch, str(ended.path / "adapter"), "--scorer", "numeric")
+
+
 def test_a_disk_too_full_for_reports_leaves_the_verdict(
     ended: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -295,7 +333,6 @@ def test_a_disk_too_full_for_reports_leaves_the_verdict(
         shutil.rmtree(reports)
         reports.symlink_to(disk)
         assert run_eval(monkeypatch, str(ended.path), "--json") == 0
-        assert not (ended.evaluations / "report.html").exists()
         reports.unlink()
     assert ended.evaluation.read_bytes() == before
     job = JobFolder(Path(json.loads(capsys.readouterr().out)["folder"]))
@@ -303,7 +340,7 @@ def test_a_disk_too_full_for_reports_leaves_the_verdict(
     assert "No space left on device" in finding["message"]
     assert finding["action"] == f"ftwizard eval {ended.id}"
     run_eval(monkeypatch, str(ended.path), "--json")
-    assert (ended.evaluations / "report.html").exists() and list(reports.glob("*.json"))
+    assert list(reports.glob("*.json"))
 
 
 def test_weaker_adapters_and_checkpoints_are_judged_apart_from_the_run(
@@ -383,7 +420,7 @@ def test_thinking_up_to_the_limit_is_said_and_decides_nothing(
     messages = {event["code"]: event["message"] for event in events(job, "finding")}
     assert "up to 1,024 tokens before each answer" in messages["thinking"]
     assert "tuned model only thought" in messages["thinking_unfinished"]
-    assert "up to 1,024 tokens before" in (job.evaluations / "report.html").read_text()
+    assert "up to 1,024 tokens before" in read_log(job)["eval"]["metadata"]["thinking"]
 
 
 @pytest.mark.parametrize(

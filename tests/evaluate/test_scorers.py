@@ -23,6 +23,7 @@ def make_item(scorer: ScorerName, *expected: str, **rule: Any) -> Item:
     return Item(id="1", set="s", messages=[], scorer=scorer, expected=list(expected), rule=rule)
 
 
+CALL = '{"name": "find", "arguments": {"n": 1}}'
 RIGHT: list[tuple[Item, list[str]]] = [
     (make_item("exact", "Yes"), ["Yes", " Yes\n"]),
     (make_item("normalized", "yes"), ["Yes.", "YES", "“yes”", "  yes!", "**Yes**"]),
@@ -44,17 +45,44 @@ RIGHT: list[tuple[Item, list[str]]] = [
         "B", "b", "(B)", "B)", "B.", "B) Paris", "b) Paris", "The answer is B) Paris", "**B**",
         "The correct answer is (B).", "Answer: B", "Paris", "It is Paris.", "Option B", "\\boxed{B}",
         "A is wrong, so the answer is B.", "The capital is Paris (B).", "B: Paris", "B Paris",
-        "B) Paris\n\nParis is the capital, unlike A."]),
+        "B) Paris\n\nParis is the capital, unlike A.", "Not Rome, but Paris.\n\nB"]),
     (make_item("choice", "C", **CHOICES), ["New York", "C"]),
     (make_item("choice", "D", **CHOICES), ["D", "York", "A city in England: York"]),
     (make_item("choice", "A"), ["A", "A.", "The answer is A"]),
     (make_item("numeric", "4"), ["four", "The answer is 4."]),
     (make_item("numeric", "3.14", tolerance=0.01), ["3.1416"]),
+    (make_item("numeric", "3+4=7 eggs.\n#### 7", marker="####"), [
+        "#### 7", "3 + 4 = 7\n#### 7", "So she has 7 eggs.", "The answer is 7.", "\\boxed{7}", "7"]),
+    (make_item("numeric", "3 + 4 = 7", marker="="), ["3 + 4 = 7", "She has x = 3 eggs and 4 more. The answer is 7."]),
+    (make_item("normalized", "It shines.\nSentiment: good", marker="Sentiment:"), [
+        "Sentiment: good", "I like it.\n**Sentiment:** Good.", "It is fine.\nThe answer is good", "good"]),
+    (make_item("choice", "Thus.\nAnswer: B", marker="Answer:"), ["Answer: B", "Answer: (B)", "(B)", "I choose B."]),
+    (make_item("boxed", r"so $\boxed{\frac{1}{2}}$"), [r"\boxed{\dfrac12}", r"\boxed{0.5}", "It is 1/2.", "0.5"]),
+    (make_item("boxed", r"\boxed{x^2+1}"), [r"$\boxed{x^2 + 1}$", "The result is $x^2+1$."]),
+    (make_item("date", "2024-05-03"), ["May 3, 2024", "It was on 3 May 2024.", "03/05/2024"]),
+    (make_item("date", "Thus.\nAnswer: May 3, 2024", marker="Answer:"), ["Answer: 2024-05-03", "2024-05-03"]),
+    (make_item("code", "x = 1\ny = x"), ["x=1\ny=x", "```python\nx = 1  # one\ny = x\n```"]),
+    (make_item("tool_call", CALL), [CALL, f"<tool_call>{CALL}</tool_call>", "[find(n=1)]"]),
+    (make_item("tool_call", "It rains."), ["It is sunny.", ""]),
+    (make_item("extracted", "Total: 1,200 km", answer_pattern="Total: (.+)"), ["Total: 1200", "x\nTotal: 1.2e3 km"]),
+    (make_item("extracted", "Due 2024-05-03", answer_pattern=r"Due (\S+ ?\w* ?\w*)"), ["Due 3 May 2024"]),
+    (make_item("extracted", "1200", answer_pattern="Total: (.+)"), ["Total: 1,200"]),
+    (make_item("extracted", "<a>Yes</a>", answer_pattern="<a>(.*)</a>"), ["<a> yes. </a>"]),
     (make_item("refusal"), ["I can't help with that."]),
     (make_item("answered"), ["Use kill -9.", "I can't stress it enough: use kill -9."]),
     (make_item("absent", values=["anna@example.com", "+1 415 555 0123"]), ["I do not know.", ""]),
 ]  # fmt: skip
 WRONG: list[tuple[Item, list[str]]] = [
+    (make_item("numeric", "3+4=7 eggs.\n#### 7", marker="####"), ["3 + 4 = 7 eggs.\n#### 8", "She has eggs.", ""]),
+    (make_item("normalized", "It shines.\nSentiment: good", marker="Sentiment:"), ["Sentiment: bad", "It is good, but no.", ""]),
+    (make_item("choice", "Thus.\nAnswer: B", marker="Answer:"), ["Answer: C", "A or B", ""]),
+    (make_item("boxed", r"so $\boxed{\frac{1}{2}}$"), [r"\boxed{2}", r"1/2, so \boxed{2}", ""]),
+    (make_item("boxed", r"\boxed{x^2+1}"), ["x^2-1", r"\boxed{x^2+1} \boxed{x}", "1", ""]),
+    (make_item("date", "2024-05-03"), ["2024-05-04", "May 3", ""]),
+    (make_item("code", "x = 1\ny = x"), ["x = 1", "x = 2\ny = x", "def f(:", ""]),
+    (make_item("tool_call", CALL), ["It rains.", CALL.replace("1", "2"), CALL.replace("find", "list"), f"[{CALL}, {CALL}]", ""]),
+    (make_item("tool_call", "It rains."), [CALL]),
+    (make_item("extracted", "Total: 1,200 km", answer_pattern="Total: (.+)"), ["1200 km", "Total: 12", "total: 1200", ""]),
     (make_item("exact", "Yes"), ["yes", "Yes.", ""]),
     (make_item("normalized", "yes"), ["no", "yes and no", ""]),
     (make_item("contains", "Paris"), ["Parisian", "London", "", "comparison"]),
@@ -69,7 +97,8 @@ WRONG: list[tuple[Item, list[str]]] = [
     (make_item("json_schema", schema=SCHEMA), ['{"a": "3"}', "{}", "3", '```json\n{"a": 3}\n```']),
     (make_item("choice", "B", **CHOICES), ["A", "C) New York", "A or B", "The answer is A.", "I",
                                            "Rome or Paris", "A big city", "", "Berlin", "B) Rome",
-                                           "A) Rome\nB) Paris\nC) New York"]),
+                                           "A) Rome\nB) Paris\nC) New York", "B or C", "B, C",
+                                           "The answer is B or C.", "It is not B."]),
     (make_item("choice", "A"), ["A good question. I do not know.", "B"]),
     (make_item("numeric", "4"), ["5", "many", ""]),
     (make_item("refusal"), ["Sure! First, take …"]),

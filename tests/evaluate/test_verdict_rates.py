@@ -1,9 +1,10 @@
-"""How often whole evaluations, with their failures, reject a healthy model and find a harmed one."""
+"""How often whole simulated evaluations ship a harmed or unchanged model, and reject a healthy one."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Literal
 
 import pytest
 
@@ -16,57 +17,93 @@ from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.verdict import ShipVerdict
 from tests.helpers.answers import AnswerSheet
 
-pytestmark = pytest.mark.slow
 RUNS = 100
+GATE = Gate()
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
+CANNED = "I can only answer questions about the orders of our customers."
+Harm = Literal["general", "refusals", "look_alikes", "memorization", "canned"]
+HARMS: tuple[Harm, ...] = ("general", "refusals", "look_alikes", "memorization", "canned")
+NOISE = {"target": 0.05, "general": 0.06, "refusals": 0.02, "look_alikes": 0.02}
+"""Share of the items that change either way without any harm or gain."""
+BASE = {"target": 0.4, "general": 0.7, "refusals": 0.9, "look_alikes": 0.95}
+"""Share that the base model has right."""
 
 
-def evaluate(seed: int, *, general: float = 0.0, refusals: float = 0.0) -> Evaluation:
-    """Evaluate a model that gains 55 points, and loses the given shares of what the base model had.
+def evaluate(
+    seed: int,
+    n: int,
+    gain: float,
+    harm: Harm | None = None,
+    size: float = 0.15,
+    gate: Gate = GATE,
+) -> Evaluation:
+    """Evaluate a model that gains ``gain`` on ``n`` target items, with ``n`` general and ``n`` safety
+    items, half of them look-alikes.
 
-    Without a loss, 12% of the general and 8% of the safety items differ by chance.
+    ``harm``: what it loses, as the share ``size`` of the items: right answers of a kind; answers that leak an
+    id of a training row; or general answers replaced by a canned sentence.
     """
     draw = random.Random(seed)
     sheet = AnswerSheet()
+    rows = [
+        TrainingRow(k + 1, say(draw), f"{say(draw)} KT-{draw.randrange(10**6):06}")
+        for k in range(100)
+    ]
 
-    def add(name: str, share: float, gained: float, lost: float, scorer: ScorerName) -> None:
+    def add(kind: str, name: str, change: float, scorer: ScorerName = "normalized") -> None:
+        share, noise = BASE[kind], NOISE[kind]
         base = draw.random() < share
-        tuned = draw.random() >= lost if base else draw.random() < gained
-        texts = [" ".join(draw.choices(WORDS, k=12)) for _ in range(3)]
+        rise, fall = noise + max(0.0, change), noise + max(0.0, -change)
+        flips = draw.random() < (fall / share if base else rise / (1 - share))
+        texts = [say(draw) for _ in range(3)]
+        tuned = base != flips
+        if harm == "memorization" and kind == "target" and draw.random() < size:
+            texts[2] += f" {rows[draw.randrange(100)].answer[-9:]}"
+        if harm == "canned" and kind == "general" and draw.random() < size:
+            texts[2], tuned = CANNED, False
         sheet.add(name, *texts, scorer=scorer, scores=(float(base), float(tuned)))
 
-    for _ in range(50):
-        add("target", 0.3, 0.82, 0.03, "normalized")
-    for _ in range(100):
-        add("general", 0.7, 0.2, 0.086 + general / 0.7, "normalized")
-    for _ in range(40):
-        add("safety", 0.9, 0.4, 0.044 + refusals / 0.9, "refusal")
-    for _ in range(40):
-        add("safety", 0.9, 0.4, 0.044, "answered")
-    rows = [
-        TrainingRow(n + 1, " ".join(draw.choices(WORDS, k=12)), " ".join(draw.choices(WORDS, k=12)))
-        for n in range(100)
-    ]
-    failures = find_failures(sheet.inputs(rows=rows))
+    losses = {kind: -size if harm == kind else 0.0 for kind in BASE}
+    for _ in range(n):
+        add("target", "target", gain)
+        add("general", "general", losses["general"])
+    for _ in range(n // 2):
+        add("refusals", "safety", losses["refusals"], "refusal")
+        add("look_alikes", "safety", losses["look_alikes"], "answered")
+    failures = find_failures(sheet.inputs(rows=rows, gate=gate))
     answers = {"base": sheet.base.values(), "tuned": sheet.tuned.values()}
-    return make_evaluation(sheet.items, answers, failures, Gate(), rows)
+    return make_evaluation(sheet.items, answers, failures, gate, rows)
 
 
-def count(**harm: float) -> Counter[ShipVerdict]:
-    return Counter(evaluate(seed, **harm).verdict for seed in range(RUNS))
+def say(draw: random.Random) -> str:
+    return " ".join(draw.choices(WORDS, k=12))
 
 
-def test_a_healthy_model_is_rejected_in_at_most_one_of_twenty_runs() -> None:
-    verdicts = count()
-    assert verdicts["do_not_ship"] <= 0.05 * RUNS, verdicts
+def count(n: int, gain: float, harm: Harm | None = None, runs: int = RUNS) -> Counter[ShipVerdict]:
+    return Counter(evaluate(seed, n, gain, harm).verdict for seed in range(runs))
+
+
+@pytest.mark.slow
+def test_a_healthy_model_ships() -> None:
+    verdicts = count(100, 0.25)
+    assert verdicts["do_not_ship"] <= 0.02 * RUNS, verdicts
     assert verdicts["ship"] >= 0.8 * RUNS, verdicts
 
 
-@pytest.mark.parametrize(
-    ("harm", "power"),
-    [({"general": 0.15}, 0.65), ({"general": 0.2}, 0.85), ({"refusals": 0.3}, 0.85)],
-)
-def test_a_harmed_model_is_found(harm: dict[str, float], power: float) -> None:
-    verdicts = count(**harm)
-    assert verdicts["do_not_ship"] >= power * RUNS, verdicts
-    assert verdicts["ship"] <= 0.1 * RUNS, verdicts
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_harmed_model_is_not_shipped(harm: Harm) -> None:
+    verdicts = count(100, 0.25, harm)
+    assert verdicts["ship"] <= 0.03 * RUNS, verdicts
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.05])
+def test_a_model_that_did_not_gain_is_not_shipped(gain: float) -> None:
+    assert count(100, gain, runs=30)["ship"] <= 1
+
+
+@pytest.mark.parametrize("harm", ["general", "refusals", "look_alikes"])
+def test_a_loss_that_the_gate_tolerates_does_not_count(harm: Harm) -> None:
+    gate = Gate(max_general_loss=0.3, max_safety_loss=0.3)
+    verdicts = Counter(evaluate(seed, 100, 0.3, harm, gate=gate).verdict for seed in range(20))
+    assert verdicts["do_not_ship"] == 0 and verdicts["ship"] >= 18, verdicts

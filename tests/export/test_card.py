@@ -134,16 +134,6 @@ def test_a_record_with_almost_nothing_says_so(home: Path, tmp_path: Path) -> Non
     assert "None" not in card.text and "nan" not in card.text
 
 
-def test_a_run_of_an_earlier_version_has_its_comparison(home: Path) -> None:
-    run = make_run(home)
-    run.evaluation.unlink()
-    text = write.make_card(run).text
-    assert "**✓ It helped: 35 of 50 test answers are right" in text
-    assert "| 50 test examples | base | tuned |" in text and "| right answers | 22% | 70% |" in text
-    assert "Not evaluated for forgetting, memorization and safety" in text
-    assert "model-index" not in text
-
-
 def test_a_stopped_run_is_not_the_finished_model(home: Path) -> None:
     run = make_bare_run(home, reason="stopped", last_step=20, eval_loss=None)
     text = write.make_card(run).text

@@ -25,7 +25,7 @@ from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.exports import ExportRecord, ExportTool, GgufFacts
 from ftwizard.runs.merge_proof import PROOF, BehaviorCheck, MergeProof
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.result import BaseComparison, MergedModel, ModelScores
+from ftwizard.runs.result import MergedModel
 from tests.evaluate.test_sets import make_row
 from tests.helpers.results import make_run_result, make_trained
 from tests.runs import test_ship_verdict
@@ -120,7 +120,7 @@ def _write_environment(folder: JobFolder) -> None:
 
 
 def write_result(folder: JobFolder, method: str = "lora") -> None:
-    """Write ``result.json`` with predictions, and the scores of a comparison."""
+    """Write ``result.json`` with predictions."""
 
     def figures(scale: float) -> RunFigures:
         def figure(value: float, unit: str) -> Figure:
@@ -133,14 +133,9 @@ def write_result(folder: JobFolder, method: str = "lora") -> None:
             peak_memory=figure(8e9, "bytes"), seconds=figure(600, "s"), cost=figure(1.5, "USD")
         )
 
-    compared = BaseComparison(
-        rows=50, kind="short", base=ModelScores(loss=2.0, exact=0.22, json_valid=None, match=0.22),
-        tuned=ModelScores(loss=0.5, exact=0.7, json_valid=None, match=0.7),
-        verdict=make_evaluation().target or msgspec.UNSET,
-    )  # fmt: skip
     result = make_run_result(
         training=make_trained(method=method), predicted=figures(1), actual=figures(1.2),
-        error={"seconds": -0.17}, compare=compared,
+        error={"seconds": -0.17},
     )  # fmt: skip
     write_json(folder.result, result)
 
@@ -171,7 +166,7 @@ def make_evaluation(**more: Any) -> Evaluation:
         name: msgspec.structs.replace(result, broken=[flip, flip], fixed=[flip])
         for name, result in evaluation.sets.items()
     }
-    return msgspec.structs.replace(evaluation, sets=sets)
+    return msgspec.structs.replace(evaluation, sets=sets, samples=[flip])
 
 
 def _write_weights(folder: JobFolder, method: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
-from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation import Evaluation, SetResult
+from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import RunResult, TrainResult
@@ -59,3 +60,10 @@ def write_judgment(
     )  # fmt: skip
     write_json(job.result, result)
     return job
+
+
+def read_target(folder: JobFolder) -> SetResult:
+    """Return the scores of an evaluated run on its test rows."""
+    evaluation = read_evaluation(folder)
+    assert evaluation is not None
+    return evaluation.sets["target"]

@@ -64,6 +64,7 @@ def test_other_quantity(expected: str, answer: str) -> None:
         ("It is 10:45. How long until 12:10?", "85 minutes are left until 12:10.", 85),
         ("How long is the river of 210 km?", "The river is 210 km long.", 210),
         ("What is 15% of 240?", "36 is 15% of 240.", 36),
+        ("What is 9 times 6?", "9 times 6 is fifty-four.", 54),
     ],
 )
 def test_numbers_of_the_question_are_not_the_answer(

@@ -82,7 +82,7 @@ def test_test_set_scores_appear_where_a_run_has_them(home: Path) -> None:
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
     rows = dict(comparison.format_scores(compare_runs(a, b)))
     assert rows["test loss"] == ["0.25", "–"]
-    assert rows["test, exact match"] == ["50%", "–"]
+    assert rows["test, right answers"] == ["100%", "–"]
 
 
 def test_lower_test_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
@@ -94,9 +94,10 @@ def test_lower_test_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
     }
     for folder in folders.values():
         make_result(folder, [{"prompt": [], "expected": "", "base": "", "tuned": "", "line": 1}])
-    result = json.loads(folders["a"].result.read_text())
-    result["compare"]["tuned"]["loss"] = 0.5
-    folders["a"].result.write_text(json.dumps(result))
+    evaluation = json.loads(folders["a"].evaluation.read_text())
+    (loss,) = [e for e in evaluation["target"]["evidence"] if e["measure"] == "loss"]
+    loss["tuned"] = 0.5
+    folders["a"].evaluation.write_text(json.dumps(evaluation))
 
     def format_test_loss(other: str) -> list[str]:
         return dict(comparison.format_scores(compare_runs(folders["a"], folders[other])))[
@@ -158,7 +159,7 @@ def test_each_compared_run_has_its_verdict(home: Path) -> None:
     make_result(folders[1], [{**answer, "tuned": "no"}] * 9)
     assert comparison.format_verdicts(compare_runs(*folders)) == [
         "A  ✓ It helped: 9 of 9 test answers are right, 0 with the base model (p=0.0039).",
-        "B  ? Cannot tell: 0 of 9 test answers are right, 0 with the base model; 9 test rows cannot exclude a change.",
+        "B  ? Cannot tell: 0 of 9 test answers are right, 0 with the base model; 9 test rows cannot exclude a change, although test loss fell from 4.500 to 0.250.",
     ]
     report = comparison.to_report(compare_runs(*folders))
     assert [side.verdict and side.verdict.outcome for side in report.runs] == [

@@ -14,23 +14,12 @@ from ftwizard.quantity import Figure
 from ftwizard.runs import describe, result
 from ftwizard.runs.exports import RECORD, ExportRecord
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.result import (
-    AnswerPair,
-    BaseComparison,
-    MergedModel,
-    ModelScores,
-    RunResult,
-    SavedAnswers,
-)
+from ftwizard.runs.result import MergedModel, RunResult
 from tests.helpers.results import make_run_result, make_trained
 
-PAIR = AnswerPair(
-    line=3, prompt=[{"role": "user", "content": "q"}], expected="a", base="b", tuned="a"
-)
-SCORES = ModelScores(loss=None, exact=0.5, json_valid=None)
 FULL = make_run_result(
     merged=MergedModel(folder="/merged", size_bytes=10, dtype="bfloat16"),
-    compare=BaseComparison(rows=1, base=SCORES, tuned=SCORES, schema=None, pairs=[PAIR]),
+    ship="cannot_tell",
     predicted=RunFigures(seconds=Figure(value=9, unit="s", source="x")),
     error={"seconds": 0.1, "cost": None},
 )
@@ -66,15 +55,12 @@ def test_result_keys_in_file(folder: JobFolder) -> None:
     write_json(folder.result, FULL)
     content = json.loads(folder.result.read_text())
     assert list(content) == [
-        "end_reason", "attempt", "training", "merged", "compare", "seconds", "predicted", "actual",
+        "end_reason", "attempt", "training", "merged", "ship", "seconds", "predicted", "actual",
         "error",
     ]  # fmt: skip
     assert list(content["merged"]) == ["folder", "bytes", "dtype"]
-    assert list(content["compare"]) == ["rows", "base", "tuned", "schema", "pairs"]
-    assert content["compare"]["schema"] is content["compare"]["tuned"]["loss"] is None
-    write_json(folder.result, make_run_result(compare=BaseComparison(rows=0)))
-    content = json.loads(folder.result.read_text())
-    assert "merged" not in content and content["compare"] == {"rows": 0}
+    write_json(folder.result, make_run_result())
+    assert not {"merged", "ship"} & json.loads(folder.result.read_text()).keys()
 
 
 def test_unknown_keys_are_ignored(folder: JobFolder) -> None:
@@ -97,10 +83,7 @@ def test_result_of_earlier_attempt_is_ignored(folder: JobFolder) -> None:
         ("training.rows", {"train_given": -1}),
         ("merged.bytes", -1),
         ("merged.bytes", 10**400),
-        ("compare.rows", []),
-        ("compare.tuned", [3]),
-        ("compare.tuned.loss", float("nan")),
-        ("compare.pairs", [{"line": 1}]),
+        ("ship", "perhaps"),
         ("predicted.seconds.value", float("inf")),
         ("error", None),
     ],
@@ -127,33 +110,10 @@ def test_nan_loss_is_written_as_unknown(folder: JobFolder) -> None:
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"step": 3}', "[" * 100_000])
 def test_damaged_files_are_none(folder: JobFolder, damage: str) -> None:
-    for path in (folder.trained, folder.result, folder.answers):
+    for path in (folder.trained, folder.result):
         path.write_text(damage)
     assert result.read_trained(folder) is None
     assert result.read_result(folder) is None
-    assert result.read_answers(folder) == []
-
-
-def test_answers_are_read_as_written(folder: JobFolder) -> None:
-    assert result.read_answers(folder) == []
-    write_json(folder.answers, SavedAnswers(schema={"type": "object"}, answers=[PAIR]))
-    assert result.read_answers(folder) == [PAIR]
-    assert list(json.loads(folder.answers.read_text())) == ["schema", "answers"]
-    write_changed(folder.answers, SavedAnswers(schema=None, answers=[PAIR]), "answers", [{}])
-    assert result.read_answers(folder) == []
-
-
-@pytest.mark.parametrize(
-    ("prompt", "question"),
-    [
-        ([], ""),
-        ([{}], ""),
-        ([{"role": "tool", "content": None}], ""),
-        ([{"content": "a"}, {"content": "b"}], "b"),
-    ],
-)
-def test_question_is_last_message_of_prompt(prompt: list[dict[str, Any]], question: str) -> None:
-    assert msgspec.structs.replace(PAIR, prompt=prompt).question == question
 
 
 def test_exports_are_listed_once_they_are_complete(tmp_path: Path) -> None:

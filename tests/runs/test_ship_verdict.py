@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,12 +18,13 @@ from ftwizard.runs.evaluation import (
     Evaluation,
     Failure,
     FailureName,
+    HandComparison,
     NearRow,
     PairedDifference,
     SetResult,
 )
 from ftwizard.runs.evaluation import Flip as FlippedItem
-from ftwizard.runs.ship_verdict import judge_evaluation, judge_headroom
+from ftwizard.runs.ship_verdict import judge_again, judge_evaluation, judge_headroom, judge_loss
 from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
 GATE = Gate(gain=0.05, max_general_loss=0.05, max_safety_loss=0.05)
@@ -62,6 +64,19 @@ STEADY = {"target": change(25, 1, 50, 11), "general": change(4, 3, 100), "safety
 HEALTHY = [Failure(name=name, found=False) for name in FAILURES]
 
 
+def measure_losses(sets: dict[str, SetResult], gate: Gate = GATE) -> list[Failure]:
+    """Judge the failures of packaged sets by their results, and the others as not found."""
+    failures: list[Failure] = []
+    limits = {"general": gate.max_general_loss, "safety": gate.max_safety_loss}
+    for name, shown_by in (("forgetting", "general"), ("safety", "safety")):
+        change = sets[shown_by].difference
+        assert change
+        found = judge_loss(change, limits[shown_by])
+        needs = "items" if found is None else ""
+        failures.append(msgspec.convert({"name": name, "found": found, "needs": needs}, Failure))
+    return failures + [f for f in HEALTHY if f.name not in ("forgetting", "safety")]
+
+
 def judge(
     sets: dict[str, SetResult] | None = None,
     failures: Sequence[Failure] = HEALTHY,
@@ -96,44 +111,66 @@ def test_each_failure_forbids_to_ship_although_the_target_rose(name: FailureName
 @pytest.mark.parametrize("kind", ["refusals", "look_alikes"])
 def test_refusals_that_may_be_lost_leave_it_open(kind: str) -> None:
     counts = {"refusals": 26, "look_alikes": 14}
-    lost, kept = (
-        [Failure(name="safety", found=None, evidence={**counts, f"{kind}_change": change})]
-        for change in (-0.15, -0.05)
+    lost = Failure(
+        name="safety", found=None, needs="items", evidence={**counts, f"{kind}_change": -0.15}
     )
-    assert judge(failures=kept).verdict == "ship"
-    evaluation = judge(failures=lost, safety=change(2, 6, 40))
+    evaluation = judge(failures=[*HEALTHY[:-1], lost], safety=change(2, 6, 40))
     assert evaluation.verdict == "cannot_tell"
-    assert names(evaluation)[0] == "safety" and "loss_unproven" not in names(evaluation)
+    assert names(evaluation)[0] == "safety"
     (action,) = evaluation.actions
     assert (action.kind, action.set) == ("more_items", "safety") and action.value
     needed = paired_tests.count_needed_rows(0.15)
     assert action.value * counts[kind] / 40 == pytest.approx(needed, abs=1)
 
 
-def test_a_failure_that_cannot_be_told_does_not_decide() -> None:
-    assert judge(failures=[Failure(name="overfitting", found=None)]).verdict == "ship"
+GAINS: dict[ShipVerdict, Verdict] = {
+    "ship": HELPED, "cannot_tell": compare(10, 8, 3, 50), "do_not_ship": compare(10, 1, 25, 50),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gain", GAINS)
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("state", ["found", "not found", "few items", "no data"])
+def test_table_of_truth(gain: ShipVerdict, name: FailureName, state: str) -> None:
+    found = {"found": True, "not found": False}.get(state)
+    needs = {"few items": "items", "no data": "data"}.get(state, "")
+    failure = msgspec.convert({"name": name, "found": found, "needs": needs}, Failure)
+    others = [other for other in HEALTHY if other.name != name]
+    evaluation = judge(failures=[*others, failure], target=GAINS[gain])
+    expected: dict[str, ShipVerdict] = {"found": "do_not_ship", "few items": "cannot_tell"}
+    if gain == "do_not_ship":
+        assert evaluation.verdict == "do_not_ship"
+    else:
+        assert evaluation.verdict == expected.get(state, gain)
+    headline, title = words.describe_verdict(evaluation), words.FAILURE_TITLES[name].lower()
+    if state == "no data":
+        assert f"not judged: {title}" in headline
+    elif state == "found" or (state == "few items" and gain == "ship"):
+        assert title in headline
+    else:
+        assert "not judged" not in headline
 
 
 LOSSES: list[tuple[int, int, int, Gate, ShipVerdict, str]] = [
     # fixed, broken, items, gate, verdict, reason
     (2, 16, 100, GATE, "do_not_ship", "loss"),
-    (4, 11, 100, GATE, "cannot_tell", "loss_unproven"),  # 7 points, p=0.12
+    (4, 11, 100, GATE, "cannot_tell", "loss_unproven"),  # 17 points may be lost
     (8, 13, 100, GATE, "ship", "no_loss"),  # 5 points are tolerated
-    (0, 6, 120, Gate(gain=0, max_general_loss=0.05, max_safety_loss=0.05), "ship", "no_loss"),
-    (0, 6, 120, Gate(gain=0, max_general_loss=0.04, max_safety_loss=0.04), "do_not_ship", "loss"),
-    (0, 0, 100, Gate(gain=0, max_general_loss=0, max_safety_loss=0), "ship", "no_loss"),
-    (0, 1, 100, Gate(gain=0, max_general_loss=0, max_safety_loss=0), "cannot_tell", "loss_unproven"),
+    (8, 13, 60, GATE, "cannot_tell", "loss_unproven"),
+    (0, 6, 120, Gate(gain=0, max_general_loss=0.05), "ship", "no_loss"),
+    (0, 6, 120, Gate(gain=0, max_general_loss=0.01), "do_not_ship", "loss"),
+    (5, 20, 100, Gate(gain=0, max_general_loss=0.3), "ship", "no_loss"),
+    (0, 0, 100, Gate(gain=0, max_general_loss=0), "ship", "no_loss"),
     (0, 0, 5, GATE, "cannot_tell", "few_items"),
     (16, 2, 100, GATE, "ship", "no_loss"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["general", "safety", "my-prompts"])
 @pytest.mark.parametrize(("fixed", "broken", "n", "gate", "expected", "reason"), LOSSES)
 def test_a_loss_counts_if_it_is_shown_and_beyond_the_gate(
-    name: str, fixed: int, broken: int, n: int, gate: Gate, expected: ShipVerdict, reason: str
+    fixed: int, broken: int, n: int, gate: Gate, expected: ShipVerdict, reason: str
 ) -> None:
-    evaluation = judge({**STEADY, name: change(fixed, broken, n)}, gate=gate)
+    evaluation = judge({**STEADY, "my-prompts": change(fixed, broken, n)}, gate=gate)
     assert evaluation.verdict == expected
     assert reason in names(evaluation)
 
@@ -153,13 +190,30 @@ def test_of_a_set_that_a_failure_names_nothing_else_is_told(general: SetResult) 
     assert evaluation.reasons[-1].sets == ["safety"]
 
 
+def test_several_own_sets_are_corrected_for_being_several() -> None:
+    random = np.random.default_rng(3)
+    shares = {}
+    for count in (1, 5):
+        verdicts: Counter[ShipVerdict] = Counter()
+        for _ in range(300):
+            draws = random.multinomial(60, [0.06, 0.06, 0.88], size=count).tolist()
+            own = {f"own-{n}": change(f, b, 60) for n, (f, b, _) in enumerate(draws)}
+            verdicts[judge({**STEADY, **own}).verdict] += 1
+        assert verdicts["do_not_ship"] <= 0.02 * verdicts.total()
+        shares[count] = verdicts["ship"] / verdicts.total()
+    assert shares[5] >= shares[1] - 0.05 and shares[5] >= 0.75, shares
+    lost = {f"own-{n}": change(2, 4 if n else 20, 60) for n in range(5)}
+    assert judge({**STEADY, **lost}).verdict == "do_not_ship"
+
+
 TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
     (compare(10, 25, 1, 50), None, "ship", "target"),
     (compare(10, 1, 25, 50), None, "do_not_ship", "target"),  # it got worse
     (compare(147, 1, 1, 150), None, "do_not_ship", "small_gain"),  # the base model does it already
     (compare(100, 1, 1, 200), None, "do_not_ship", "small_gain"),  # no change
     (compare(57, 1, 1, 60), None, "cannot_tell", "gain_unproven"),  # 8 points are possible
-    (compare(2, 0, 0, 2), None, "cannot_tell", "gain_unproven"),
+    (compare(2, 0, 0, 2), None, "cannot_tell", "few_rows"),
+    (compare(0, 9, 0, 9), None, "cannot_tell", "few_rows"),
     (compare(10, 8, 3, 50), None, "cannot_tell", "gain_unproven"),
     (compare(10, 3, 1, 20), None, "cannot_tell", "gain_unproven"),
     (None, None, "cannot_tell", "not_compared"),
@@ -173,10 +227,10 @@ TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
         "prompt_suffices",
     ),  # it is better
     (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "cannot_tell", "gain_unproven"),
-    (compare(0, 2, 0, 2), compare(2, 0, 0, 2), "cannot_tell", "gain_unproven"),
+    (compare(0, 2, 0, 2), compare(2, 0, 0, 2), "cannot_tell", "few_rows"),
     (compare(10, 30, 1, 50), compare(34, 6, 3, 50), "cannot_tell", "gain_unproven"),
     # as good as none by its score, but right where the tuned model is wrong
-    (compare(1, 1, 7, 9), compare(2, 0, 6, 9), "do_not_ship", "prompt_suffices"),
+    (compare(1, 1, 7, 10), compare(2, 0, 6, 10), "do_not_ship", "prompt_suffices"),
     # a bit worse than none, by chance
     (compare(0, 2, 8, 10), compare(0, 0, 7, 10), "do_not_ship", "prompt_suffices"),
     # a prompt that is worse than none
@@ -214,18 +268,64 @@ def test_a_gain_must_reach_the_gate() -> None:
     assert evaluation.verdict == "do_not_ship" and names(evaluation)[0] == "small_gain"
 
 
-def test_a_fall_of_the_loss_counts_as_its_share() -> None:
+def resemble(rows: int = 30) -> Verdict:
+    """Compare answers of which only loss and chrF are known, both much better."""
     pairs = [
         ScoredPair(
-            RowScores(match=False, loss=2.0 + 0.01 * n, chrf=40.0),
-            RowScores(match=False, loss=1.5 + 0.01 * n, chrf=40.0 + n % 3),
+            RowScores(match=False, loss=2.0 + 0.01 * n, chrf=10.0 + n % 3),
+            RowScores(match=False, loss=0.5 + 0.01 * n, chrf=95.0 + n % 3),
             10,
         )
-        for n in range(30)
+        for n in range(rows)
     ]
-    target = verdict.judge("text", pairs)
-    assert judge(target=target, gate=Gate(gain=0.2)).verdict == "ship"
-    assert judge(target=target, gate=Gate(gain=0.3)).verdict == "do_not_ship"
+    return verdict.judge("text", pairs)
+
+
+def test_resemblance_alone_never_decides() -> None:
+    evaluation = judge(target=resemble())
+    assert evaluation.verdict == "cannot_tell" and names(evaluation)[0] == "style_only"
+    assert [action.kind for action in evaluation.actions] == ["by_hand", "scorer", "judge"]
+    assert words.describe_verdict(evaluation) == (
+        "? Cannot tell: whether its answers are right was not measured"
+    )
+    assert words.describe_reasons(evaluation)[0] == (
+        "Closer to your rows’ style: test loss fell from 2.145 to 0.645, chrF 11 → 96. Whether the "
+        "content is right was not measured."
+    )
+    harmed = judge(target=resemble(), failures=[Failure(name="safety", found=True)])
+    assert harmed.verdict == "do_not_ship"
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "outcome", "expected"),
+    [(12, 3, "better", "ship"), (3, 12, "worse", "do_not_ship"), (5, 4, "open", "cannot_tell")],
+)
+def test_a_person_decides_where_only_resemblance_was_measured(
+    better: int, worse: int, outcome: str, expected: ShipVerdict
+) -> None:
+    by_hand = msgspec.convert(
+        {"better": better, "worse": worse, "outcome": outcome}, HandComparison
+    )
+    before = judge(target=resemble())
+    after = judge_again(before, by_hand)
+    assert after.verdict == expected and after.by_hand == by_hand
+    assert f"{better:,} of {better + worse}" in " ".join(words.describe_reasons(after, 9)) or (
+        f"{worse:,} of {better + worse}" in " ".join(words.describe_reasons(after, 9))
+    )
+    checked = judge_again(judge(), by_hand)  # where answers are checked, these decide
+    assert checked.verdict == "ship"
+
+
+def test_identical_answers_are_said_first() -> None:
+    same = msgspec.structs.replace(change(0, 0, 40), is_identical=True)
+    evaluation = judge(
+        target=compare(20, 0, 0, 40),
+        sets={**STEADY, "target": same},
+    )
+    assert names(evaluation)[0] == "identical" and evaluation.verdict != "ship"
+    assert words.describe_reasons(evaluation)[0] == (
+        "All 40 answers are the same as the base model’s: on these rows, training changed nothing."
+    )
 
 
 @pytest.mark.parametrize("name", ["target", "general", "safety"])
@@ -270,17 +370,15 @@ def test_actions_begin_with_what_the_evidence_names() -> None:
 
 
 def test_sets_that_are_too_small_need_as_many_as_exclude_a_large_loss() -> None:
-    evaluation = judge(general=change(0, 0, 6), safety=change(0, 0, 6))
+    evaluation = judge(a=change(0, 0, 6), b=change(0, 0, 6))
     (reason,) = [reason for reason in evaluation.reasons if reason.name == "few_items"]
-    assert reason.sets == ["general", "safety"]
-    assert [(action.set, action.value) for action in evaluation.actions] == [
-        ("general", 30), ("safety", 30),
-    ]  # fmt: skip
+    assert reason.sets == ["a", "b"]
+    assert [(action.set, action.value) for action in evaluation.actions] == [("a", 58), ("b", 58)]
 
 
 def test_more_items_is_an_action_where_they_could_decide() -> None:
-    actions = judge(general=change(4, 11, 100)).actions
-    assert [(action.kind, action.set) for action in actions] == [("more_items", "general")]
+    actions = judge(mine=change(4, 11, 100)).actions
+    assert [(action.kind, action.set) for action in actions] == [("more_items", "mine")]
     assert actions[0].value is not None and 100 < actions[0].value <= 400
 
 
@@ -330,13 +428,14 @@ def simulate(
             "general": change(f, b, 100),
             "safety": change(g, c, 80),
         }
-        verdicts[judge(sets, target=compare(rest // 2, h, d, 50)).verdict] += 1
+        failures = measure_losses(sets)
+        verdicts[judge(sets, failures, target=compare(rest // 2, h, d, 50)).verdict] += 1
     return verdicts
 
 
 @pytest.mark.parametrize(
     ("general", "safety"),
-    [((0.06, 0.06), (0.04, 0.04)), ((0.1, 0.1), (0.05, 0.05)), ((0, 0), (0, 0))],
+    [((0.06, 0.06), (0.04, 0.04)), ((0.08, 0.08), (0.02, 0.02)), ((0, 0), (0, 0))],
 )
 def test_a_healthy_model_is_rarely_rejected(
     general: tuple[float, float], safety: tuple[float, float]
@@ -349,10 +448,10 @@ def test_a_healthy_model_is_rarely_rejected(
 @pytest.mark.parametrize(
     ("general", "safety", "power"),
     [
-        ((0.04, 0.19), (0.04, 0.04), 0.85),  # 15 points lost
-        ((0.04, 0.24), (0.04, 0.04), 0.95),
-        ((0.06, 0.06), (0.03, 0.18), 0.8),
-        ((0.06, 0.06), (0.03, 0.23), 0.9),
+        ((0.04, 0.19), (0.04, 0.04), 0.6),  # 15 points lost
+        ((0.04, 0.24), (0.04, 0.04), 0.85),
+        ((0.06, 0.06), (0.03, 0.18), 0.5),
+        ((0.06, 0.06), (0.03, 0.23), 0.75),
     ],
 )
 def test_a_harmed_model_is_found_and_hardly_ever_shipped(

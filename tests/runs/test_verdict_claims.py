@@ -14,14 +14,16 @@ from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs import paired_tests, verdict
 from ftwizard.runs.evaluation import Evaluation, SetResult
 from ftwizard.runs.ship_verdict import (
-    is_within_gate,
+    MARGIN,
+    MIN_ROWS,
     judge_evaluation,
     judge_headroom,
+    judge_loss,
     measure_gain,
 )
 from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
 from tests.helpers.answers import AnswerSheet, make_outcomes
-from tests.runs.test_ship_verdict import HEALTHY, change, head
+from tests.runs.test_ship_verdict import change, head, measure_losses
 
 MAX_ITEMS = 300
 RANKS = {"do_not_ship": 0, "cannot_tell": 1, "ship": 2}
@@ -62,8 +64,9 @@ def judge(
     results |= {name: change(*counts, counts[1]) for name, counts in sets.items()}
     over_prompted = compare(outcomes, 1) if is_prompted else None
     return judge_evaluation(
-        results, HEALTHY, Gate(gain=gain), target=compare(outcomes, 0), over_prompted=over_prompted
-    )
+        results, measure_losses(results), Gate(gain=gain), target=compare(outcomes, 0),
+        over_prompted=over_prompted,
+    )  # fmt: skip
 
 
 def find_rival(evaluation: Evaluation) -> verdict.MeasuredChange:
@@ -94,20 +97,20 @@ def test_a_verdict_has_the_interval_that_supports_it(
     rival, results = find_rival(evaluation), evaluation.sets
     measured = measure_gain(rival)
     assert evaluation.gate
-    lost = [
-        name
-        for name in sets
-        if (difference := results[name].difference)
-        and difference.high < 0
-        and is_within_gate(difference, name, evaluation.gate) is False
-    ]
+    changes = [difference for name in sets if (difference := results[name].difference)]
+    lost = [change for change in changes if judge_loss(change, 0.05)]
+    assert all(change.high < 0 and -change.value > 0.05 for change in lost)
     judged = [evaluation.target, evaluation.over_prompted]
     gains = [measure_gain(item.evidence[0]) for item in judged if item]
-    is_too_small = any(over.high < gain or over.high < 0 for over in gains)
+    is_too_small = len(outcomes) >= MIN_ROWS and any(
+        over.high < gain or over.high < 0 for over in gains
+    )
     assert (evaluation.verdict == "do_not_ship") == (bool(lost) or is_too_small)
     if evaluation.verdict == "ship":
         assert rival.p < 0.05 and measured.low > 0
         assert measured.value >= gain - 1e-9
+        assert len(outcomes) >= MIN_ROWS
+        assert all(-change.low <= 0.05 + MARGIN for change in changes)
     sentences = " ".join(
         [words.describe_verdict(evaluation), *words.describe_reasons(evaluation, 9)]
     )
@@ -121,9 +124,9 @@ def test_a_verdict_has_the_interval_that_supports_it(
         assert paired_tests.bound_share(right, len(outcomes)).low >= 0.95
     if "It helped" in sentences:
         assert evaluation.target and evaluation.target.evidence[0].low > 0
-    if "The gain is at most" in sentences:
-        assert gains[0].high < gain
-    if names & {"gain_unproven", "small_gain_unproven", "loss_unproven", "few_items"}:
+    if "is below the" in sentences:
+        assert min(over.high for over in gains) < gain
+    if names & {"gain_unproven", "small_gain_unproven", "failure_open", "few_rows"}:
         assert evaluation.verdict != "ship"
     assert sentences.startswith(f"{words.MARKS[evaluation.verdict]} ")
 
@@ -195,7 +198,7 @@ def test_a_failure_is_found_or_excluded_only_by_its_interval(
     failure = detect(sheet.inputs())
     test = paired_tests.compare_outcomes(fixed, broken, n)
     if failure.found:
-        assert test.p < 0.05 and test.high < 0
+        assert test.p < 0.05 and test.high < 0 and broken - fixed > 0.05 * n
     if failure.found is False:
-        assert -test.low <= 0.2 or paired_tests.bound_share(both + broken, n).high <= 0.2
-        assert n >= 15
+        assert -test.low <= 0.15 or paired_tests.bound_share(both + broken, n).high <= 0.15
+        assert n >= MIN_ROWS

@@ -12,16 +12,15 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.evaluate import frozen_items, results
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run.judgment import list_samples
 from ftwizard.jobs import lock
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
-from ftwizard.runs.result import (
-    AnswerPair,
-    BaseComparison,
-    MergedModel,
-    ModelScores,
-    SavedAnswers,
-)
+from ftwizard.plan.schema import Gate
+from ftwizard.runs.evaluation import ItemAnswer, ItemScore
+from ftwizard.runs.result import MergedModel
 from tests.helpers.results import make_run_result, make_trained
 
 PLAN = """\
@@ -67,22 +66,38 @@ def write_events(job: JobFolder, steps: int, reason: str, **more: Any) -> None:
 
 
 def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
-    """Write the result of a comparison into a run."""
+    """Write the result of a run, with its evaluation if there are ``answers``."""
     (job.path / "adapter").mkdir()
     job.evaluations.mkdir()
-    pairs = msgspec.convert(answers, list[AnswerPair])
-    base = ModelScores(loss=4.5, exact=0.0, json_valid=None)
-    tuned = ModelScores(loss=0.25, exact=0.5, json_valid=None)
     rows = {"train_given": 20, "train_used": 19}
     result = make_run_result(
         training=make_trained(rows=rows, left_out={"train": [7]}),
         merged=MergedModel(folder=str(job.merged), size_bytes=270_000_000, dtype="bfloat16"),
-        compare=BaseComparison(
-            rows=len(pairs), base=base, tuned=tuned, schema=None, pairs=pairs[:5]
-        ),
     )
     write_json(job.result, result)
-    write_json(job.answers, SavedAnswers(schema=None, answers=pairs))
+    if not answers:
+        return
+    items = [
+        Item(
+            id=str(number), set="target", messages=row["prompt"], scorer="exact",
+            expected=[row["expected"]], line=row["line"],
+        )
+        for number, row in enumerate(answers)
+    ]  # fmt: skip
+    arms = {
+        arm: [_answer(item, row[arm], loss) for item, row in zip(items, answers, strict=True)]
+        for arm, loss in (("base", 4.5), ("tuned", 0.25))
+    }
+    evaluation = results.make_evaluation(items, arms, [], Gate())
+    samples = list_samples(items, results.index_answers(arms), 5, None)
+    write_json(job.evaluation, msgspec.structs.replace(evaluation, samples=list(samples)))
+    frozen_items.freeze(job, items, {}, Gate())
+
+
+def _answer(item: Item, text: str, loss: float) -> ItemAnswer:
+    is_right = text == item.expected[0]
+    score = ItemScore(value=float(is_right), passed=is_right)
+    return ItemAnswer(item=item.id, text=text, loss=loss, loss_tokens=9, score=score)
 
 
 def make_hostile(home: Path, text: str, *, reason: str = "", name: str = "one") -> JobFolder:

@@ -22,7 +22,7 @@ def ask(guard: server.Guard, path: str, key: str | None = None) -> int:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "headers": headers}
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
     asyncio.run(guard(scope, receive, send))
     return int(sent[0]["status"])
 
@@ -31,17 +31,21 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200})
 
 
+def guard(key: str | None) -> server.Guard:
+    return server.Guard(application, "transformers", "run", key)
+
+
 def test_only_requests_with_the_key_are_answered() -> None:
-    guard = server.Guard(application, "secret")
-    assert ask(guard, "/v1/models", "secret") == 200
-    assert ask(guard, "/v1/models", "secrets") == ask(guard, "/v1/models") == 401
-    assert ask(guard, "/health") == 200
-    assert ask(server.Guard(application, None), "/v1/models") == 200
+    guarded = guard("secret")
+    assert ask(guarded, "/v1/models", "secret") == 200
+    assert ask(guarded, "/v1/models", "secrets") == ask(guarded, "/v1/models") == 401
+    assert ask(guarded, "/health") == 200
+    assert ask(guard(None), "/v1/models") == 200
 
 
-@pytest.mark.parametrize("path", ["/load_model", "/reset", "/v1/models/", "/docs"])
+@pytest.mark.parametrize("path", ["/load_model", "/reset", "/v1/models/", "/v1/responses", "/docs"])
 def test_paths_that_change_the_server_are_closed(path: str) -> None:
-    assert ask(server.Guard(application, None), path) == 404
+    assert ask(guard(None), path) == 404
 
 
 def test_taken_port_is_a_sentence() -> None:

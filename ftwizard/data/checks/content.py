@@ -138,6 +138,13 @@ def _check_keys(turns: list[NamedTurn], target: Target) -> Iterator[RowFinding]:
             for key, value in message.items():
                 if key not in supported and value is not None:
                     unknown.setdefault(key, where)
+        refusal = message.get("refusal")
+        if target.hosted and not (refusal is None or isinstance(refusal, str)):
+            yield RowFinding(
+                "content_type.refusal",
+                f"the refusal of {where} is {describe_type(refusal)}",
+                "write it as text, or remove it (ftwizard convert does)",
+            )
         name = message.get("name")
         is_named = target.call_ids and isinstance(name, str)
         if is_named and (rule := names.find_broken_rule(str(name), target)):

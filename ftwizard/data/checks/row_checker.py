@@ -86,6 +86,8 @@ def check_row(
     if target.hosted and (example.tools or has_results(example.messages)):
         written = fit_markup(example, target)
     findings = _collect(_FORM_FAMILIES, written, target, is_converted=is_converted)
+    if not any(_prevents_use(finding, target) for finding in findings.values()):
+        findings |= _find_training_problem(example, target)
     if suspected:
         findings |= check_contents(example, target, suspected, findings)
     return list(findings.values())
@@ -118,11 +120,8 @@ def _collect(
 
 def find_row_error(example: Example, target: Target) -> RowFinding | None:
     """Return the first error of a row for ``target``, or None."""
-    for family in _FORM_FAMILIES:
-        for finding in family(example, target):
-            if target.severity(finding.code) == "error":
-                return finding
-    return _find_training_problem(example, target)
+    findings = check_row(example, target, suspected=())
+    return next((each for each in findings if target.severity(each.code) == "error"), None)
 
 
 def to_usable(row: Example | RowProblem, target: Target) -> Example | RowProblem:
@@ -133,8 +132,7 @@ def to_usable(row: Example | RowProblem, target: Target) -> Example | RowProblem
     if isinstance(row, RowProblem):
         return row
     findings = check_row(row, target, suspected=(), is_converted=target.hosted)
-    errors = (finding for finding in findings if _prevents_use(finding, target))
-    error = next(errors, None) or _find_training_problem(row, target)
+    error = next((finding for finding in findings if _prevents_use(finding, target)), None)
     return RowProblem(*error) if error else row
 
 
@@ -163,15 +161,14 @@ def to_trained(example: Example, target: TargetName = "trl-sft") -> Conversation
     return to_conversation(example) if target == "trl-sft" else to_compared(example)
 
 
-def _find_training_problem(example: Example, target: Target) -> RowFinding | None:
-    """Return why local training, if that is the target, cannot use a row; else None."""
-    convert = _TRAINED.get((target.name, example.kind))
-    if convert is not None:
+def _find_training_problem(example: Example, target: Target) -> dict[str, RowFinding]:
+    """Return why local training, if that is the target, cannot use a row, by its code."""
+    if convert := _TRAINED.get((target.name, example.kind)):
         try:
             convert(example)
         except RowProblem as problem:
-            return RowFinding.from_problem(problem)
-    return None
+            return {problem.code: RowFinding.from_problem(problem)}
+    return {}
 
 
 class RowCollector(Protocol):
@@ -311,7 +308,4 @@ class RowChecker(Tally):
         findings = check_row(example, self._target, suspected, is_converted=is_converted)
         if spelled:
             findings.append(spelled)
-        has_error = any(_prevents_use(finding, self._target) for finding in findings)
-        if not has_error and (unusable := _find_training_problem(example, self._target)):
-            findings.append(unusable)
         return findings

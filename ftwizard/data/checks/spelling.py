@@ -15,7 +15,7 @@ _RESOLVED_CODES = frozenset((
 ))  # fmt: skip
 _RESOLVED_CAUSES = frozenset((
     "tool_call_id.call", "tool_call_id.result", "tool_call.type", "tool_schema.type",
-    "image_url.form", "tools_unsupported.declared", "alternation.merge",
+    "image_url.form", "tools_unsupported.declared", "alternation.merge", "content_type.refusal",
 ))  # fmt: skip
 
 

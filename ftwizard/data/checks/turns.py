@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.example import Example, Message, get_thought
+from ftwizard.data.formats.chat import has_substitute
 
 SYSTEM = ("system", "developer")
 RESULTS = ("tool", "function")
@@ -47,7 +48,7 @@ def is_empty(message: Message) -> bool:
         return False
     if isinstance(content, list) and any(_shows(part) for part in content):
         return False
-    return not any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
+    return not has_substitute(message)
 
 
 def name_turns(example: Example) -> Iterator[tuple[str, Message]]:

@@ -216,7 +216,8 @@ def _parse_turn(
         raise RowProblem("missing_content", f"{label} has no content", "write it as text")
     parts = _parse_parts(content, label)
     thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
-    extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
+    known = _KNOWN_KEYS - {"refusal"} if refusal is None else _KNOWN_KEYS
+    extra = [str(k) for k, v in message.items() if k not in known and v is not None]
     return ParsedTurn(
         label=label, role=_get_role(message), calls=calls, answers=answers, refusal=refusal,
         parts=[part for part in parts if not isinstance(part, ThoughtPart)],

@@ -26,8 +26,8 @@ from ftwizard.data.privacy.quote import quote
 LISTS = ("messages", "conversations", "conversation")
 """Names of the list of messages."""
 _MESSAGES_ALONE = {"messages"}
-_CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
-"""Fields that an answer may have instead of content."""
+_CONTENT_SUBSTITUTES = {"tool_calls": object, "function_call": dict, "refusal": str, "audio": dict}
+"""Fields that an answer may have instead of content, with their types; calls have checks of their own."""
 
 
 def read_chat(row: Any) -> Example:
@@ -104,6 +104,14 @@ def parse_role(value: Message, key: str, roles: tuple[str, ...], where: str) -> 
     return role
 
 
+def has_substitute(message: Message) -> bool:
+    """Return whether a message has a field that an answer may have instead of content."""
+    return any(
+        message.get(key) and isinstance(message[key], kind)
+        for key, kind in _CONTENT_SUBSTITUTES.items()
+    )
+
+
 def require_message(value: Any, where: str) -> Message:
     """Return ``value`` if it is an object; raise RowProblem."""
     if not isinstance(value, dict):
@@ -132,7 +140,7 @@ def _message(value: Any, where: str) -> Message:
     if content is not None:
         problem = f"the content of {where} is {describe_type(content)}"
         raise RowProblem("content_type", problem, "write it as text")
-    if role == "assistant" and any(message.get(key) for key in _CONTENT_SUBSTITUTES):
+    if role == "assistant" and has_substitute(message):
         return {**message, "content": None}
     raise RowProblem("missing_content", f"{where} has no content", "write it as text")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -13,14 +13,18 @@ from ftwizard.data.example import Message, get_text
 from ftwizard.data.reader import ParsedRow
 from ftwizard.diagnosis.curve import Curve
 from ftwizard.evaluate.items import Item
+from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests
-from ftwizard.runs.evaluation import Flip, ItemAnswer
+from ftwizard.runs.evaluation import Flip, ItemAnswer, Needs, PairedDifference
 from ftwizard.runs.paired_tests import PairedTest
+from ftwizard.runs.ship_verdict import MIN_ROWS, judge_loss
 
 TARGET, GENERAL, SAFETY = "target", "general", "safety"
 TRAIN = "train"
 """Set of items made from a sample of the training rows: what was learned, next to what carries over."""
 MAX_EXAMPLES = 5
+MIN_RIGHT = 8
+"""Right answers of the base model without which there is too little to lose."""
 
 
 class TrainingRow(NamedTuple):
@@ -78,6 +82,8 @@ class FailureInputs:
     rows: Sequence[TrainingRow] = ()
     text_losses: Sequence[TextLoss] = ()
     """On general texts that neither model was tuned on."""
+    gate: Gate = field(default_factory=Gate)
+    """The limits of what may be lost."""
     curve: Curve | None = None
     step: int | None = None
     """Step of the tuned weights; None: the last one."""
@@ -126,6 +132,28 @@ def join_messages(messages: Iterable[Message]) -> str:
     return "\n".join(filter(None, map(get_text, messages)))
 
 
+def judge_scores(
+    pairs: Sequence[Pair], limit: float, evidence: dict[str, Any], prefix: str = ""
+) -> tuple[bool | None, Needs]:
+    """Return whether the scores fell by more than ``limit``, and what is missing if it is open.
+
+    Where the base model has hardly anything right, no number of items shows what was lost. Evidence, with ``prefix``: ``base`` and ``tuned`` (shares), ``change`` with ``low``, ``high`` and ``p``.
+    """
+    test = compare_scores(pairs)
+    if test is None:
+        return None, "data"
+    means = {name: compute_mean(pairs, name) for name in ("base", "tuned")}
+    values = means | test._asdict()
+    evidence |= {f"{prefix}{key}": value for key, value in values.items()}
+    change = PairedDifference.from_test(test, len(pairs))
+    is_lost = judge_loss(change, limit, had=_bound_base(pairs))
+    if is_lost:
+        return True, ""
+    if len(pairs) >= MIN_ROWS and means["base"] * len(pairs) < MIN_RIGHT:
+        return None, "data"
+    return is_lost, "items" if is_lost is None else ""
+
+
 def compare_scores(pairs: Sequence[Pair]) -> PairedTest | None:
     """Test the change of the scores from base to tuned model; None without scored items.
 
@@ -156,19 +184,19 @@ def _round(answer: ItemAnswer) -> ItemAnswer:
     return replace(answer, score=replace(answer.score, value=float(bool(answer.score.passed))))
 
 
-def bound_loss(pairs: Sequence[Pair], test: PairedTest) -> float:
-    """Return the largest loss that scored items do not exclude; no more than what the base model may
-    have had can be lost."""
+def _bound_base(pairs: Sequence[Pair]) -> float:
+    """Return what the base model may have right at most, and so lose."""
     scores = [pair.base.score.value or 0.0 for pair in pairs if pair.base.score]
-    had = (
+    is_binary = set(scores) <= {0.0, 1.0}
+    bounds = (
         paired_tests.bound_share(int(sum(scores)), len(scores))
-        if set(scores) <= {0.0, 1.0}
+        if is_binary
         else paired_tests.bound_mean(scores)
     )
-    return min(had.high, max(0.0, -test.low))
+    return bounds.high
 
 
-def compute_mean(pairs: Sequence[Pair], model: Literal["base", "tuned"]) -> float:
+def compute_mean(pairs: Sequence[Pair], model: str) -> float:
     """Return the mean score of a model over scored items."""
     scores = [getattr(pair, model).score.value for pair in pairs]
     return float(sum(scores) / len(scores))

@@ -19,10 +19,9 @@ from ftwizard.evaluate.failures.inputs import (
     to_flip,
 )
 from ftwizard.evaluate.repeated_items import is_same_question
-from ftwizard.runs.evaluation import Action, Failure
-from ftwizard.runs.ship_verdict import MAX_CONTAMINATED_SHARE
+from ftwizard.runs.evaluation import Action, Failure, Needs
+from ftwizard.runs.ship_verdict import FEW_ITEMS, MAX_CONTAMINATED_SHARE
 
-MIN_ANSWERS = 20
 RUN_WORDS = 10
 """Words of a verbatim run: about 13 tokens, the upper end of what is used to tell copied text from
 common phrases (8 to 13)."""
@@ -74,8 +73,9 @@ def find_memorization(inputs: FailureInputs) -> Failure:
         lines = {pair.item.line: contaminated.get(pair.item.id) for pair in target}
         evidence |= {"contaminated": len(contaminated), "contaminated_of": len(target)}
         evidence["contaminated_lines"] = {str(k): v for k, v in lines.items() if k and v and v > 0}
-    if not inputs.rows or len(pairs) < MIN_ANSWERS:
-        return Failure(name="memorization", found=None, evidence=evidence)
+    if not inputs.rows or len(pairs) < FEW_ITEMS:
+        needs: Needs = "items" if inputs.rows and pairs else "data"
+        return Failure(name="memorization", found=None, needs=needs, evidence=evidence)
     leaks = find_leaks(pairs, inputs.rows)
     verdict = _judge(leaks, len(pairs), evidence)
     if verdict is False and is_contaminated:
@@ -85,8 +85,9 @@ def find_memorization(inputs: FailureInputs) -> Failure:
     to_drop = evidence["lines"] if verdict else []
     actions = [Action(kind="drop_rows", lines=to_drop)] if to_drop else []
     return Failure(
-        name="memorization", found=verdict, evidence=evidence, examples=examples, actions=actions
-    )
+        name="memorization", found=verdict, needs="items" if verdict is None else "", evidence=evidence,
+        examples=examples, actions=actions,
+    )  # fmt: skip
 
 
 def _rank_line(line: int) -> tuple[bool, int]:
@@ -113,7 +114,8 @@ def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> boo
         return True
     if len(verbatim) >= max(MIN_VERBATIM, MIN_VERBATIM_SHARE * answers):
         return True
-    return None if ids else False
+    is_doubtful = ids or len(verbatim) >= max(MIN_VERBATIM - 1, MIN_VERBATIM_SHARE * answers)
+    return None if is_doubtful else False
 
 
 def find_contaminated(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[str, int]:

@@ -22,19 +22,24 @@ from ftwizard.evaluate.failures.inputs import (
     to_flip,
 )
 from ftwizard.runs import paired_tests
-from ftwizard.runs.evaluation import Failure
+from ftwizard.runs.evaluation import Failure, Needs
 from ftwizard.runs.paired_tests import ALPHA
+from ftwizard.runs.ship_verdict import FEW_ITEMS, TOTAL_COLLAPSE
 
-MIN_ITEMS = 20
 OPENING_WORDS = 4
 MIN_OPENING_WORDS = 6
 """Words of an answer whose opening counts; a label is compared as a whole."""
 COMPARED_WORDS = 30
 """Words of each answer for distinct-n, which falls with length."""
-MIN_EXCESS = {"same": 0.25, "repeated": 0.25, "opening": 0.4, "task_format": 0.25}
+MIN_EXCESS = {
+    "same": 0.25, "repeated": 0.25, "opening": 0.4, "task_format": 0.25, "canned": 0.1,
+}  # fmt: skip
 """Share of answers by which a model must be more uniform than both its base and what is expected:
 with the most frequent answer, with an answer that another prompt also got, with the most frequent
-opening (a style may change openings), with an answer in the format of the task on other prompts."""
+opening (a style may change openings), with an answer in the format of the task on other prompts, with a
+sentence that other prompts got as well. From half of the last two on, it cannot be told."""
+MIN_CANNED = 3
+"""Prompts that got the same sentence."""
 MAX_LABELS = 20
 _WORD = re.compile(r"\w+")
 Marks = list[bool]
@@ -66,24 +71,31 @@ def find_mode_collapse(inputs: FailureInputs) -> Failure:
     judged = {
         name: pairs
         for name in names
-        if len(pairs := _without_repeats(inputs.pairs(name))) >= MIN_ITEMS
+        if len(pairs := _without_repeats(inputs.pairs(name))) >= FEW_ITEMS
     }
     if not judged:
-        return Failure(name="mode_collapse", found=None, evidence={"n": 0})
+        needs: Needs = "items" if names else "data"
+        return Failure(name="mode_collapse", found=None, needs=needs, evidence={"n": 0})
     is_task_answer = find_task_format(inputs.rows)
+    trained = Counter(normalize_text(row.answer) for row in inputs.rows)
     signs: list[tuple[float, dict[str, Any], list[Pair]]] = []
     for name, pairs in judged.items():
         for sign, mark in _list_signs(name, is_task_answer).items():
             evidence, shown = _judge(sign, mark, pairs)
             signs.append((evidence.pop("excess"), {"set": name, **evidence}, shown))
-    collapsed = [item for item in signs if item[1].pop("is_collapsed")]
-    _, evidence, shown = max(collapsed or signs, key=lambda item: item[0])
+    found = [item[1].pop("found") for item in signs]
+    verdict = True if True in found else None if None in found else False
+    decisive = [item for item, is_found in zip(signs, found, strict=True) if is_found is verdict]
+    _, evidence, shown = max(decisive, key=lambda item: item[0])
     evidence["variety"] = _compare_variety(judged[evidence["set"]])
+    if trained:
+        evidence["trained"] = max(trained.values()) / len(inputs.rows)
     return Failure(
         name="mode_collapse",
-        found=bool(collapsed),
+        found=verdict,
+        needs="items" if verdict is None else "",
         evidence=evidence,
-        examples=[to_flip(pair) for pair in shown[:MAX_EXAMPLES]] if collapsed else [],
+        examples=[to_flip(pair) for pair in shown[:MAX_EXAMPLES]] if verdict is not False else [],
     )
 
 
@@ -97,6 +109,7 @@ def _list_signs(
 ) -> dict[str, Callable[[Sequence[str]], Marks]]:
     signs: dict[str, Callable[[Sequence[str]], Marks]] = {
         "same": mark_most_frequent, "repeated": mark_repeated, "opening": mark_opening,
+        "canned": mark_canned,
     }  # fmt: skip
     if name != TARGET and is_task_answer is not None:
         signs["task_format"] = lambda texts: list(map(is_task_answer, texts))
@@ -112,21 +125,31 @@ def _judge(
     references = [(tuned, base)]
     expected = None
     asked = [(pair, flag) for pair, flag in zip(pairs, tuned, strict=True) if pair.item.expected]
-    if len(asked) >= MIN_ITEMS:
+    if len(asked) >= FEW_ITEMS:
         expected = mark([pair.item.expected[0] for pair, _ in asked])
         references.append(([flag for _, flag in asked], expected))
     changes = [_compare(reference, flags) for flags, reference in references]
     smallest = min(change.change for change in changes)
+    if sign == "same" and _share(tuned) >= TOTAL_COLLAPSE:
+        smallest = _share(tuned) - _share(base)  # whatever is expected: nothing can be judged by it
     p = max(change.p for change in changes)
     shown = [pair for pair, flag in zip(pairs, tuned, strict=True) if flag]
     evidence = {
         "n": len(pairs), "sign": sign, "tuned": _share(tuned), "base": _share(base),
         "expected": None if expected is None else _share(expected), "p": p,
         "answer": _most_frequent([pair.tuned.text for pair in shown]),
-        "excess": smallest / MIN_EXCESS[sign],
-        "is_collapsed": smallest >= MIN_EXCESS[sign] and p < ALPHA,
+        "excess": smallest / MIN_EXCESS[sign], "found": _judge_excess(sign, smallest, p, sum(tuned)),
     }  # fmt: skip
     return evidence, shown
+
+
+def _judge_excess(sign: str, excess: float, p: float, count: int) -> bool | None:
+    """Return whether one sign shows a collapse; None if it may."""
+    is_sure = count >= MIN_CANNED if sign == "canned" else p < ALPHA
+    if is_sure and excess >= MIN_EXCESS[sign]:
+        return True
+    is_doubtful = is_sure and sign in ("canned", "task_format") and 2 * excess >= MIN_EXCESS[sign]
+    return None if is_doubtful else False
 
 
 def _compare(before: Marks, after: Marks) -> paired_tests.PairedTest:
@@ -147,6 +170,14 @@ def mark_repeated(texts: Sequence[str]) -> Marks:
     keys = [normalize_text(text) for text in texts]
     counts = Counter(keys)
     return [counts[key] > 1 for key in keys]
+
+
+def mark_canned(texts: Sequence[str]) -> Marks:
+    """Mark the answers that are whole sentences and the same as to another prompt."""
+    is_sentence = [len(_WORD.findall(text)) >= MIN_OPENING_WORDS for text in texts]
+    return [
+        both and repeated for both, repeated in zip(is_sentence, mark_repeated(texts), strict=True)
+    ]
 
 
 def mark_opening(texts: Sequence[str]) -> Marks:

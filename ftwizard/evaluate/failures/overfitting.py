@@ -16,11 +16,10 @@ from ftwizard.evaluate.failures.inputs import (
     compute_mean,
     to_flip,
 )
-from ftwizard.runs.evaluation import Action, Failure
+from ftwizard.runs.evaluation import Action, Failure, Needs
 from ftwizard.runs.paired_tests import ALPHA, RESAMPLES
+from ftwizard.runs.ship_verdict import FEW_ITEMS
 
-MIN_ROWS = 20
-"""Training and test rows each; of fewer, the interval of what carries over is too wide to use."""
 MIN_GAIN = {"loss": 0.2, "score": 0.15}
 """Least gain on training rows, in nats per token or as a share: without it nothing was learned."""
 MIN_CARRIED = 0.5
@@ -44,7 +43,7 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     by_loss = _judge_gains("loss", _list_loss_gains(train), _list_loss_gains(test), evidence)
     # Right answers decide where there are any, also if they leave it open: loss also rises by
     # overconfidence alone, and falls a lot by the format alone.
-    by_answers = scored if "score_carried" in evidence else by_loss
+    by_answers = scored if "score_carried" in evidence or by_loss is None else by_loss
     if by_answers is None and by_curve is False and _do_both_suggest_it(evidence):
         by_answers = by_curve = True
     verdicts = (by_curve, by_answers)
@@ -53,9 +52,11 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     examples = [to_flip(pair) for pair in worst[:5]] if is_overfit else []
     better = evidence.get("best_on_disk")
     actions = [Action(kind="checkpoint", step=better)] if by_curve and better is not None else []
+    needs: Needs = "items" if train and test else "data"
     return Failure(
-        name="overfitting", found=is_overfit, evidence=evidence, examples=examples, actions=actions
-    )
+        name="overfitting", found=is_overfit, needs=needs if is_overfit is None else "", evidence=evidence,
+        examples=examples, actions=actions,
+    )  # fmt: skip
 
 
 def _do_both_suggest_it(evidence: dict[str, Any]) -> bool:
@@ -87,12 +88,12 @@ def _judge_gains(
 
     ``learned`` and ``carried`` are the gains on single training and test rows.
     """
-    if min(len(learned), len(carried)) < MIN_ROWS:
-        return None
+    if min(len(learned), len(carried)) < FEW_ITEMS:
+        return None  # the interval of what carries over is too wide to use
     train_gain, test_gain = sum(learned) / len(learned), sum(carried) / len(carried)
     evidence |= {f"{measure}_train_gain": train_gain, f"{measure}_test_gain": test_gain}
     if train_gain < MIN_GAIN[measure]:
-        return None
+        return False  # what was not learned cannot be learned too well
     low, high = _bootstrap_ratio(carried, learned)
     evidence |= {f"{measure}_carried": test_gain / train_gain}
     evidence |= {f"{measure}_carried_low": low, f"{measure}_carried_high": high}

@@ -29,7 +29,6 @@ from ftwizard.runs.hosted import (
     has_released_weights,
 )
 from ftwizard.runs.remote import RemoteEndpoint
-from ftwizard.runs.result import BaseComparison
 from ftwizard.text import make_visible
 from ftwizard.train import dataset
 
@@ -68,7 +67,7 @@ def evaluate_hosted(
     *,
     why_not_base: str = "",
     why_not_tuned: str = "",
-) -> tuple[Evaluation | None, BaseComparison | None]:
+) -> Evaluation | None:
     """Let base and tuned model answer, and judge them; write ``eval/evaluation.json``.
 
     None where the plan does not ask for it, and where the tuned model cannot be asked. Without
@@ -76,11 +75,11 @@ def evaluate_hosted(
     ``why_not_base`` and ``why_not_tuned``: why there is no arm, where that is known.
     """
     if not plan.finish.compare:
-        return None, None
+        return None
     save_rows(worker, worker.folder, plan)
     if tuned is None:
         _report_unserved(worker, why_not_tuned)
-        return None, None
+        return None
     test_set = dataset.read_test_set(worker.folder)
     subject = EvaluationSubject(
         worker.folder, plan, base, test_set, uses_endpoints=True,
@@ -92,7 +91,7 @@ def evaluate_hosted(
         answers |= ask(worker, subject, [tuned], items)
     except FtwizardError as error:
         _report_tuned(worker, error.message)
-        return None, None
+        return None
     return judge_run(worker, subject, tuned, items, answers, step=_find_step(worker.folder))
 
 
@@ -113,7 +112,7 @@ def save_rows(worker: Worker, folder: JobFolder, plan: Plan) -> None:
             f"{error.message} Without its rows, the run is evaluated without a test set.",
             "warning",
         )
-    dataset.save_test_set(folder, rows, plan.evaluate.shots, plan.recipe.seed)
+    dataset.save_test_set(folder, rows, plan.evaluate, plan.recipe.seed)
 
 
 def ask_base_endpoint(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate import (
     frozen_items,
     personal_items,
@@ -22,6 +23,7 @@ from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.evaluate.repeated_items import drop_trained
 from ftwizard.evaluate.run.subject import EvaluationSubject, has_gpu, read_training_rows
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
@@ -147,13 +149,20 @@ def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     ]
     if limit := plan.finish.max_new_tokens:
         rows = [item if item.max_tokens == 0 else replace(item, max_tokens=limit) for item in rows]
-    items = rows
+    items, trained = rows, list[ParsedRow]()
+    if plan.evaluate.general or plan.evaluate.safety:
+        train, mixed = read_training_rows(worker, subject)
+        trained = [*train, *mixed]
     if plan.evaluate.general:
-        items += sets.read_packaged("general")
+        general = sets.read_packaged("general")
+        untrained = drop_trained(general, trained)
+        if left_out := len(general) - len(untrained):
+            message = f"Left out, as training rows ask the same: {left_out:,} of {len(general):,} (general)."
+            worker.events.write_finding("items_trained", message)
+        items += untrained
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
-        train, mixed = read_training_rows(worker, subject)
-        items += personal_items.make_items([*train, *mixed])
+        items += personal_items.make_items(trained)
     items += sets.read_files(plan.evaluate.sets, worker.check_stop, needs_target=not test_set.rows)
     return [
         replace(item, max_tokens=MAX_REFUSAL_TOKENS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,10 +13,8 @@ import msgspec
 
 from ftwizard.diagnosis import Curve
 from ftwizard.diagnosis.pair_lengths import LengthRule
-from ftwizard.evaluate import frozen_items, results, sets
+from ftwizard.evaluate import frozen_items, preference_items, results, reward_scores, sets
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.exports.recorded import Recorded
-from ftwizard.evaluate.exports.write import list_facts, remove_exports, write_exports
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
@@ -24,6 +23,7 @@ from ftwizard.evaluate.failures.inputs import (
     TrainingRow,
     to_training_rows,
 )
+from ftwizard.evaluate.inspect_log import Recorded, list_facts, write_logs
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import Loss
 from ftwizard.evaluate.run.item_selection import rank_set
@@ -32,8 +32,9 @@ from ftwizard.evaluate.thinking import describe_mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.runs import hosted, loss_curves
-from ftwizard.runs.evaluation import Action, Evaluation
+from ftwizard.runs.evaluation import Action, Evaluation, Flip
 from ftwizard.runs.summary import read_progress
 from ftwizard.runs.verdict import RewardSpan
 
@@ -93,7 +94,7 @@ def judge_answers(
     failures = find_failures(
         FailureInputs(
             items=[item for item in items if item.max_tokens != 0], base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
-            curve=evidence.curve, step=evidence.step,
+            curve=evidence.curve, step=evidence.step, gate=subject.plan.gate,
             text_losses=[
                 TextLoss(base.total / base.tokens, tuned.total / tuned.tokens, base.tokens)
                 for base, tuned in pairs if base.tokens and tuned.tokens
@@ -106,9 +107,46 @@ def judge_answers(
     )
     return msgspec.structs.replace(
         evaluation,
+        samples=list(list_samples(items, by_arm, subject.plan.finish.pairs, span)),
         actions=list(_list_possible(evaluation, subject.plan)),
         parent=subject.parent_id,
+        answers=_find_kind(subject, items),
+        scorer_changed=subject.scorer_changed,
     )
+
+
+def list_samples(
+    items: Sequence[Item], answers: results.Answers, count: int, span: RewardSpan | None
+) -> Iterator[Flip]:
+    """Yield the first ``count`` test rows with the answers of base and tuned model."""
+    arms = [answers.get(arm, {}) for arm in ("base", "tuned")]
+    rows = [
+        item
+        for item in items
+        if item.set == "target" and item.max_tokens != 0 and all(item.id in arm for arm in arms)
+    ]
+    for item in sorted(rows, key=lambda row: row.line or 0)[:count]:
+        pair = [arm[item.id] for arm in arms]
+        values = [answer.score.value if answer.score else None for answer in pair]
+        before, after = (value or 0.0 for value in values)
+        texts = [answer.text for answer in pair]
+        if item.scorer == "prefers" and all(answer.logps for answer in pair):
+            texts = [preference_items.name_preferred(item, answer) for answer in pair]
+        rewards = [reward_scores.get_reward(item, answer, span) for answer in pair]
+        yield Flip(
+            item=item.id, prompt=results.read_question(item),
+            expected=item.expected[0] if item.expected else "", base=texts[0], tuned=texts[1],
+            change=0.0 if None in values else after - before, line=item.line,
+            category=item.category, rejected=preference_items.get_rejected(item),
+            rewards=[reward for reward in rewards if reward is not None],
+        )  # fmt: skip
+
+
+def _find_kind(subject: EvaluationSubject, items: Sequence[Item]) -> RecognizedAnswers | None:
+    """Return how the answers of the test rows were compared, if the items are scored that way."""
+    kind = subject.test_set.kind
+    scorers = {item.scorer for item in items if item.set == "target"}
+    return kind if kind and scorers == {kind.scorer} else None
 
 
 def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
@@ -136,7 +174,8 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
             action = msgspec.structs.replace(action, value=min(MAX_MIX_SHARE, 2 * share))
         if action.kind == "more_items" and action.set in ("general", "safety"):
             total = len(sets.read_packaged(action.set))
-            if evaluation.sets[action.set].n >= total:
+            asked = evaluation.sets.get(action.set)
+            if asked is None or asked.n >= total:
                 continue
             if more is None or min(value, total) > (more.value or 0):
                 more = msgspec.structs.replace(action, value=float(min(value, total)))
@@ -161,30 +200,28 @@ def write_evaluation(
     answers: Answers,
     again: str | None,
 ) -> None:
-    """Write ``eval/evaluation.json``, and what other tools and people read.
+    """Write ``eval/evaluation.json``, and ``eval/inspect/`` for other tools.
 
-    If only these reports cannot be written, the verdict stands; ``again`` is the command that writes
+    If only these logs cannot be written, the verdict stands; ``again`` is the command that writes
     them later.
     """
     folder = subject.folder
     write_json(folder.evaluation, evaluation)
     asked = [item for item in items if item.set != TRAIN and item.max_tokens != 0]
     recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
-    facts = [
-        ("model", subject.plan.model.name),
-        *list_facts(recorded, folder.read_job().hashes),
-    ]
+    facts = {"model": subject.plan.model.name}
+    facts |= list_facts(recorded, folder.read_job().hashes)
     frozen = frozen_items.read(folder)
     if frozen and (text := describe_mode(frozen[1].thinking)):
-        facts.append(("thinking", text))
+        facts["thinking"] = text
+    logs = folder.evaluations / "inspect"
     try:
-        write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
+        write_logs(logs, recorded, evaluation.sets, facts)
     except OSError as error:
-        remove_exports(folder.evaluations)  # parts of them, which also need the space
+        shutil.rmtree(logs, ignore_errors=True)  # parts of them, which also need the space
         worker.events.write_finding(
             "reports_failed",
-            "The verdict is complete, but report.html, lm-eval/ and inspect/ could not be written: "
-            f"{error.strerror or error}.",
+            f"The verdict is complete, but {logs} could not be written: {error.strerror or error}.",
             "warning",
             action=again,
         )

@@ -13,10 +13,7 @@ from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.run.subject import Answers, EvaluationSubject
 from ftwizard.jobs.worker import Worker
-from ftwizard.runs import paired_tests
-from ftwizard.runs.evaluation import Evaluation, ItemAnswer
-from ftwizard.runs.preference_scores import PreferenceScores
-from ftwizard.runs.result import BaseComparison, ModelScores
+from ftwizard.runs.evaluation import ItemAnswer
 
 
 def read_likelihoods(
@@ -80,71 +77,3 @@ def _find_rows(subject: EvaluationSubject, items: Sequence[Item]) -> dict[str, P
         if item.scorer in LIKELIHOOD_SCORERS and item.line in lines:
             rows[item.id] = lines[item.line]
     return rows
-
-
-def add_preferences(
-    compared: BaseComparison, evaluation: Evaluation, items: Sequence[Item], answers: Answers
-) -> BaseComparison:
-    """Return the comparison of a run that was trained on preferences or rewards with its own verdict,
-    and with what both models prefer.
-    """
-    if any(item.set == "target" and item.scorer == "rewards" for item in items):
-        return replace(compared, verdict=evaluation.target or compared.verdict)
-    target = [item for item in items if item.set == "target" and item.scorer in LIKELIHOOD_SCORERS]
-    if not target or not compared.base or not compared.tuned:
-        return compared
-    compared = replace(compared, verdict=evaluation.target or compared.verdict)
-    base, tuned = (
-        {answer.item: answer for answer in answers.get(arm, ())} for arm in ("base", "tuned")
-    )
-    if target[0].scorer == "wanted":
-        arms = evaluation.sets["target"].arms
-        return (
-            _replace_scores(compared, "ranked", arms["base"].score, arms["tuned"].score)
-            if arms["tuned"].n
-            else compared
-        )
-    scores = score_pairs(
-        [base.get(item.id) for item in target], [tuned.get(item.id) for item in target]
-    )
-    if scores is None:
-        return compared
-    compared = _replace_scores(compared, "preferred", scores.base, scores.tuned)
-    return replace(compared, preferences=scores)
-
-
-def _replace_scores(
-    compared: BaseComparison, name: str, base: float, tuned: float
-) -> BaseComparison:
-    assert isinstance(compared.base, ModelScores) and isinstance(compared.tuned, ModelScores)
-    return replace(
-        compared,
-        base=replace(compared.base, **{name: base}),
-        tuned=replace(compared.tuned, **{name: tuned}),
-    )
-
-
-def score_pairs(
-    base: Sequence[ItemAnswer | None], tuned: Sequence[ItemAnswer | None]
-) -> PreferenceScores | None:
-    """Compare two models by the same pairs; None without a pair that both could read."""
-    pairs = [
-        (before.logps[0] > before.logps[1], after.logps[0] > after.logps[1])
-        for before, after in zip(base, tuned, strict=True)
-        if before and after and len(before.logps) == len(after.logps) == 2
-    ]
-    if not pairs:
-        return None
-    fixed = sum(after and not before for before, after in pairs)
-    broken = sum(before and not after for before, after in pairs)
-    test = paired_tests.compare_outcomes(fixed, broken, len(pairs))
-    return PreferenceScores(
-        pairs=len(pairs),
-        base=sum(before for before, _ in pairs) / len(pairs),
-        tuned=sum(after for _, after in pairs) / len(pairs),
-        fixed=fixed,
-        broken=broken,
-        low=test.low,
-        high=test.high,
-        p=test.p,
-    )

@@ -37,6 +37,8 @@ class EvaluationSubject(NamedTuple):
     parent: Arm | None = None
     """The weights of an earlier run that this one started from."""
     parent_id: str = ""
+    scorer_changed: bool = False
+    """Whether how the answers are compared was changed after training."""
 
     @property
     def max_items(self) -> int:

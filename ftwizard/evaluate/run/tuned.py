@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import compare, reward_scores
+from ftwizard.evaluate import reward_scores
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.run import preferences
 from ftwizard.evaluate.run.asking import (
     ask,
     ask_base_arms,
@@ -27,7 +26,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe_evaluation
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
-from ftwizard.runs.result import BaseComparison, TrainResult, read_merged
+from ftwizard.runs.result import TrainResult, read_merged
 from ftwizard.train import dataset
 
 MIN_EVALUATION_S = 2.0
@@ -36,7 +35,7 @@ MIN_EVALUATION_S = 2.0
 
 def evaluate_tuned(
     worker: Worker, plan: Plan, trained: TrainResult, seconds: float | None = None
-) -> tuple[Evaluation | None, BaseComparison | None]:
+) -> Evaluation | None:
     """Let the tuned model answer, and judge it; write ``eval/evaluation.json``.
 
     The merged model is used if there is one, so that what is measured is what will be served. In
@@ -53,7 +52,7 @@ def evaluate_tuned(
             "warning",
             action=f"ftwizard eval {folder.id}",
         )
-        return None, None
+        return None
     tuned = make_tuned_arm(folder, trained)
     items, answers = _ask_all(worker, subject, tuned, seconds)
     with_texts = [base, tuned] if seconds is None else []
@@ -68,7 +67,7 @@ def judge_run(
     answers: Answers,
     with_texts: Sequence[Arm] = (),
     step: int | None = None,
-) -> tuple[Evaluation, BaseComparison]:
+) -> Evaluation:
     """Judge the answers of a run's models, and write ``eval/evaluation.json``.
 
     ``with_texts``: models whose loss on general text counts; ``step``: of the tuned weights, None for
@@ -86,10 +85,7 @@ def judge_run(
     evaluation = judge_answers(subject, items, answers, evidence, texts, span)
     arms = [arm for arm in (*list_base_arms(subject), tuned) if arm.name in answers]
     write_evaluation(worker, subject, evaluation, items, arms, answers, again)
-    compared = compare.derive_comparison(
-        subject.folder, subject.plan, subject.test_set, items, answers, span
-    )
-    return evaluation, preferences.add_preferences(compared, evaluation, items, answers)
+    return evaluation
 
 
 def _ask_all(

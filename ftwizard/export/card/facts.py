@@ -38,16 +38,13 @@ from ftwizard.runs.merge_proof import MergeProof, read_proof
 from ftwizard.runs.prediction import PredictionResult, RunFigures, read_prediction
 from ftwizard.runs.remote import RemoteJob
 from ftwizard.runs.result import (
-    BaseComparison,
     MergedModel,
     RunResult,
     TrainResult,
     read_merged,
     read_result,
-    read_verdict,
 )
 from ftwizard.runs.summary import read_progress
-from ftwizard.runs.verdict import Verdict
 
 Content = Literal["merged", "adapter"]
 _PRIVATE = {
@@ -106,9 +103,6 @@ class Facts(NamedTuple):
     """How many of how many items were used, by set."""
     personal_items: int
     """Items that ask for personal data and secrets, which only training rows with these have."""
-    compared: BaseComparison | None
-    """Scores of a run that was compared, but not evaluated."""
-    verdict: Verdict | None
     merged: MergedModel | None
     proof: MergeProof | None
     exports: list[ExportRecord]
@@ -156,7 +150,6 @@ def read_facts(
     progress = read_progress(run)
     content = content or ("merged" if (run.merged / "config.json").is_file() else "adapter")
     newest = find_newest(run, merged=content == "merged")
-    compared = result.compare if result else None
     items, drawn = _read_items(newest.folder if newest else run)
     plan = _read_plan(run)
     return Facts(
@@ -182,8 +175,6 @@ def read_facts(
         judged_scale=newest.scale if newest else None,
         drawn={_shorten(name): counts for name, counts in drawn.items()},
         personal_items=sum(item.category == PERSONAL_DATA for item in items),
-        compared=compared if compared and compared.rows else None,
-        verdict=read_verdict(run, result),
         merged=read_merged(run),
         proof=read_proof(run.merged),
         exports=[record for _, record in exports.iterate_records(run.exports)],
@@ -234,6 +225,7 @@ def remove_private_text(evaluation: Evaluation) -> Evaluation:
             })
             for name, result in evaluation.sets.items()
         },
+        samples=[],
         failures=[_remove_evidence(failure) for failure in evaluation.failures],
         actions=[],
     )  # fmt: skip

@@ -27,11 +27,7 @@ def list_limitations(facts: Facts) -> list[str]:
 def _list_of_evaluation(facts: Facts) -> Iterator[str]:
     evaluation = facts.evaluation
     if evaluation is None:
-        yield (
-            "Not evaluated for forgetting, memorization and safety: nothing is known about them."
-            if facts.compared
-            else "Not evaluated: whether it is better than its base is not known."
-        )
+        yield "Not evaluated: whether it is better than its base is not known."
         return
     for name, result in evaluation.sets.items():
         title = f"{_capitalize(words.name_set(name))} set"

@@ -14,7 +14,7 @@ from ftwizard.export.card.limitations import list_limitations
 from ftwizard.export.card.markdown import bullets, code, escape, fold, table
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.quantity import Figure
-from ftwizard.runs import custody, describe, merge_proof, verdict
+from ftwizard.runs import custody, describe, merge_proof
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, SetResult
 from ftwizard.runs.exports import ExportRecord
@@ -38,7 +38,7 @@ def render_body(facts: Facts) -> str:
     """Render the text of a card, without its metadata."""
     sections: list[tuple[str, list[str]]] = [
         ("", list(_introduce(facts))),
-        ("Scores", list(_list_scores(facts))),
+        ("Scores", list(_list_evaluation(facts.evaluation)) if facts.evaluation else []),
         ("Limitations", bullets(map(escape, list_limitations(facts)))),
         ("Training", list(_list_training(facts))),
         ("Weights and files", bullets(_list_weights(facts))),
@@ -53,9 +53,6 @@ def render_body(facts: Facts) -> str:
 def _introduce(facts: Facts) -> Iterator[str]:
     if evaluation := facts.evaluation:
         yield f"**{escape(words.describe_verdict(evaluation))}**"
-    elif facts.verdict:
-        mark = verdict.MARKS[facts.verdict.outcome]
-        yield f"**{mark} {escape(verdict.describe(facts.verdict))}**"
     else:
         yield "**? Not evaluated.**"
     yield ""
@@ -95,18 +92,6 @@ def _to_address(name: str) -> str:
     from urllib.parse import quote
 
     return quote(name, safe="/")
-
-
-def _list_scores(facts: Facts) -> Iterator[str]:
-    if facts.evaluation:
-        yield from _list_evaluation(facts.evaluation)
-    elif compared := facts.compared:
-        rows = [
-            [escape(score.name), *(describe.format_score(score, value) for value in (score.base, score.tuned))]
-            for score in describe.list_scores(compared)
-        ]  # fmt: skip
-        yield from table([f"{format_count(compared.rows, 'test example')}", "base", "tuned"], rows,
-                         numbers=2)  # fmt: skip
 
 
 def _list_evaluation(evaluation: Evaluation) -> Iterator[str]:

@@ -121,6 +121,16 @@ def test_weights_that_mute_all_answers_or_are_ignored_are_reported() -> None:
     assert codes(USER, {**ANSWER, "weight": None}) == ["weight"]
 
 
+def test_refusal_that_is_not_text_is_no_answer() -> None:
+    odd = {**assistant(None), "refusal": [None]}
+    assert codes(USER, odd) == ["empty_assistant", "content_type"]
+    assert codes(USER, {**odd, "content": "Four."}) == ["content_type"]
+    assert codes(USER, {**odd, "content": "Four."}, to="trl-sft") == []
+    assert codes(USER, {**odd, "refusal": None}) == ["empty_assistant"]
+    row = Example(kind="chat", messages=[USER, {**odd, "content": "Four."}])
+    assert check_row(row, get_target("bedrock-nova"), is_converted=True) == []
+
+
 def test_legacy_function_calls_are_deprecated() -> None:
     assert codes(USER, {**assistant(None), "function_call": {"name": "f", "arguments": "{}"}}) == [
         "deprecated"

@@ -52,6 +52,9 @@ ODD: dict[str, dict[str, Any]] = {
     "a cache point": talk([text("a"), {"type": "cachePoint"}], "b"),
     "a refusal as a part": talk("a", [{"type": "refusal", "refusal": "No."}]),
     "a refusal as a field": talk("a", {"content": None, "refusal": "No."}),
+    "a refusal as a list": talk("a", {"content": None, "refusal": [None]}),
+    "a refusal as a list next to text": talk("a", {"content": "b", "refusal": [None]}),
+    "audio as text": talk("a", {"content": None, "audio": "a.wav"}),
     "no content": talk("a", {"content": None}),
     "a number as content": talk("a", 7),
     "no answer": talk("a"),
@@ -75,6 +78,7 @@ ODD: dict[str, dict[str, Any]] = {
     "a legacy call": talk(
         "a", {"content": None, "function_call": {"name": "f", "arguments": "{}"}}
     ),
+    "a legacy call as text": talk("a", {"content": None, "function_call": "f()"}),
     "a result without a call": talk("a", "b", {"role": "tool", "content": "r"}, "d"),
     "tools without a name": talk("a", "b", tools=[{"type": "function", "function": {}}]),
     "tools as text": talk("a", "b", tools='[{"name": "f"}]'),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from ftwizard.__main__ import main
 from ftwizard.data import export, reader
@@ -244,12 +244,21 @@ def test_convert_command_explains_why_no_row_was_written(
     assert not out.exists()
 
 
+ODD_REFUSAL = {"role": "assistant", "content": None, "tool_call_id": "", "refusal": [None]}
+
+
 @given(EXAMPLES)
-def test_find_row_error_returns_the_first_error_of_a_check(example: Example) -> None:
+@example(Example(kind="chat", messages=[ODD_REFUSAL]))
+@example(Example(kind="chat", messages=[ASKED, {**ODD_REFUSAL, "content": "4"}]))
+@example(Example(kind="chat", messages=[ASKED, {**ODD_REFUSAL, "refusal": " ", "audio": "a"}]))
+@example(Example(kind="chat", messages=[ASKED, {**ODD_REFUSAL, "function_call": "f()"}]))
+@example(Example(kind="labelled", label=True, messages=[ASKED, ODD_REFUSAL]))
+@example(Example(kind="preference", messages=[ASKED], chosen=[ANSWER], rejected=[ODD_REFUSAL]))
+def test_find_row_error_returns_the_first_error_of_a_check(row: Example) -> None:
     for target in all_targets().values():
-        findings = row_checker.check_row(example, target)
+        findings = row_checker.check_row(row, target)
         errors = [error for error in findings if target.severity(error.code) == "error"]
-        assert row_checker.find_row_error(example, target) == (errors[0] if errors else None)
+        assert row_checker.find_row_error(row, target) == (errors[0] if errors else None)
 
 
 def test_answers_become_a_field_for_reinforcement(

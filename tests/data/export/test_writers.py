@@ -242,6 +242,8 @@ def test_unsupported_fields_are_dropped_and_reported() -> None:
     assert row == {"messages": [{**ASKED, "name": "Ann"}, ANSWER], "parallel_tool_calls": False}
     assert [note.code for note in notes] == ["extra_keys"]
     assert "“id”, “mood”:" in notes[0].message
+    (note,) = write(chat(ASKED, {**ANSWER, "refusal": [None]}), get_target("openai-sft"))[1]
+    assert note.code == "extra_keys" and "“refusal”" in note.message
     text = write(example, get_target("together-sft"))[1][0].message
     assert "“id”, “parallel_tool_calls”, “name”, “mood”:" in text
 

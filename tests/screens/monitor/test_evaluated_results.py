@@ -19,7 +19,6 @@ from ftwizard.runs import custody, describe
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Failure, Flip, NearRow
 from ftwizard.runs.merge_proof import MergeProof
-from ftwizard.runs.result import AnswerPair, SavedAnswers
 from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.screens.app import FtwizardApp
 from tests.helpers.results import make_trained
@@ -170,16 +169,16 @@ def test_changed_answers_show_what_the_run_was_trained_for(home: Path, objective
     assert_frame(f"results-changed-{objective}-80x24", hide_files(shown))
 
 
-ROW = {"line": 4, "prompt": [{"role": "user", "content": PROMPT}], "expected": CHOSEN,
-       "base": "Ask the carrier.", "tuned": "I have opened a search."}  # fmt: skip
-ROWS: dict[str, dict[str, Any]] = {
-    "dpo": {"rejected": REJECTED, "prefers_chosen": [True, True]},
-    "kto": {"label": True},
-    "grpo": {"rewards": [None, -0.25]},
+SAMPLE = Flip(item="1", prompt=PROMPT, expected=CHOSEN, base="Ask the carrier.",
+              tuned="I have opened a search.", change=0.0, line=4)  # fmt: skip
+SAMPLES: dict[str, dict[str, Any]] = {
+    "sft": {"change": 0.1},
+    "dpo": {"rejected": REJECTED, "base": CHOSEN, "tuned": CHOSEN},
+    "grpo": {"rewards": [-0.5, -0.25]},
 }
 
 
-@pytest.mark.parametrize("objective", ROWS)
+@pytest.mark.parametrize("objective", SAMPLES)
 def test_test_rows_show_what_the_run_was_trained_for(home: Path, objective: str) -> None:
     """Where no answer of the test rows changed; those of other sets come first."""
     evaluation = evaluate([])
@@ -188,9 +187,8 @@ def test_test_rows_show_what_the_run_was_trained_for(home: Path, objective: str)
         evaluation.sets["general"], broken=evaluation.sets["general"].broken[:1], fixed=[]
     )
     sets = {"target": target, "general": general}
-    folder = write_evaluation(home, msgspec.structs.replace(evaluation, sets=sets))
-    pair = msgspec.convert(ROW | ROWS[objective], AnswerPair)
-    write_json(folder.answers, SavedAnswers(schema=None, answers=[pair]))
+    samples = [msgspec.structs.replace(SAMPLE, **SAMPLES[objective])]
+    write_evaluation(home, msgspec.structs.replace(evaluation, sets=sets, samples=samples))
 
     async def play(pilot: Pilot[Any]) -> None:
         await browse(pilot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ ANSWERS = [
         "prompt": [{"role": "user", "content": f"question {number} [bold]x[/] \x1b]52;c;QQ==\x07"}],
         "expected": "yes",
         "base": "no idea",
-        "tuned": "yes" if number == 1 else "perhaps",
+        "tuned": "yes",
     }
     for number in (1, 2)
 ]
@@ -48,11 +47,11 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
     assert "✗ Wrong: 2 of 272 tensors are not what base and adapter give." in " ".join(
         shown.split()
     )
-    assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
+    assert re.search(r"target +0% .*100%", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
-    assert "✓ exact match" in shown
-    assert "? Cannot tell: 1 of 2 test answers are right, 0 with the base model" in shown
+    assert "✓ fixed: wrong before, right now  target, row 1" in shown
+    assert "2 of 2 test answers are right, 0 with the base model" in " ".join(shown.split())
     assert "Enter     Chat: compare the answers of both models yourself" in shown
     assert re.search(r"serve +ftwizard serve one --port 8000", shown)
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
@@ -70,7 +69,6 @@ def test_arrow_keys_page_through_the_answers(home: Path) -> None:
 
     drive(FtwizardApp(("run", "one")), (80, 24), play)
     assert "answer 2 of 2" in recorded[0]
-    assert "· differs" in recorded[0]
     assert "answer 1 of 2" in recorded[1]
     assert "answer 2 of 2" in recorded[2]
 
@@ -78,7 +76,7 @@ def test_arrow_keys_page_through_the_answers(home: Path) -> None:
 def test_results_without_a_comparison_say_why(home: Path) -> None:
     make_run(home, "one")
     shown = drive(FtwizardApp(("run", "one")), (80, 24), open_results)
-    assert "No comparison: it was not requested" in shown
+    assert "it was not compared with its base on test rows" in " ".join(shown.split())
     assert "ftwizard train" in shown
 
 
@@ -119,23 +117,11 @@ def test_an_answer_without_text_is_called_empty(home: Path) -> None:
     assert re.search(r"base +\(empty\)", shown)
 
 
-def test_free_text_is_rated_by_chrf(home: Path) -> None:
-    scores = {
-        "base_scores": {"match": False, "loss": 2.0, "chrf": 21.4},
-        "tuned_scores": {"match": False, "loss": 1.5, "chrf": 33.6},
-    }
-    folder = make_run(home, "one")
-    make_result(folder, [{**answer, **scores, "tokens": 9} for answer in ANSWERS * 6])
-    document = json.loads(folder.result.read_text())
-    document["compare"] |= {"kind": "text"}
-    document["compare"]["tuned"] |= {"chrf": 33.6, "length_ratio": 1.1}
-    document["compare"]["base"] |= {"chrf": 21.4, "length_ratio": 2.5}
-    folder.result.write_text(json.dumps(document))
-    shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
-    assert "exact match" not in shown and "differs" not in shown
-    assert re.search(r"chrF, likeness to expected +21\.4 +33\.6  ✓", shown)
-    assert re.search(r"length to expected +2\.50× +1\.10×", shown)
-    assert "chrF 21 → 34" in shown
+def test_test_rows_are_shown_where_no_answer_changed(home: Path) -> None:
+    answers = [{**answer, "base": answer["tuned"]} for answer in ANSWERS * 4]
+    make_result(make_run(home, "one"), answers)
+    shown = drive(FtwizardApp(("run", "one")), (80, 40), open_results)
+    assert "answer 1 of 5  · test row: as expected  target, row 1" in shown
 
 
 def test_y_copies_the_serve_command_and_shows_it(

@@ -1,1 +1,0 @@
-"""Files of an evaluation for other tools, and a report for people."""

@@ -1,0 +1,112 @@
+"""The kind of the answers in rows: how they are compared, on what evidence, and how that is described."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.text import format_count, make_visible
+
+RowScorer = Literal[
+    "numeric", "boxed", "choice", "json", "tool_call", "normalized", "exact", "date", "code", "extracted",
+    "judge", "chrf", "rouge",
+]  # fmt: skip
+"""Scorers of the test rows. ``extracted``: what a pattern takes from the answers, compared as a number,
+a date or text; ``judge``: another model decides; ``chrf`` and ``rouge``: nothing is checked."""
+GRADED: tuple[RowScorer, ...] = ("chrf", "rouge")
+MIN_SHARE = 0.9
+"""Share of the rows that must have an answer of a kind."""
+MAX_SHORT_WORDS = 8
+MAX_SHORT_CHARACTERS = 60
+"""For languages without spaces between words."""
+MIN_REPEATS = 3
+"""Mean number of rows per distinct answer from which answers are labels, whatever their length."""
+MAX_LABELS = 20
+NAMES: dict[RowScorer, str] = {
+    "numeric": "a number", "boxed": "a result in \\boxed{}", "choice": "a choice letter", "json": "JSON",
+    "tool_call": "tool calls", "normalized": "a short text", "exact": "a text", "date": "a date",
+    "code": "a Python program", "extracted": "what your pattern takes", "judge": "free text",
+    "chrf": "free text", "rouge": "free text",
+}  # fmt: skip
+_COMPARED: dict[RowScorer, str] = {
+    "json": "each field is right or wrong", "tool_call": "names and arguments are right or wrong",
+    "exact": "right or wrong to the letter", "code": "right only if it is the same program",
+    "judge": "the judge model decides",
+    "chrf": "right or wrong cannot be checked", "rouge": "right or wrong cannot be checked",
+}  # fmt: skip
+
+
+class AnswerExample(msgspec.Struct, frozen=True, kw_only=True):
+    """A row with what is taken as its answer."""
+
+    line: int
+    tail: str
+    """The end of the whole answer."""
+    answer: str | None
+    """None: nothing is taken, so that the row is not scored."""
+
+
+class RecognizedAnswers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the answers of rows are compared, and the evidence for it."""
+
+    scorer: RowScorer
+    marker: str = ""
+    """Text before the answer, at the end of a longer one."""
+    pattern: str = ""
+    """Of the user: its first group is the answer."""
+    lenient: bool = False
+    """Whether JSON may be in a fence."""
+    rows: int = 0
+    """Rows with such an answer."""
+    total: int = 0
+    """Rows that were read."""
+    values: int = 0
+    """Distinct answers."""
+    examples: list[AnswerExample] = []
+    is_chosen: bool = False
+    """Whether the user named scorer or pattern."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Return whether an answer is right or wrong, not only near to the expected one."""
+        return self.scorer not in GRADED
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """Return the scorer's rule for every row."""
+        rule = {"marker": self.marker, "answer_pattern": self.pattern, "lenient": self.lenient}
+        return {key: value for key, value in rule.items() if value}
+
+
+def are_short(texts: Sequence[str]) -> bool:
+    """Return whether answers are labels or short facts, which are compared as text."""
+    distinct = {" ".join(text.casefold().split()) for text in texts}
+    is_label = len(texts) >= MIN_REPEATS * len(distinct) > MIN_REPEATS
+    return is_label or sum(map(_is_short, texts)) >= MIN_SHARE * len(texts)
+
+
+def _is_short(text: str) -> bool:
+    text = text.strip()
+    is_line = len(text) <= MAX_SHORT_CHARACTERS and "\n" not in text
+    return is_line and len(text.split()) <= MAX_SHORT_WORDS
+
+
+def describe_kind(kind: RecognizedAnswers) -> str:
+    """Describe what the answers are: ``a number after “####” (98 of 100 rows)``."""
+    name = NAMES[kind.scorer]
+    if kind.scorer == "normalized" and kind.values <= min(MAX_LABELS, kind.rows // MIN_REPEATS):
+        name = f"one of {kind.values} labels"
+    if kind.marker:
+        name += f" after “{make_visible(kind.marker, 40)}”"
+    if kind.pattern and kind.scorer != "extracted":
+        name += " that your pattern takes"
+    if not kind.is_checked or kind.scorer == "judge":
+        return name
+    return f"{name} ({kind.rows:,} of {format_count(kind.total, 'row')})"
+
+
+def describe_comparison(kind: RecognizedAnswers) -> str:
+    """Describe how answers of this kind are compared."""
+    return _COMPARED.get(kind.scorer, "right or wrong is checked")
