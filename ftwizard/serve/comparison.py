@@ -29,6 +29,8 @@ MIN_CANARIES_KEPT = 0.8
 MAX_BASE_STRENGTH = 0.2
 MIN_BASE_STRENGTH = -0.2
 """Strengths of a form that is the base model."""
+SHOWN_CHARACTERS = 40
+"""Of a template, from where it differs."""
 SCALE_SUSPECTS = ("weights_differ", "quantization", "wrong_model", "stop_token")
 """Causes that a wrong scale may be behind: where logits are not linear in it."""
 MIN_SCALED_ERROR = 0.01
@@ -77,6 +79,44 @@ def find_token_difference(
         ]
         return {"prompt": number, "position": position, "expected": shown[0], "actual": shown[1]}
     return None
+
+
+def compare_prompts(
+    hop: Hop,
+    prompts: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    texts: tuple[Sequence[str], Sequence[str]],
+    decode: Any,
+    templates: tuple[str | None, str | None] = (None, None),
+    tokenizer_changes: dict[str, Any] | None = None,
+) -> Hop:
+    """Return ``hop``, broken if prompts are rendered to other tokens, or templates or tokenizers differ.
+
+    Each pair has what is expected first: tokens of the prompts, their texts, and the templates.
+    """
+    evidence = find_token_difference(*prompts, decode) or {}
+    hop = msgspec.structs.replace(hop, token_ids_equal=not evidence, token_check="ids")
+    if not evidence:
+        evidence = {"unchanged": len(prompts[0])}
+    if list(texts[0]) != list(texts[1]) or templates[0] != templates[1]:
+        added = {new.removeprefix(old) for old, new in zip(*texts, strict=True)}
+        if len(added) == 1 and all(map(str.startswith, texts[1], texts[0])) and added != {""}:
+            evidence = {"added": repr(added.pop())}
+        place = find_text_difference(*(template or "" for template in templates))
+        return fail(hop, "template", **place, **evidence)
+    if tokenizer_changes or "unchanged" not in evidence:
+        return fail(hop, "tokenizer", **(tokenizer_changes or {}), **evidence)
+    return hop
+
+
+def find_text_difference(expected: str, actual: str) -> dict[str, str]:
+    """Return where two texts begin to differ, in both with a little of what follows; {} if nowhere."""
+    if expected == actual:
+        return {}
+    pairs = enumerate(zip(expected, actual, strict=False))
+    position = next((i for i, (a, b) in pairs if a != b), min(len(expected), len(actual)))
+    shown = [repr(text[position:][:SHOWN_CHARACTERS]) for text in (expected, actual)]
+    before, after = ("end" if text == "''" else text for text in shown)
+    return {"text_before": before, "text_after": after}
 
 
 def compare_scores(
@@ -199,7 +239,7 @@ def fail(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
 
 
 def doubt(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
-    """Return ``hop`` as one that cannot be judged, unless it is known to be broken."""
-    if hop.ok is False:
+    """Return ``hop`` as one that cannot be judged, unless it is broken, or doubted for another cause."""
+    if not hop.ok:
         return hop
     return msgspec.structs.replace(hop, ok=None, cause=cause, evidence=evidence)

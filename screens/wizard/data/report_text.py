@@ -21,6 +21,7 @@ from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.repair.forecast import describe_forecast
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.plan.schema import Data
+from ftwizard.rewards.recognized_answers import describe_answers
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
@@ -202,6 +203,8 @@ def format_facts(report: DataReport, fix_command: str = "") -> Text:
     lines = []
     if counted := format_tokens(report):
         lines.append(counted)
+    if answers := evidence.read_answers(report):
+        lines.append(Text.assemble(("  answers  ", "dim"), describe_answers(answers)))
     if validation := report.validation:
         lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
     if report.source:
