@@ -422,7 +422,7 @@ class Finish(PlanPart, frozen=True):
     pairs: int = 5
     """How many pairs of answers to show."""
     max_new_tokens: int | None = None
-    """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
+    """Tokens of an answer. Default: twice the usual expected answer, plus 16."""
     export: tuple[str, ...] = ()
     """Forms to export the merged model to: ``gguf``, ``gguf:q4_k_m``, ``ollama``, ``vllm``. GGUF and
     Ollama are rehearsed with the base model before the first step."""

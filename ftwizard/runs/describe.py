@@ -103,7 +103,7 @@ def describe_begin(folder: JobFolder) -> str:
         return "The training is complete. Continue with what follows it"
     if kept := checkpoints.all_complete(folder.checkpoints):
         return f"Continue from step {kept[-1].step:,}"
-    return "Nothing was saved yet. Start again"
+    return "No checkpoint was saved. Start again"
 
 
 def describe_kept_weights(folder: JobFolder) -> str:

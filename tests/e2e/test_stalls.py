@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,15 @@ from tests.helpers.jobs import events, until, until_ended
 pytestmark = pytest.mark.slow
 
 
-def write_plan(workspace: Workspace, question: str, answer: str, **recipe: int) -> Path:
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the answers of other tests out."""
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "own-cache"))
+
+
+def write_plan(workspace: Workspace, question: str, team: str, **recipe: Any) -> Path:
     """Write a plan whose test set has one row with this question and answer, at line 5."""
+    answer = json.dumps({"team": team, "priority": "normal", "refund": False})
     lines = (SAMPLE / "validation.jsonl").read_text().splitlines()[:8]
     row = {"messages": [{"role": "user", "content": question},
                         {"role": "assistant", "content": answer}]}  # fmt: skip
@@ -44,13 +52,13 @@ def test_a_row_of_36_000_characters_holds_nothing_up(workspace: Workspace) -> No
 
 
 def test_a_stop_in_a_long_prompt_is_obeyed_at_once(workspace: Workspace) -> None:
-    """Training uses rows of its length, so it is asked; it takes minutes."""
-    plan = write_plan(workspace, "It is a long story. " * 1200, "Yes.", max_length=8192)
+    """Training uses rows of its length, so it is asked, after the 22 others; it takes minutes."""
+    plan = write_plan(workspace, "It is a long story. " * 1200, "billing", max_length=8192)
     folder = workspace.train(plan, "asked")
-    until(folder, lambda _: any(event.get("done") == 8 for event in events(folder, "phase")), 300)
+    until(folder, lambda _: any(event.get("done") == 22 for event in events(folder, "phase")), 300)
     time.sleep(2)
     began = time.monotonic()
     shown = ok("stop", "asked")
     assert time.monotonic() - began < GRACE_S / 2, "seconds, on a quiet machine"
-    assert "was stopped" in shown and "Nothing was saved yet. Start again:" in shown
+    assert "was stopped" in shown and "No checkpoint was saved. Start again:" in shown
     assert not events(folder, "log")

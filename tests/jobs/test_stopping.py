@@ -80,7 +80,7 @@ def test_stop_interrupts_work_that_does_not_look_for_it(home: Path) -> None:
     until(folder, lambda _: any(e.get("phase") == "comparing" for e in events(folder, "phase")))
     began = time.monotonic()
     shown = ok("stop", "one")
-    assert "was stopped" in shown and "Nothing was saved yet. Start again:" in shown
+    assert "was stopped" in shown and "No checkpoint was saved. Start again:" in shown
     assert time.monotonic() - began < GRACE_S / 2
     assert until_ended(folder).end_reason == "stopped"
 

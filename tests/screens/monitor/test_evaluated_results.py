@@ -266,7 +266,7 @@ def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
     assert re.search(r"ended +■ The", shown) and "ftwizard resume one" in shown
     assert re.search(r"Enter +Evaluate it: compare it with its base.*: ftwizard eval one", shown)
     outcome = "\n".join(describe.describe_outcome(folder, observe(folder)))
-    assert "Continue from where it stopped: ftwizard resume one" in outcome
+    assert "No checkpoint was saved. Start again: ftwizard resume one" in outcome
     assert re.search(r"next +Evaluate it: compare it with its base.*: ftwizard eval one", outcome)
     folder.evaluations.mkdir()
     write_json(folder.evaluation, evaluate([]))
