@@ -65,8 +65,11 @@ def _narrow(item: Item, answer: str) -> tuple[Item, str] | None:
         if part is None:
             is_searched = item.scorer in ("numeric", "choice", "date")
             part = answer if is_searched else _find_last_part(answer)
+    if not part:
+        return None
     expected = [part or text for part, text in zip(parts, item.expected, strict=True)]
-    return (msgspec.structs.replace(item, expected=expected, rule=rule), part) if part else None
+    # After a calculation the last number counts, also one of the question: without its messages.
+    return msgspec.structs.replace(item, messages=[], expected=expected, rule=rule), part
 
 
 def _find_last_part(answer: str) -> str:
