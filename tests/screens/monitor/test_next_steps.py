@@ -161,7 +161,7 @@ def test_three_ways_on_where_only_resemblance_was_measured(home: Path, calls: Ca
 
     shown = drive(FtwizardApp(("run", "one")), (120, 50), play)
     assert "whether its answers are right was not measured" in shown
-    assert calls[0][-2:] == ["--answer-pattern", "#x"]
+    assert calls[0][-2:] == ("--answer-pattern", "#x")
 
 
 def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:
