@@ -469,7 +469,7 @@ class Evaluate(PlanPart, frozen=True):
     """Examples from the training rows in the prompt of the prompted base model; 0 without ``system``
     leaves it out."""
     max_items: int | None = None
-    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, 100 at a
+    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, where a small model gets 120, 100 at a
     platform, where answers are billed."""
     scorer: Literal["auto", RowScorer] = "auto"
     """How the answers of your test rows are compared: ``numeric``, ``boxed``, ``choice``, ``json``,
