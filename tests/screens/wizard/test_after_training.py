@@ -125,12 +125,12 @@ def test_installed_extra_is_not_asked_for() -> None:
 def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
     draft = make_draft()
     text = after_training.format_powers(draft, {}).plain
-    assert "general: 40 items can show a loss of 20 points, not of 5" in text, "40 on a CPU"
+    assert "general: 40 items can show a loss of 20 points; for 5 points: about 390" in text, "on a CPU"
     draft = draft.with_plan(evaluate=schema.Evaluate(max_items=400, safety=False))
     draft = draft.with_plan(gate=schema.Gate(max_general_loss=0.2))
     text = after_training.format_powers(draft, {}).plain
     assert "general: 113 items can show a loss of 10 points" in text
-    assert "not of" not in text.split("general:")[1] and "safety" not in text
+    assert "; for" not in text.split("general:")[1] and "safety" not in text
 
 
 def test_answers_are_counted_as_they_are_asked() -> None:
@@ -140,7 +140,9 @@ def test_answers_are_counted_as_they_are_asked() -> None:
     bare = draft.with_plan(evaluate=schema.Evaluate(shots=0))
     assert "120 items, 240 answers" in after_training.describe_sets(bare, {})
     gpu = replace(draft, machine=make_machine(Gpu(name="GPU", memory=24 * 10**9)))
-    assert "382 items, 1,146 answers" in after_training.describe_sets(gpu, {})
+    assert "408 items, 1,224 answers" in after_training.describe_sets(gpu, {})
+    small = replace(draft, parameters=135_000_000)
+    assert "349 items, 818 answers" in after_training.describe_sets(small, {})
 
 
 def test_choices_are_in_the_plan_and_back_keeps_them() -> None:
