@@ -240,27 +240,26 @@ class _Chain:
             model_loading.load_config(merged)  # a model without one is not loaded either
             encoder = local_forms.load_encoder(merged, merged, [])
             tokenizers = (tokenizer, encoder.tokenizer)
-            files, ends = (merged, self._base), self._trained.end_ids
-            result = merge_hop.compare_stops(hop, *files, ends, tokenizers)
-            first, second = (source.read_template(part) for part in tokenizers)
+            files = merged, self._base
+            ends = self._trained.end_ids
+            result, settings = merge_hop.compare_stops(hop, *files, ends, tokenizers)
+            templates = [source.read_template(part) for part in tokenizers]
             result = comparison.compare_prompts(
                 result,
                 (self._prompts, local_forms.render(encoder, self._probes)),
-                (
-                    self._render_texts(tokenizer, first),
-                    self._render_texts(encoder.tokenizer, second),
-                ),
+                [
+                    [gguf_hop.render(part, template, probe) for probe in self._probes]
+                    for part, template in zip(tokenizers, templates, strict=True)
+                ],
                 tokenizer.decode,
-                (first, second),
+                templates,
                 merge_hop.find_tokenizer_changes(*tokenizers),
             )
-            result = merge_hop.compare_settings(result, *files, ends)
+            if settings:
+                result = comparison.fail(result, "generation_settings", settings=settings)
             return merge_hop.prove(result, *files, self._folder.adapter)
 
         return self._read_merged(hop, compare) or self._doubt_memory(hop)
-
-    def _render_texts(self, tokenizer: Any, template: str | None) -> list[str]:
-        return [gguf_hop.render(tokenizer, template, probe) for probe in self._probes]
 
     def _read_merged(self, hop: Hop, work: Callable[[], _T]) -> _T | Hop | None:
         """Return what ``work`` measures; a broken hop if the merged model cannot be loaded, None if it

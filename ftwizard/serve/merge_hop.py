@@ -6,7 +6,6 @@ It takes the memory of a few blocks of a tensor, whatever the size of the model.
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,89 +26,64 @@ SAME_SCALE = 0.05
 """Largest relative difference of the scales fitted to several tensors that are one wrong scale."""
 MIN_EXPLAINED = 0.9
 """Share of a tensor's change that the transposed update must explain."""
-_UNUSED_SETTINGS = ("eos_token_id", "transformers_version", "_from_model_config")
-_IN_USE = ("padding", "truncation", "version")
-"""Parts of a fast tokenizer that using it changes, or that change nothing."""
+_UNCOMPARED = ("vocab", "padding", "truncation", "eos_token")
+"""Parts of a tokenizer that are compared elsewhere, or that using it changes."""
 
 
 def find_tokenizer_changes(expected: Any, actual: Any) -> dict[str, list[dict[str, Any]]]:
     """Return the ``words`` whose token ids differ between two tokenizers, and the ``settings``."""
+    settings = []
+    for tokenizer in (expected, actual):
+        parts = {}
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            parts = json.loads(backend.to_str())
+            parts |= parts.pop("model")
+        parts |= tokenizer.special_tokens_map
+        settings.append({name: parts[name] for name in parts if name not in _UNCOMPARED})
     changes = {
-        "words": _list_changes(*map(_read_vocabulary, (expected, actual))),
-        "settings": _list_changes(*map(_read_tokenizer_settings, (expected, actual))),
+        "words": _list_changes(expected.get_vocab(), actual.get_vocab()),
+        "settings": _list_changes(*settings),
     }
     return {kind: values for kind, values in changes.items() if values}
 
 
-def _read_vocabulary(tokenizer: Any) -> dict[str, int]:
-    return dict(sorted(tokenizer.get_vocab().items(), key=operator.itemgetter(1)))
-
-
-def _read_tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
-    settings = dict(tokenizer.special_tokens_map)
-    settings.pop("eos_token", None)  # which compare_settings judges with the other stop tokens
-    if backend := getattr(tokenizer, "backend_tokenizer", None):
-        parts = json.loads(backend.to_str())
-        parts |= {f"model.{name}": value for name, value in parts.pop("model").items()}
-        settings |= {name: parts[name] for name in parts if name not in (*_IN_USE, "model.vocab")}
-    return settings
-
-
 def _list_changes(expected: dict[str, Any], actual: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries that differ, those of ``expected`` first and in its order."""
+    """Return the entries that differ, by their names."""
     return [
         {"name": name, "expected": expected.get(name), "actual": actual.get(name)}
-        for name in expected | actual
+        for name in sorted(expected | actual)
         if expected.get(name) != actual.get(name)
     ]
 
 
 def compare_stops(
-    hop: Hop, merged: Path, base: Path, end_ids: Sequence[int], tokenizers: tuple[Any, Any]
-) -> Hop:
+    hop: Hop, merged: Path, base: Path, end_ids: Sequence[int], tokenizers: Sequence[Any]
+) -> tuple[Hop, list[dict[str, Any]]]:
     """Return ``hop``, broken if generation does not end at the tokens that it ends at after the merge.
 
-    ``end_ids`` ended answers in training; ``tokenizers``: of the adapter, and of the merged model.
+    The second value: other generation settings that differ. ``end_ids`` ended answers in training;
+    ``tokenizers``: of the adapter, and of the merged model.
     """
-    configs = _read_settings(merged, base, end_ids)
-    missing = sorted(set(end_ids) - _list_ids(configs[1]))
-    convert = tokenizers[0].convert_ids_to_tokens
-    hop = msgspec.structs.replace(hop, stops=not missing)
-    if missing:
-        return comparison.fail(hop, "stop_token", tokens=convert(missing))
-    expected, actual = (
-        _list_ids(config) | {tokenizer.eos_token_id} - {None}
-        for config, tokenizer in zip(configs, tokenizers, strict=True)
-    )
-    if extra := sorted(actual - expected):
-        tokens, known = convert(extra), convert(sorted(expected))
-        return comparison.fail(hop, "extra_stop_token", tokens=tokens, expected=known)
-    return hop
-
-
-def compare_settings(hop: Hop, merged: Path, base: Path, end_ids: Sequence[int]) -> Hop:
-    """Return ``hop``, broken if the merged model has other generation settings than after the merge."""
-    changes = _list_changes(*_read_settings(merged, base, end_ids))
-    if changes := [change for change in changes if change["name"] not in _UNUSED_SETTINGS]:
-        return comparison.fail(hop, "generation_settings", settings=changes)
-    return hop
-
-
-def _read_settings(
-    merged: Path, base: Path, end_ids: Sequence[int]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the generation settings that a merge writes, and those of the merged model."""
     expected = model_files.make_generation_config(base, list(end_ids))
     actual = model_folder.read_json(merged / model_files.GENERATION_CONFIG)
     if actual is None:  # transformers then takes the end from the configuration
-        config = model_folder.read_json(merged / "config.json") or {}
-        actual = {"eos_token_id": config.get("eos_token_id")}
-    return expected, actual
-
-
-def _list_ids(config: dict[str, Any]) -> set[int]:
-    value = config.get("eos_token_id")
-    return set(value if isinstance(value, list) else [] if value is None else [value])
+        actual = model_folder.read_json(merged / "config.json") or {}
+        actual = {"eos_token_id": actual.get("eos_token_id")}
+    stops = []
+    for config in (expected, actual):
+        ids = config.pop("eos_token_id", None)
+        stops.append(set(ids if isinstance(ids, list) else [ids]) - {None})
+    changes = _list_changes(expected, actual)
+    convert = tokenizers[0].convert_ids_to_tokens
+    missing = sorted(set(end_ids) - stops[1])
+    hop = msgspec.structs.replace(hop, stops=not missing)
+    if missing:
+        return comparison.fail(hop, "stop_token", tokens=convert(missing)), changes
+    known = stops[0] | {tokenizers[0].eos_token_id}
+    if extra := sorted((stops[1] | {tokenizers[1].eos_token_id}) - known - {None}):
+        tokens, others = convert(extra), convert(sorted(known - {None}))
+        hop = comparison.fail(hop, "extra_stop_token", tokens=tokens, expected=others)
+    return hop, changes
 
 
 def prove(hop: Hop, merged: Path, base: Path, adapter: Path) -> Hop:
@@ -187,19 +161,16 @@ def _is_transposed(
     if part.a is None or part.b is None or tensors[0] is None or tensors[1] is None:
         return False
     shape = tensors[0].shape
+    rows = next(iterate_rows(shape))  # enough to tell, whatever the size of the tensor
+    actual, start = (read(tensor, *rows).double() for tensor in tensors if tensor)
     a, b = read(part.a).double(), read(part.b).double()
-    factors = [(b.T.reshape(b.shape), a), (b, a.T.reshape(a.shape)), (a.T, b.T)]
-    for left, right in factors:
-        if (len(left), right.shape[1]) != shape or shape != tensors[1].shape:
+    for left, right in ((b.T.reshape(b.shape), a), (b, a.T.reshape(a.shape)), (a.T, b.T)):
+        if (len(left), right.shape[1]) != shape or start.shape != actual.shape:
             continue
-        both = squares = changes = 0.0
-        for first, end in iterate_rows(shape):
-            change = read(tensors[0], first, end).double() - read(tensors[1], first, end).double()
-            rows = left[first:end] @ right
-            both += float((rows * change).sum())
-            squares += float(rows.square().sum())
-            changes += float(change.square().sum())
-        if squares and changes and both**2 / (squares * changes) > MIN_EXPLAINED:
+        candidate, change = left[slice(*rows)] @ right, actual - start
+        both = float((candidate * change).sum()) ** 2
+        squares = float(candidate.square().sum()) * float(change.square().sum())
+        if squares and both / squares > MIN_EXPLAINED:
             return True
     return False
 
