@@ -124,7 +124,7 @@ def test_worked_solutions_in_the_style_of_the_rows_with_wrong_results_are_wrong(
 
 def test_rows_of_tool_calls_are_items() -> None:
     call = {"type": "function", "function": {"name": "find", "arguments": {"n": 1}}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": "Find"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
     ]
