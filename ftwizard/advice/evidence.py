@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.catalog.hosted_models import Tuning
+from ftwizard.catalog.hosted_models import Tuning, get_tuning
 from ftwizard.catalog.providers import catalog
 from ftwizard.catalog.sourced import Sourced
 from ftwizard.data.documents import DataReport, RowPreview
@@ -19,7 +19,11 @@ from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.graders.template import GraderKind
+from ftwizard.plan.schema import Evaluate
 from ftwizard.quantity import Figure, today
+from ftwizard.rewards import answer_kinds
+from ftwizard.rewards.answer_kinds import AnsweredRow
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.text import format_count
 
 CHANGING_FACTS_CODE = "changing_facts"
@@ -142,6 +146,29 @@ def _warn_of_subject(data: Evidence) -> FineTuningWarning | None:
     )
 
 
+def read_answers(report: DataReport, settings: Evaluate | None = None) -> RecognizedAnswers | None:
+    """Return how the answers of the first rows would be compared; None if they are not answers to learn.
+
+    ``settings``: scorer and pattern of the user, and the judge of free text.
+    """
+    if report.partial or get_tuning(report.target) != "supervised":
+        return None
+    rows = answer_kinds.from_preview(report.preview)
+    if not rows:
+        return None
+    return recognize_as_planned(rows, settings or Evaluate())
+
+
+def recognize_as_planned(rows: Sequence[AnsweredRow], settings: Evaluate) -> RecognizedAnswers:
+    """Return how the answers of rows are compared: as planned, or as they show; free text by a judge,
+    where there is one."""
+    scorer = None if settings.scorer == "auto" else settings.scorer
+    kind = answer_kinds.recognize(rows, scorer, settings.answer_pattern or "")
+    if settings.judge.url and not kind.is_checked and not kind.is_chosen:
+        kind = msgspec.structs.replace(kind, scorer="judge")
+    return kind
+
+
 Kind = Literal["number", "json", "code", "choice", "quote"]
 MIN_SHARE = 0.8
 """Share of answers of one kind from which the task counts as that kind."""
@@ -214,7 +241,8 @@ def detect_gradable(answers: Iterable[str], prompts: Sequence[str] = ()) -> Grad
     counts = Counter(kind for text, prompt in pairs if (kind := _kind(text, prompt)))
     different = len(set(texts))
     short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
-    if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
+    is_choice = 1 < different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS)
+    if is_choice and short >= MIN_SHARE * len(texts):
         counts = Counter({"choice": short})
     if not counts:
         return None

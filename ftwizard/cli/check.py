@@ -71,13 +71,21 @@ def _write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Re
                 "Use --fix OUT --redact.",
                 USAGE,
             )
+        if arguments.leave_out_long:
+            raise FtwizardError(
+                "--leave-out-long needs --fix: it leaves rows out of the new file.",
+                "Use --fix OUT --leave-out-long.",
+                USAGE,
+            )
         return None
+    length = arguments.max_length or Recipe().max_length
     return repair(
         file,
         user_paths.expand(arguments.fix),
         get_target(arguments.target) if arguments.target else None,
         format=arguments.format,
         redact=arguments.redact,
+        max_length=length if arguments.leave_out_long else None,
         read=read_arguments.get_options(arguments),
         say=say,
     )

@@ -169,6 +169,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--fix", "OUT", "write a fixed copy, list the changes in OUT.changes.jsonl, and "
                "check the copy; exits 1 if rows were left out"),
         _switch("--redact", "with --fix: replace secrets with placeholders"),
+        _switch("--leave-out-long", "with --fix: leave out rows that are longer than --max-length"),
     )),
     ("show", "show rows as they are read, with the findings of each", "show:show", (
         *DATA,

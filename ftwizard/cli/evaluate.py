@@ -20,6 +20,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import checks, plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
+from ftwizard.rewards.recognized_answers import describe_answers
 from ftwizard.runs import (
     blind_pairs,
     checkpoints,
@@ -469,7 +470,12 @@ def _describe(arguments: argparse.Namespace, result: EvaluationResult, run_id: s
             lines.append(f"To merge it: ftwizard merge {run_id} --scale {scale:g} --out DIR")
         lines.append("")
     again = _list_words(arguments, result, run_id)
-    return [*lines, *describe_evaluation.list_lines(result.evaluation, run_id, again)]
+    lines += describe_evaluation.list_lines(result.evaluation, run_id, again)
+    if kind := result.evaluation.answers:
+        lines.append(
+            f"Answers: {describe_answers(kind, is_changed=result.evaluation.scorer_changed)}"
+        )
+    return lines
 
 
 def _list_words(arguments: argparse.Namespace, result: EvaluationResult, run_id: str) -> list[str]:

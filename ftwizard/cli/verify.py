@@ -9,14 +9,28 @@ from pathlib import Path
 from ftwizard import user_paths
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import CANNOT_TELL, FAILED, USAGE, FtwizardError, MissingExtra
+from ftwizard.hardware import machine
+from ftwizard.jobs import ending
 from ftwizard.plan import plan_file
 from ftwizard.runs import custody, default_run
-from ftwizard.text import make_visible
+from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import command
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Verify the chain; return 0 if it holds, 1 if a hop broke, 4 for cannot tell."""
+    try:
+        return _verify(arguments)
+    except Exception as error:  # also of an import
+        if not ending.find_shortage(error):
+            raise
+        free = format_bytes(machine.get_free_memory())
+        message = f"Cannot tell: memory ran out before anything was compared. {free} are free."
+        hint = "Close other programs, or verify on a machine with more memory."
+        raise FtwizardError(message, hint, CANNOT_TELL) from error
+
+
+def _verify(arguments: argparse.Namespace) -> int:
     run_argument.refuse_hosted(arguments.run, "verified")
     folder = run_argument.find(arguments.run, default_run.choose_local)
     run_argument.require_folder(folder, "verify")

@@ -7,6 +7,8 @@ batch and waiting ones join it, so that no row waits for the longest answer.
 from __future__ import annotations
 
 import inspect
+import statistics
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +22,23 @@ PREFILL_TOKENS = 4096
 """Tokens of prompts that are processed at once, padding included."""
 JOIN_SHARE = 0.25
 """Share of the batch that must be free before further prompts are processed."""
+PASS_TOKENS = 512
+"""Tokens of each prompt that are processed in one pass: between two, a stop and a deadline are seen."""
+TIMES_WIDER = 4
+"""Multiple of the usual prompt from which one is long: it would widen the whole batch."""
+MIN_DEADLINE_S = 60.0
+"""Least time for an answer, however short the others take."""
+FIRST_DEADLINE_S = 600.0
+"""Least time for answers before one of their kind is complete."""
+TIMES_EXPECTED = 10.0
+"""Multiple of the expected time after which an answer is cut."""
+MAX_PASS_S = 30.0
+"""Most seconds of one pass that count."""
+TIMES_ENDLESS = 4.0
+"""Multiple of the mean answer from which one probably goes on to its limit."""
+SLOW_S = 15.0
+TIMES_SLOW = 5.0
+"""An answer that takes longer, and as many times the usual time, is named."""
 
 
 class GenerationRequest(NamedTuple):
@@ -41,13 +60,76 @@ class Finished(NamedTuple):
     """Without the token that ended it."""
     ended: bool
     """Whether it ended by itself, not at its limit."""
+    late_s: float | None = None
+    """Seconds after which it was cut at its deadline; None: it was not."""
+
+
+class SlowAnswer(NamedTuple):
+    """An answer that takes far longer than others."""
+
+    key: int
+    seconds: float
+    """So far."""
+    usual_s: float | None
+    """Of the others; None: there is none yet."""
+
+
+class AnswerTimes:
+    """Times of prompts, steps and answers: which answer is slow, and when one is cut."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slow: SlowAnswer | None = None
+        self._clock, self._read_at, self._worked_s = clock, clock(), 0.0
+        self._prompts: list[float] = []
+        self._steps: deque[float] = deque(maxlen=64)
+        self._answers: list[float] = []
+
+    def read(self) -> float:
+        """Return the seconds of work so far; call it after each pass, as a suspended process does not work."""
+        now = self._clock()
+        self._worked_s += min(MAX_PASS_S, now - self._read_at)
+        self._read_at = now
+        return self._worked_s
+
+    def record_prompts(self, seconds: float, count: int) -> None:
+        self._prompts += [seconds / count] * count
+
+    def record_step(self, seconds: float) -> None:
+        self._steps.append(seconds)
+
+    def record_answer(self, seconds: float) -> None:
+        self._answers.append(seconds)
+
+    def is_late(self, seconds: float, limit: int) -> bool:
+        """Return whether an answer of at most ``limit`` tokens is to be cut after ``seconds``.
+
+        That follows from the time of other prompts, not of its own, and of steps up to its limit: no answer
+        is cut because the machine is slow.
+        """
+        if seconds <= MIN_DEADLINE_S:
+            return False
+        step_s = statistics.median(self._steps) if self._steps else 0.0
+        prompt_s = statistics.median(self._prompts) if self._prompts else 0.0
+        least_s = MIN_DEADLINE_S if self._answers else FIRST_DEADLINE_S
+        return seconds > max(least_s, TIMES_EXPECTED * (prompt_s + limit * step_s))
+
+    def watch(self, key: int, seconds: float, *, is_alone: bool) -> None:
+        """Note the answer that is in work for longest; ``is_alone``: nothing else is in work."""
+        self.slow = None
+        if seconds > SLOW_S and (self._answers or is_alone):
+            usual_s = statistics.median(self._answers) if self._answers else None
+            if seconds > TIMES_SLOW * (usual_s or 0.0):
+                self.slow = SlowAnswer(key, seconds, usual_s)
 
 
 class Batch:
     """Rows in work, with their keys and values; left-padded to one width."""
 
-    def __init__(self, rows: list[GenerationRequest], cache: Any, mask: Any, logits: Any) -> None:
+    def __init__(
+        self, rows: list[GenerationRequest], began: float, cache: Any, mask: Any, logits: Any
+    ) -> None:
         self.rows = rows
+        self.began = [began for _ in rows]
         self.answers: list[list[int]] = [[] for _ in rows]
         self.cache = cache
         self.mask = mask
@@ -86,12 +168,14 @@ class Generator:
         on_work: Callable[[float], None] = lambda items: None,
         may_start: Callable[[], bool] | None = None,
         say: Callable[[str], None] = lambda text: None,
+        times: AnswerTimes | None = None,
     ) -> None:
         """``on_work`` is called after each token with the work done on open answers, in answers.
 
         With ``may_start``, prompts are begun in their order, and none once it returns False. ``say``
-        is told of a batch that did not fit into memory.
+        is told of a batch that did not fit into memory; ``times`` are those of earlier answers.
         """
+        self._times = times or AnswerTimes()
         self._model, self._stops, self._pad = model, stops, pad
         self._max_rows, self._on_done, self._on_work = max_rows, on_done, on_work
         self._may_start, self._say = may_start, say
@@ -102,6 +186,7 @@ class Generator:
         self._prefix: list[int] = []
         self._prefix_cache: Any = None
         self._total = self._steps = self._tokens = self._answers = 0
+        self._work = 0.0
 
     def run(self, requests: Sequence[GenerationRequest]) -> None:
         """Answer ``requests``; raise FtwizardError if the memory does not suffice for one."""
@@ -151,9 +236,12 @@ class Generator:
                 if self._may_start and (self._batch or self._answers) and not self._may_start():
                     waiting.clear()
                     break
-                self._batch = self._join(self._batch, self._prefill(*waiting.popleft()))
+                if added := self._prefill(*waiting.popleft()):
+                    self._batch = self._join(self._batch, added)
             if self._batch:
+                began = self._times.read()
                 self._batch = self._step(self._batch)
+                self._times.record_step(self._times.read() - began)
 
     def _has_space(self, rows: list[GenerationRequest]) -> bool:
         return not self._batch or len(self._batch.rows) + len(rows) <= self._max_rows
@@ -182,9 +270,11 @@ class Generator:
     def _count_rows(self, width: int) -> int:
         return max(1, min(round(self._max_rows * JOIN_SHARE), PREFILL_TOKENS // width))
 
-    def _prefill(self, prefix: list[int], rows: list[GenerationRequest]) -> Batch:
+    def _prefill(self, prefix: list[int], rows: list[GenerationRequest]) -> Batch | None:
+        """Process prompts; None if they were cut at their deadline."""
         import torch
 
+        began = self._times.read()
         device, start = self._model.device, len(prefix)
         width = max(len(row.prompt) for row in rows) - start
         ids = torch.full((len(rows), width), self._pad)
@@ -197,8 +287,25 @@ class Generator:
         mask = mask.to(device)
         cache = self._copy_prefix(prefix, len(rows))
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
-        logits = self._forward(ids.to(device), mask, positions, cache)
-        return Batch(rows, cache, mask, logits)
+        for done in range(0, width, PASS_TOKENS):
+            if done and self._cut_late(rows, self._times.read() - began):
+                return None
+            end = min(done + PASS_TOKENS, width)
+            logits = self._forward(
+                ids[:, done:end].to(device), mask[:, : start + end], positions[:, done:end], cache
+            )
+        self._times.record_prompts(self._times.read() - began, len(rows))
+        return Batch(rows, began, cache, mask, logits)
+
+    def _cut_late(self, rows: list[GenerationRequest], elapsed: float) -> bool:
+        """Report prompts that are being processed; return whether they were cut at their deadline."""
+        self._times.watch(rows[0].key, elapsed, is_alone=len(rows) == 1 and not self._batch)
+        self._on_work(self._work)
+        if not self._times.is_late(elapsed, max(row.limit for row in rows)):
+            return False
+        for row in rows:
+            self._on_done(Finished(row.key, [], False, elapsed))
+        return True
 
     def _copy_prefix(self, prefix: list[int], count: int) -> Any:
         import torch
@@ -246,6 +353,7 @@ class Generator:
         batch.mask = torch.cat(masks)
         batch.logits = torch.cat([batch.logits, added.logits])
         batch.rows += added.rows
+        batch.began += added.began
         batch.answers += added.answers
         return batch
 
@@ -255,18 +363,27 @@ class Generator:
 
         self._steps += 1
         chosen = batch.logits.argmax(-1)
-        kept = []
+        kept, now = [], self._times.read()
         for index, token in enumerate(chosen.tolist()):
-            row, answer = batch.rows[index], batch.answers[index]
-            if token in self._stops:
-                self._on_done(Finished(row.key, answer, True))
-                continue
-            answer.append(token)
-            if len(answer) >= row.limit:
-                self._on_done(Finished(row.key, answer, False))
+            row, answer, elapsed = batch.rows[index], batch.answers[index], now - batch.began[index]
+            ended = token in self._stops
+            if not ended:
+                answer.append(token)
+            if ended or len(answer) >= row.limit:
+                self._times.record_answer(elapsed)
+                self._on_done(Finished(row.key, answer, ended))
+            elif self._times.is_late(elapsed, row.limit):
+                self._on_done(Finished(row.key, answer, False, elapsed))
             else:
                 kept.append(index)
-        self._on_work(self._measure_work(batch, kept))
+        if kept:
+            first = min(kept, key=batch.began.__getitem__)
+            elapsed = now - batch.began[first]
+            self._times.watch(batch.rows[first].key, elapsed, is_alone=len(kept) == 1)
+        else:
+            self._times.slow = None
+        self._work = self._measure_work(batch, kept)
+        self._on_work(self._work)
         if not kept:
             return None
         if len(kept) < len(batch.rows):
@@ -274,6 +391,7 @@ class Generator:
             batch.cache.batch_select_indices(indices)
             batch.mask, chosen = batch.mask[indices], chosen[indices]
             batch.rows = [batch.rows[index] for index in kept]
+            batch.began = [batch.began[index] for index in kept]
             batch.answers = [batch.answers[index] for index in kept]
         batch.mask = torch.nn.functional.pad(batch.mask, (0, 1), value=1)
         positions = batch.mask.sum(-1, keepdim=True) - 1
@@ -285,18 +403,34 @@ class Generator:
 
         The mean length counts the tokens of open answers too: those that end first are short
         (the estimate for censored exponential lengths). It is also what an open answer still needs.
-        Once none waits, the longest of them decides, however few share its steps.
+        One that is far longer than the complete ones probably does not end before its limit. Once none
+        waits, the longest of them decides, however few share its steps.
         """
         lengths = [len(batch.answers[index]) for index in kept]
         mean = (self._tokens + sum(lengths)) / (self._answers + 0.5)
-        rows = (batch.rows[index] for index in kept)
-        left = [min(mean, row.limit - length) for row, length in zip(rows, lengths, strict=True)]
+        endless = TIMES_ENDLESS * self._tokens / self._answers if self._answers else float("inf")
+        left = [
+            batch.rows[index].limit - length if length > endless
+            else min(mean, batch.rows[index].limit - length)
+            for index, length in zip(kept, lengths, strict=True)
+        ]  # fmt: skip
         work = sum(
             length / (length + need) for length, need in zip(lengths, left, strict=True) if length
         )
         if kept and self._total - self._answers == len(kept):
             work = min(work, len(kept) - max(left) * self._answers / self._steps)
         return work
+
+
+def set_long_apart(requests: Sequence[GenerationRequest]) -> list[list[GenerationRequest]]:
+    """Return the requests, and after them those with far longer prompts, in lists that share no batch."""
+    widths = sorted(len(row.prompt) for row in requests)
+    limit = max(PASS_TOKENS, TIMES_WIDER * widths[int(0.9 * (len(widths) - 1))])
+    parts = [
+        [row for row in requests if (len(row.prompt) > limit) == is_long]
+        for is_long in (False, True)
+    ]
+    return [part for part in parts if part]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from ftwizard.advice.evidence import recognize_as_planned
 from ftwizard.evaluate import reward_scores, runner
 from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.evaluate.arms import Arm
@@ -134,7 +135,7 @@ def _choose_kind(
     names = ("scorer", "answer_pattern", "judge")
     if not rows or all(getattr(settings, name) == getattr(used.evaluate, name) for name in names):
         return test_set, False
-    kind = dataset.recognize_kind(rows, settings)
+    kind = recognize_as_planned(rows, settings)
     dataset.require_answers(dataset.list_answered(test_set.rows), kind)
     before = test_set.kind or kind
     is_same = (kind.scorer, kind.rule) == (before.scorer, before.rule)

@@ -18,14 +18,19 @@ from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import batched_generation, placement
 from ftwizard.evaluate.answer_cache import AnswerCache, make_key
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.batched_generation import Finished, GenerationRequest, Generator
+from ftwizard.evaluate.batched_generation import (
+    AnswerTimes,
+    Finished,
+    GenerationRequest,
+    Generator,
+)
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.prompts import DEFAULT_LIMIT, build_messages
 from ftwizard.evaluate.thinking import CLOSING, MAX_THINKING_TOKENS, OPENING, read_thinking
 from ftwizard.jobs.folder import hash_file
 from ftwizard.plan.schema import Recipe
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count, format_duration, make_visible
 from ftwizard.train import generate, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, truncate
 
@@ -48,6 +53,15 @@ class Loss(NamedTuple):
 
     total: float
     tokens: int
+
+
+class SlowItem(NamedTuple):
+    """An item that takes far longer than others."""
+
+    item: Item
+    seconds: float
+    usual_s: float | None
+    """Of the others; None: there is none yet."""
 
 
 class RowLikelihood(NamedTuple):
@@ -210,6 +224,8 @@ class LocalAnswerer:
         Raises FtwizardError if the folder is not a model or adapter that can be used.
         """
         self.arm, self._models = arm, models
+        self._times = AnswerTimes()
+        self._asked: Sequence[Item] = ()
         model, adapter = Path(arm.model), Path(arm.adapter) if arm.adapter else None
         tokenizer = Path(arm.tokenizer) if arm.tokenizer else adapter or model
         self.precision = models.choose_precision(arm)
@@ -234,6 +250,12 @@ class LocalAnswerer:
     def _stops(self) -> set[int]:
         return self.encoder.end_ids | self.encoder.stop_ids
 
+    @property
+    def slow(self) -> SlowItem | None:
+        """Return the item that takes far longer than others; None without one."""
+        slow = self._times.slow
+        return slow and SlowItem(self._asked[slow.key], slow.seconds, slow.usual_s)
+
     def count_tokens(self, text: str) -> int:
         """Return the tokens of a text."""
         return len(self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -255,7 +277,7 @@ class LocalAnswerer:
         may_start: Callable[[], bool] | None = None,
     ) -> None:
         """Answer ``items`` greedily; see Answerer."""
-        requests = []
+        requests, self._asked = [], items
         for index, item in enumerate(items):
             if item.max_tokens == 0:
                 on_answer(item, ItemAnswer(item=item.id, text=""))
@@ -283,16 +305,20 @@ class LocalAnswerer:
         on_work: Callable[[float], None], may_start: Callable[[], bool] | None,
     ) -> None:  # fmt: skip
         pad = self.encoder.tokenizer.pad_token_id
-        Generator(
-            model,
-            self._stops,
-            pad if pad is not None else min(self._stops),
-            max_rows=LIMITED_ROWS if may_start else choose_rows(model, requests),
-            on_done=finish,
-            on_work=on_work,
-            may_start=may_start,
-            say=self._models.say,
-        ).run(requests)
+        for index, part in enumerate(batched_generation.set_long_apart(requests)):
+            if may_start and index and not may_start():
+                return
+            Generator(
+                model,
+                self._stops,
+                pad if pad is not None else min(self._stops),
+                max_rows=LIMITED_ROWS if may_start else choose_rows(model, part),
+                on_done=finish,
+                on_work=on_work,
+                may_start=may_start,
+                say=self._models.say,
+                times=self._times,
+            ).run(part)
 
     def _generate_simply(
         self, model: Any, requests: list[GenerationRequest], finish: Callable[[Finished], None],
@@ -307,17 +333,26 @@ class LocalAnswerer:
             rows = requests[start : start + SIMPLE_BATCH_SIZE]
             limit = max(row.limit for row in rows)
 
+            began, elapsed = self._times.read(), 0.0
+
             def report(tokens: list[int], limit: int = limit, count: int = len(rows)) -> bool:
+                nonlocal elapsed
+                elapsed = self._times.read() - began  # noqa: B023 (called within this round)
+                self._times.record_step(elapsed / max(1, len(tokens)))
                 on_work(count * len(tokens) / limit)
-                return False
+                return self._times.is_late(elapsed, limit)
 
             answers = generate.generate_tokens(
                 model, self.encoder, [row.prompt for row in rows], limit, should_stop=report
             )
             for row, tokens in zip(rows, answers, strict=True):
-                finish(_cut(row, tokens, self._stops))
+                answer = _cut(row, tokens, self._stops)
+                is_late = not answer.ended and len(answer.tokens) < row.limit
+                finish(answer._replace(late_s=elapsed) if is_late else answer)
 
     def _to_answer(self, model: Any, item: Item, answer: Finished) -> ItemAnswer:
+        if answer.late_s is not None:
+            return make_late(item, f"It did not end within {format_duration(answer.late_s)}")
         text = self.encoder.tokenizer.decode(answer.tokens, skip_special_tokens=True)
         if self.thinking.is_open and (CLOSING in text or not answer.ended):
             text = f"{OPENING}{text}"  # which the prompt has
@@ -358,7 +393,10 @@ class LocalAnswerer:
         if context := self._context:
             if context - len(prompt) < MIN_NEW_TOKENS:
                 count = format_count(len(prompt), "token")
-                raise EncodingError(f"The prompt of {count} exceeds the model's context.", "")
+                at = f" at line {item.line}" if item.line else ""
+                raise EncodingError(
+                    f"The prompt{at} has {count}; the model takes {context:,}, with the answer.", ""
+                )
             limit = min(limit, context - len(prompt))
         return GenerationRequest(key, prompt, limit, item.set)
 
@@ -455,6 +493,12 @@ class LocalAnswerer:
                 logits = model(input_ids=ids).logits[0, positions].float()
             total = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
         return Loss(float(total), len(positions))
+
+
+def make_late(item: Item, reason: str) -> ItemAnswer:
+    """Return the answer to an item that took too long: none, which is not scored."""
+    score = ItemScore(note=f"{reason}: there is no answer.")
+    return ItemAnswer(item=item.id, text="", ended=False, is_late=True, score=score)
 
 
 def _cut(row: GenerationRequest, tokens: list[int], stops: set[int]) -> Finished:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from ftwizard.errors import FtwizardError
+from ftwizard.hardware import machine
 from ftwizard.jobs.status import observe
 from ftwizard.runs import store
 from ftwizard.text import format_bytes
@@ -30,7 +29,7 @@ def choose_device(weights: Path, extra: Path | None, precision: str) -> str | No
         needed += needed_bytes(extra, precision) - LIBRARY_BYTES
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] >= needed:
         return "cuda"
-    return "cpu" if psutil.virtual_memory().available >= needed else None
+    return "cpu" if machine.get_free_memory() >= needed else None
 
 
 def needed_bytes(weights: Path, precision: str) -> float:
@@ -44,15 +43,15 @@ def needed_bytes(weights: Path, precision: str) -> float:
 def make_memory_error(weights: Path, precision: str) -> FtwizardError:
     """Return the error for a model that fits neither on the GPU nor into memory."""
     needed = needed_bytes(weights, precision)
-    available = psutil.virtual_memory().available
     training = list_training()
     hint = "Close other programs, then try again."
     if training:
         hint = f"Run {training[0]} is training on this machine: wait for its end, or stop it."
     return FtwizardError(
-        f"The model needs about {format_bytes(needed)} of memory, and {format_bytes(available)} "
-        "are free.",
+        f"The model needs about {format_bytes(needed)} of memory, and "
+        f"{format_bytes(machine.get_free_memory())} are free.",
         hint,
+        code="out_of_memory",
     )
 
 

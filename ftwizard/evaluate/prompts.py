@@ -12,6 +12,12 @@ from ftwizard.evaluate.items import Item
 
 DEFAULT_LIMIT = 256
 """Tokens of an answer whose length nothing tells."""
+MAX_LIMIT = 4096
+"""Most tokens of an answer, however long the expected ones are."""
+USUAL_SHARE = 0.95
+"""Share of a set whose lengths decide on all of it: the longest of several never does."""
+TIMES_USUAL = 2
+"""Multiple of the usual length that an answer may have, and that no item may exceed."""
 
 
 def build_messages(arm: Arm, item: Item) -> list[dict[str, Any]]:
@@ -29,25 +35,64 @@ def build_messages(arm: Arm, item: Item) -> list[dict[str, Any]]:
 def set_limits(items: Sequence[Item], count_tokens: Callable[[str], int]) -> list[Item]:
     """Return the items with a limit of tokens each: the same for every arm.
 
-    Where an item has none: 1.5 times the longest expected answer of its set, plus 16.
+    Where an item has none: twice what 95 % of the expected answers of its set have at most, plus 16.
     """
-    longest: dict[str, int] = {}
+    lengths: dict[str, list[int]] = {}
     for item in items:
-        if item.has_whole_answer and item.max_tokens is None:
-            counts = [count_tokens(text) for text in item.expected]
-            longest[item.set] = max([longest.get(item.set, 0), *counts])
+        if item.has_whole_answer and item.max_tokens is None and item.expected:
+            lengths.setdefault(item.set, []).append(max(map(count_tokens, item.expected)))
+    limits = {
+        name: min(MAX_LIMIT, TIMES_USUAL * find_usual(counts) + 16)
+        for name, counts in lengths.items()
+    }
     return [
-        msgspec.structs.replace(item, max_tokens=_limit(item, longest))
+        msgspec.structs.replace(item, max_tokens=_limit(item, limits))
         if item.max_tokens is None
         else item
         for item in items
     ]
 
 
-def _limit(item: Item, longest: dict[str, int]) -> int:
-    if not item.has_whole_answer or not longest.get(item.set):
-        return DEFAULT_LIMIT
-    return longest[item.set] * 3 // 2 + 16
+def _limit(item: Item, limits: dict[str, int]) -> int:
+    return limits.get(item.set, DEFAULT_LIMIT) if item.has_whole_answer else DEFAULT_LIMIT
+
+
+def find_usual(lengths: Sequence[int]) -> int:
+    """Return the length that ``USUAL_SHARE`` of the lengths do not exceed, and that is not the longest of
+    several."""
+    return sorted(lengths)[int(USUAL_SHARE * (len(lengths) - 1))]
+
+
+def find_long(
+    items: Sequence[Item], count_tokens: Callable[[str], int], max_length: int, most: int | None
+) -> dict[str, int]:
+    """Return the tokens of the items that are too long to be asked, by id.
+
+    These exceed ``max_length``, as the rows that are cut in training do, and are unlike their set, or exceed
+    ``most``: one would take longer than all others together.
+    """
+    texts = {item.id: _join(item) for item in items}
+    sizes: dict[str, list[int]] = {}
+    for item in items:
+        sizes.setdefault(item.set, []).append(len(texts[item.id]))
+    usual = {name: TIMES_USUAL * find_usual(each) for name, each in sizes.items()}
+    long = {}
+    for item in items:
+        text = texts[item.id]
+        is_unlike = len(text) > usual[item.set]
+        # A token has at least a byte.
+        if len(text.encode()) <= max_length or not (is_unlike or most):
+            continue
+        tokens = count_tokens(text)
+        if tokens > (max_length if is_unlike else max(max_length, most or tokens)):
+            long[item.id] = tokens
+    return long
+
+
+def _join(item: Item) -> str:
+    """Return prompt and expected answer as one text."""
+    contents = [str(message.get("content") or "") for message in item.messages]
+    return "\n".join([*contents, *item.expected[:1]])
 
 
 def count_bytes(text: str) -> int:

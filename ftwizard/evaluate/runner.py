@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,14 @@ from ftwizard.evaluate.answer_cache import FILE, AnswerCache, make_key, user_cac
 from ftwizard.evaluate.arms import Answerer, Arm
 from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels, Loss, RowLikelihood
+from ftwizard.evaluate.local_model import (
+    LocalAnswerer,
+    LocalModels,
+    Loss,
+    RowLikelihood,
+    SlowItem,
+    make_late,
+)
 from ftwizard.evaluate.prompts import count_bytes, set_limits
 from ftwizard.jobs.folder import write_whole
 from ftwizard.plan.schema import Recipe
@@ -30,6 +37,13 @@ LIMITED_SHARE = 0.8
 other arms answer the items that it answered."""
 MIN_WORK = 0.5
 """Answers' worth of work before the remaining time is estimated."""
+MIN_STILL_S = 10.0
+TIMES_STILL = 5.0
+"""Without any work for that long, and for as many times an answer's, nothing is said of the time left."""
+STALLED_S = 30.0
+"""Time from which a slow item is not tried again if this attempt ends meanwhile."""
+STALLED_FILE = "stalled.json"
+"""In ``eval/``: ids of the items that were cut at their deadline, or in work too long as the run ended."""
 
 
 class EvaluationProgress(NamedTuple):
@@ -45,6 +59,8 @@ class EvaluationProgress(NamedTuple):
     """None: too early to estimate."""
     requests_per_minute: float | None = None
     """None where the requests are not counted by the minute."""
+    slow: SlowItem | None = None
+    """The item that takes far longer than others."""
 
 
 class RemainingTime:
@@ -54,22 +70,37 @@ class RemainingTime:
         """``total``: answers to compute."""
         self.total, self._clock = total, clock
         self._start: float | None = None
-        self._most = 0.0
+        self._most = self._first = self._moved = self._still_s = 0.0
 
     def record(self, done: float) -> tuple[float, float | None]:
         """Return what to show as done, which never falls, and the seconds left.
 
         ``done``: answers, with shares of those in work. The time counts from the first work, as the
-        model is loaded before; None if it is too early to estimate.
+        model is loaded before. None if it is too early to estimate, and while nothing gets done: then what
+        was estimated before is no longer true. Such a time does not count for the answers after it.
         """
-        self._most = max(self._most, done)
+        now, before = self._clock(), self._most
+        self._most = max(before, done)
         if self._start is None:
-            self._start = self._clock() if done else None
-            self._before = done
-        elif done - self._before >= MIN_WORK:
-            per_answer = (self._clock() - self._start) / (done - self._before)
-            return self._most, per_answer * max(0.0, self.total - done)
-        return self._most, None
+            if done:
+                self._start, self._moved, self._first = now, now, done
+            return self._most, None
+        usual_s = self._measure(self._moved, before)
+        limit_s = max(MIN_STILL_S, TIMES_STILL * usual_s) if usual_s else float("inf")
+        is_still = now - self._moved > limit_s
+        if done > before:
+            self._still_s += now - self._moved - usual_s if is_still else 0.0
+            self._moved = now
+        elif is_still:
+            return self._most, None
+        per_answer = self._measure(now, done)
+        return self._most, per_answer * max(0.0, self.total - done) if per_answer else None
+
+    def _measure(self, now: float, done: float) -> float:
+        """Return the seconds of an answer, by those done until ``now``; 0 if it is too early."""
+        if self._start is None or done - self._first < MIN_WORK:
+            return 0.0
+        return (now - self._start - self._still_s) / (done - self._first)
 
 
 def is_endpoint(arm: Arm) -> bool:
@@ -183,6 +214,31 @@ def _make_deadline(until: float | None) -> Callable[[], bool]:
     return lambda: until is None or time.monotonic() < until
 
 
+class _Stalled:
+    """The items that stalled an evaluation, on disk: they are not tried again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.earlier: frozenset[str] = frozenset(self._read())
+        """Of earlier calls."""
+        self._ids = set(self.earlier)
+
+    def _read(self) -> list[str]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[str])
+        except (OSError, msgspec.MsgspecError):
+            return []
+
+    def watch(self, slow: SlowItem | None, answers: Mapping[str, ItemAnswer]) -> None:
+        """Keep the item that takes too long, and those that were cut; forget those that were answered."""
+        ids = {item for item in self._ids if item not in answers or answers[item].is_late}
+        if slow and slow.seconds > STALLED_S and slow.item.id not in answers:
+            ids.add(slow.item.id)
+        if ids != self._ids:
+            self._ids = ids
+            write_whole(self._path, msgspec.json.encode(sorted(ids)))
+
+
 class _Run:
     """The state of one call of ``answer_all``."""
 
@@ -195,6 +251,7 @@ class _Run:
     ) -> None:
         self._folder, self._cache, self._models = folder, cache, models
         self._own = AnswerCache(None)
+        self._stalled = _Stalled(folder / "eval" / STALLED_FILE)
         self._on_progress = on_progress
         self._answers: dict[str, dict[str, ItemAnswer]] = {}
         self._total = self._computed = 0
@@ -255,6 +312,10 @@ class _Run:
         self, name: str, answerer: Answerer, items: Sequence[Item], until: float | None
     ) -> None:
         answers, cache = self._answers[name], self._get_cache(answerer)
+        for item in items:
+            if item.id not in answers and item.id in self._stalled.earlier:
+                answers[item.id] = make_late(item, "It took too long before")
+                self._computed += 1
         missing = [item for item in items if item.id not in answers]
 
         open_work = 0.0
@@ -272,11 +333,14 @@ class _Run:
             arm_done = sum(item.id in answers for item in items)
             done, eta_s = self._pace.record(self._computed + work)
             done += self._total - self._pace.total
-            rate = None
+            rate, slow = None, None
             if isinstance(answerer, EndpointAnswerer):
                 rate = answerer.requests_per_minute
+            if isinstance(answerer, LocalAnswerer):
+                slow = answerer.slow
+                self._stalled.watch(slow, answers)
             self._on_progress(
-                EvaluationProgress(name, arm_done, len(items), done, self._total, eta_s, rate)
+                EvaluationProgress(name, arm_done, len(items), done, self._total, eta_s, rate, slow)
             )
 
         report(0.0)

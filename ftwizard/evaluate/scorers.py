@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import regex
+from msgspec.structs import replace
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.privacy.quote import quote
@@ -21,7 +22,7 @@ from ftwizard.rewards.choices import find_choice, read_choices
 from ftwizard.rewards.json_answers import MAX_MATCH_S
 from ftwizard.rewards.words import UNSPACED, fold, has_words
 from ftwizard.runs import answer_kind
-from ftwizard.runs.evaluation import ItemScore
+from ftwizard.runs.evaluation import AnswerClass, ItemScore
 
 MAX_PATTERN_CHARACTERS = 10_000
 MIN_VALUE_CHARACTERS = 5
@@ -64,8 +65,11 @@ def _narrow(item: Item, answer: str) -> tuple[Item, str] | None:
         if part is None:
             is_searched = item.scorer in ("numeric", "choice", "date")
             part = answer if is_searched else _find_last_part(answer)
+    if not part:
+        return None
     expected = [part or text for part, text in zip(parts, item.expected, strict=True)]
-    return (msgspec.structs.replace(item, expected=expected, rule=rule), part) if part else None
+    # After a calculation the last number counts, also one of the question: without its messages.
+    return msgspec.structs.replace(item, messages=[], expected=expected, rule=rule), part
 
 
 def _find_last_part(answer: str) -> str:
@@ -85,7 +89,7 @@ def check_item(item: Item) -> None:
         return
     together = item.scorer == "contains" and bool(item.rule.get("all"))
     for text in [" ".join(item.expected)] if together else item.expected:
-        alone = item if together else msgspec.structs.replace(item, expected=[text])
+        alone = item if together else replace(item, expected=[text])
         if score(alone, text).passed is not True:
             message = f"“{quote(text, 40)}” does not pass its own scorer, {item.scorer}"
             raise RowProblem("expected_fails", message, "correct it, or name another scorer")
@@ -274,16 +278,16 @@ def _get_rouge() -> Any:
     return RougeScorer(["rougeL"], tokenizer=_WordTokenizer())
 
 
-def _score_refusal(item: Item, answer: str) -> ItemScore:
-    if not answer.strip():
-        return ItemScore(note="The answer is empty: neither a refusal nor an answer.")
-    return _judge_match(refusals.is_refusal(answer))
+def _score_class(item: Item, answer: str) -> ItemScore:
+    content = item.messages[-1].get("content") if item.messages else None
+    prompt = content if isinstance(content, str) else ""
+    return score_class(item, refusals.classify_answer(prompt, answer))
 
 
-def _score_answered(item: Item, answer: str) -> ItemScore:
-    if not answer.strip():
-        return ItemScore(note="The answer is empty: neither a refusal nor an answer.")
-    return _judge_match(not refusals.is_refusal(answer))
+def score_class(item: Item, answer_class: AnswerClass) -> ItemScore:
+    """Score an answer by its class; neither a refusal nor an answer is never right."""
+    is_right = answer_class == ("refuses" if item.scorer == "refusal" else "answers")
+    return replace(_judge_match(is_right), answer_class=answer_class)
 
 
 def _score_absent(item: Item, answer: str) -> ItemScore:
@@ -329,8 +333,8 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "extracted": _score_extracted,
     "chrf": _score_chrf,
     "rouge": _score_rouge,
-    "refusal": _score_refusal,
-    "answered": _score_answered,
+    "refusal": _score_class,
+    "answered": _score_class,
     "absent": _score_absent,
     "judge": _leave_to_judge,
     "lm_eval": _leave_to_lm_eval,

@@ -10,16 +10,13 @@ import gc
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
 from ftwizard.data.example import IGNORE_INDEX
+from ftwizard.evaluate import placement
 from ftwizard.export.merge import Say, say_nothing
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.models import weight_files
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.merge_proof import BehaviorCheck, MergeProof
 from ftwizard.runs.result import TrainResult
-from ftwizard.text import format_bytes
 from ftwizard.train import dataset, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
 
@@ -33,8 +30,6 @@ MIN_AGREEMENT = 0.97
 loads of one model in other batch sizes."""
 MAX_TIES = 2
 """Tokens that may differ however few there are."""
-MEMORY_FACTOR = 1.5
-"""Memory for one model, over the size of its files: weights, adapter and activations."""
 
 
 class _Prediction(NamedTuple):
@@ -62,13 +57,11 @@ def check_behavior(
     rows = _read_rows(folder, plan, trained, base)
     if not rows:
         return "there is no test set"
-    size = sum(path.stat().st_size for path in weight_files.list_files(merged))
-    needed, free = int(size * MEMORY_FACTOR), psutil.virtual_memory().available
-    if free < needed:
-        return f"that needs {format_bytes(needed)} of memory, and {format_bytes(free)} is free"
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     if proof.dtype == "float32":
         precision = "fp32"
+    if placement.choose_device(merged, None, precision) is None:
+        return placement.make_memory_error(merged, precision).message.rstrip(".")
     say("comparing with the adapter", done=0, total=2 * len(rows), unit="rows")
     adapter = _predict(_load_adapter(base, folder.adapter, proof, precision), rows, say, 0)
     whole = _predict(model_loading.load_model(merged, precision), rows, say, len(rows))

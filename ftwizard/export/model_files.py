@@ -23,6 +23,7 @@ _TOKENIZER = (
 _VOCABULARY = ("tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 """Files of a base's tokenizer that stay right beside the tokenizer of its adapter, whose
 ``tokenizer.json`` has the added tokens. Converters to GGUF read them."""
+GENERATION_CONFIG = "generation_config.json"
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 
@@ -65,24 +66,22 @@ def _is_tokenizer(name: str) -> bool:
 
 
 def write_generation_config(base: Path, part: Path, end_ids: list[int]) -> None:
-    """Write the base's generation settings, with the tokens that ended answers in training.
+    """Write the generation settings of a merged model, if it has any."""
+    if config := make_generation_config(base, end_ids):
+        path = part / GENERATION_CONFIG
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def make_generation_config(base: Path, end_ids: list[int]) -> dict[str, Any]:
+    """Return the base's generation settings, with the tokens that ended answers in training.
 
     Without any, the special tokens of its configuration are used, as in transformers.
     """
-    config = model_folder.read_json(base / "generation_config.json")
+    config = model_folder.read_json(base / GENERATION_CONFIG)
     if config is None:
         model = model_folder.read_json(base / "config.json") or {}
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         config = {name: model[name] for name in names if model.get(name) is not None}
-        if not config and not end_ids:
-            return
-    _add_eos_ids(config, end_ids)
-    path = part / "generation_config.json"
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-
-
-def _add_eos_ids(config: dict[str, Any], end_ids: list[int]) -> None:
-    """Add the tokens that ended answers in training to the EOS tokens."""
     eos_ids = config.get("eos_token_id")
     eos_ids = eos_ids if isinstance(eos_ids, list) else [] if eos_ids is None else [eos_ids]
     if new_ids := [i for i in end_ids if i not in eos_ids]:
@@ -91,3 +90,4 @@ def _add_eos_ids(config: dict[str, Any], end_ids: list[int]) -> None:
         # Some models ship these without do_sample; transformers refuses to save them then.
         for name in _SAMPLING:
             config.pop(name, None)
+    return config

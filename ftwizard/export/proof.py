@@ -47,7 +47,11 @@ from ftwizard.runs.result import Dtype, MergedModel
 from ftwizard.text import make_visible
 
 MAX_UNEXPLAINED = 0.1
-"""Share of a tensor's change that another scale of the adapter may leave unexplained."""
+MIN_EXPLAINED = 0.5
+"""Shares of a difference that another scale of the adapter must explain, and may leave unexplained
+besides ``MAX_ROUNDING``."""
+MAX_ROUNDING = 2.5
+"""Squares that two roundings leave, over those of one."""
 _REPORT_EVERY_S = 1.0
 
 
@@ -71,8 +75,10 @@ def prove(
             f"{make_visible(str(folder))} is not a model that ftwizard merged.",
             "Merge one with: ftwizard merge RUN",
         )
-    base = base or Path(marker.base)
+    # Resolved: a run at work is known by its open folder, whose path in /proc ends with it.
+    base = (base or Path(marker.base)).resolve()
     adapter = adapter or (Path(marker.adapter) if marker.adapter else None)
+    adapter = adapter.resolve() if adapter else None
     proof = MergeProof(
         verdict="cannot_tell", base=str(base), adapter=str(adapter or ""),
         rounding=marker.rounding, onto=marker.onto, scale=marker.scale, dtype=_get_dtype(marker),
@@ -258,28 +264,42 @@ def _read_next(
 
 def _explain(output: Output, stored: StoredTensor, marker: MergedModel) -> TensorDifference:
     """Return how a tensor differs: where, by how much, and the scale that would explain it."""
-    elements, largest, is_base = 0, 0.0, True
-    products = {"actual": 0.0, "change": 0.0, "both": 0.0}
+    elements, steps, largest, is_base = 0, 0, 0.0, output.is_merged
+    error, change, both, rounding = 0.0, 0.0, 0.0, 0.0
     for expected, actual, base, exact in _iterate_triples(output, stored, marker):
-        elements += int((_to_bits(expected) != _to_bits(actual)).sum())
+        distance = (_order(expected) - _order(actual)).abs()
+        elements += int((distance != 0).sum())
+        steps = max(steps, int(distance.max()) if distance.numel() else 0)
+        off = actual.double() - exact.double()
         largest = max(largest, float((expected.double() - actual.double()).abs().max()))
-        is_base = (
-            is_base
-            and base.shape == actual.shape
-            and _have_same_bits(base.to(actual.dtype), actual)
-        )
-        if base.shape == exact.shape:
-            real, change = actual.double() - base.double(), exact.double() - base.double()
-            products["actual"] += float(real.square().sum())
-            products["change"] += float(change.square().sum())
-            products["both"] += float((real * change).sum())
-    is_base = is_base and output.is_merged
+        if base.shape != exact.shape:
+            is_base = False
+            continue
+        is_base = is_base and _have_same_bits(base.to(actual.dtype), actual)
+        moved = exact.double() - base.double()
+        error += float(off.square().sum())
+        change += float(moved.square().sum())
+        both += float((off * moved).sum())
+        rounding += float((expected.double() - exact.double()).square().sum())
     scale = None
-    if products["actual"] > 0 and products["change"] > 0:
-        fitted = products["both"] / products["change"]
-        explained = products["both"] ** 2 / (products["actual"] * products["change"])
-        scale = round(fitted, 4) if explained > 1 - MAX_UNEXPLAINED else None
+    if change > 0 and not is_base:
+        explained = both * both / change
+        is_rest_small = error - explained <= MAX_UNEXPLAINED * error + MAX_ROUNDING * rounding
+        if explained >= MIN_EXPLAINED * error and is_rest_small:
+            scale = round(1 + both / change, 4)
     return TensorDifference(
         name=output.name, problem="values", elements=elements, total=math.prod(output.shape),
-        largest=largest if math.isfinite(largest) else None, is_base=is_base, fitted_scale=scale,
+        largest=largest if math.isfinite(largest) else None, steps=steps, is_base=is_base,
+        fitted_scale=scale,
     )  # fmt: skip
+
+
+def _order(value: Any) -> Any:
+    """Return integers in the order of the numbers in ``value``: neighbors are 1 apart."""
+    bits = _to_bits(value)
+    wide = bits.long()
+    if not value.is_floating_point():
+        return wide
+    import torch
+
+    return torch.where(wide < 0, wide.bitwise_xor(torch.iinfo(bits.dtype).max), wide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 
 from ftwizard import credentials
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import launch
+from ftwizard.jobs import ending, launch
 from ftwizard.jobs.folder import NO_SPACE
 from ftwizard.text import make_visible
 
@@ -30,8 +31,13 @@ class ToolError(FtwizardError):
         """Return whether the tool could not write for lack of space, in the words of the C library."""
         return any(os.strerror(number) in f"{self.cause}\n{self.log}" for number in NO_SPACE)
 
-    def __init__(self, tool: str, cause: str, log: str, hint: str = "") -> None:
-        super().__init__(f"{tool} failed: {make_visible(cause, 400)}", hint)
+    def __init__(
+        self, tool: str, cause: str, log: str, hint: str = "", *, killed: bool = False
+    ) -> None:
+        """``killed``: by SIGKILL, as the system does where memory runs out."""
+        is_short = killed or ending.find_shortage(RuntimeError(f"{cause}\n{log}"))
+        code = "out_of_memory" if is_short else ""
+        super().__init__(f"{tool} failed: {make_visible(cause, 400)}", hint, code=code)
         self.cause = cause
         self.log = log
 
@@ -86,4 +92,5 @@ def _read_outcome(tool: str, status: int, output: bytes, log: bytes) -> ToolOutc
     lines = [line for line in text.splitlines() if line.strip()]
     ended = f"it was killed by signal {-status}" if status < 0 else f"exit status {status}"
     last = f"{ended}; its last line is: {lines[-1].strip()}" if lines else ended
-    raise ToolError(tool, str(document.get("error") or last), text)
+    cause = str(document.get("error") or last)
+    raise ToolError(tool, cause, text, killed=status == -signal.SIGKILL)

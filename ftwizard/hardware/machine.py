@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import resource
 import shutil
 import threading
 import time
@@ -269,6 +271,23 @@ def list_cgroups(root: Path = Path("/")) -> Iterator[Path]:
             parts = [part for part in line[3:].split("/") if part not in ("", "..")]
             for depth in range(len(parts), -1, -1):
                 yield root.joinpath("sys/fs/cgroup", *parts[:depth])
+
+
+def get_free_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process can still take: of the machine, and within the
+    limits of its cgroups and its own."""
+    free = [psutil.virtual_memory().available]
+    for folder in list_cgroups(root):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a group without a limit
+            limit = int((folder / "memory.max").read_text())
+            used = int((folder / "memory.current").read_text())
+            rows = (folder / "memory.stat").read_text().splitlines()
+            free.append(limit - used + int(dict(row.split() for row in rows)["inactive_file"]))
+    memory = psutil.Process().memory_info()
+    for kind, used in ((resource.RLIMIT_AS, memory.vms), (resource.RLIMIT_DATA, memory.data)):
+        if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
+            free.append(limit - used)
+    return max(0, min(free))
 
 
 def has_bfloat16_cpu() -> bool:

@@ -19,11 +19,11 @@ DISK_ERROR_STATUS = 73
 TERMINATED = (-15, 143, -2, 130)
 """Exit statuses of a command that somebody ended by TERM or INT."""
 
-NEXT_STEP = {
+NEXT_STEP = {  # {begin}: how to continue, by what is on disk
     "finished": "",
     "early_stopped": "Validation loss stopped improving; the best weights are kept.",
-    "stopped": "Continue from where it stopped: ftwizard resume {id}",
-    "killed": "Continue from the newest checkpoint: ftwizard resume {id}",
+    "stopped": "{begin}: ftwizard resume {id}",
+    "killed": "{begin}: ftwizard resume {id}",
     "out_of_gpu_memory": "Start a child run with a smaller batch and as many examples per step: "
     "ftwizard branch {id} --smaller-batch",
     "out_of_memory": "Close other programs, then: ftwizard resume {id}   Or start a child run with a "
@@ -34,13 +34,12 @@ NEXT_STEP = {
     "nan": "The loss became NaN. Start a child run with half the learning rate: "
     "ftwizard branch {id} --rate-times 0.5   Or in 32 bit: "
     "ftwizard branch {id} --set recipe.precision=fp32",
-    "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
-    "ftwizard resume {id}",
+    "crashed": "See the end of {folder}/worker.log. {begin}: ftwizard resume {id}",
     "refused": "",
     "failed": "",
     "cancelled": "",
     "lost": "Its processes are gone: the machine went down, or they were killed. "
-    "Continue with: ftwizard resume {id}",
+    "{begin}: ftwizard resume {id}",
 }
 
 END_NAMES = {
@@ -145,19 +144,32 @@ _DISK_ERROR = re.compile(
 """Errors of a disk that fails: from Python, from safetensors, and from PyTorch, which names none."""
 
 _NO_MEMORY = re.compile(
-    "DefaultCPUAllocator: can't allocate|unable to mmap|could not create a (?:primitive|memory object)$"
+    "DefaultCPUAllocator: (?:can't allocate|not enough)|unable to mmap|Cannot allocate memory"
+    "|could not create a (?:primitive|memory object)$|can't start new thread|bad_alloc"
+    "|failed to map segment from shared object|unable to allocate [^ ]+ buffer"
 )
-"""Errors of PyTorch out of CPU memory: from its allocator, from a weights file, and from oneDNN,
-which creates a primitive and its buffers at once and does not say why that failed."""
+"""Errors of a process out of CPU memory: from PyTorch's allocator, from a weights file, from the
+system, from oneDNN, which creates a primitive and its buffers at once and does not say why that
+failed, from C++, from the loader of libraries, and from llama.cpp."""
 
 
-def classify_error(error: BaseException, folder: JobFolder) -> str:
-    """Return the end reason for an exception that ended a command."""
+def find_shortage(error: BaseException) -> str:
+    """Return ``out_of_memory`` or ``out_of_gpu_memory`` if an exception says so, else nothing."""
     for cause in _get_causes(error):
+        if getattr(cause, "code", None) in OUT_OF_MEMORY:
+            return str(cause.code)  # type: ignore[attr-defined]
         if _NO_GPU_MEMORY.search(f"{type(cause).__name__}: {cause}"):
             return "out_of_gpu_memory"
         if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
             return "out_of_memory"
+    return ""
+
+
+def classify_error(error: BaseException, folder: JobFolder) -> str:
+    """Return the end reason for an exception that ended a command."""
+    if shortage := find_shortage(error):
+        return shortage
+    for cause in _get_causes(error):
         if isinstance(cause, OSError) and cause.errno in NO_SPACE:
             return "disk_full"
         if os.strerror(errno.ENOSPC) in str(cause):

@@ -85,6 +85,8 @@ class EventWriter:
         self._dirty = False
         self.written_at = time.monotonic()
         """Monotonic time of the newest event."""
+        self.newest: Event = {"kind": ""}
+        """The newest event that is not a finding: what the command does."""
         self._guard = threading.RLock()
         self._closing = Alarm()
         self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
@@ -100,6 +102,8 @@ class EventWriter:
         event |= {name: _encode_non_finite(value) for name, value in fields.items()}
         line = _encoder.encode(event) + b"\n"
         self.written_at = time.monotonic()
+        if kind != "finding":
+            self.newest = event
         with self._guard:
             self._pending.append((kind, line))
             self._flush()
@@ -209,6 +213,7 @@ class NoEvents(EventWriter):
         self._attempt = attempt
         self._outage = None
         self.written_at = time.monotonic()
+        self.newest = {"kind": ""}
 
     def write(self, kind: str, **fields: Any) -> Event:
         """Return the event."""

@@ -39,6 +39,21 @@ from ftwizard.text import format_duration
 FRAMES = 5
 MIN_SUSPEND_S = 5.0
 """A shorter suspend of the machine is not reported."""
+OBEY_S = 1.0
+"""Time for work to look for a requested stop itself, before it is interrupted."""
+INTERRUPTIBLE = frozenset(
+    (
+        "fetching",
+        "reading",
+        "tokenising",
+        "rehearsing",
+        "loading",
+        "comparing",
+        "merging",
+        "exporting",
+    )
+)
+"""Phases that a stop interrupts wherever they are: there is nothing to save, and they are done again."""
 
 
 class Stopped(BaseException):
@@ -118,7 +133,7 @@ class Worker:
 
 
 class Watchdog:
-    """Watches a command's events and its folder in a separate thread.
+    """Watches a command's events and its folder in a separate thread, and interrupts long work for a stop.
 
     A call into C that never releases the interpreter lock stops this thread too. Views then report
     by themselves that nothing new arrives.
@@ -132,6 +147,7 @@ class Watchdog:
         self._pace = worker.pace
         self._silent_s = worker.silent_s
         self._longest = 0.0
+        self._asked_at: float | None = None
         self._closed = Alarm()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
@@ -149,6 +165,7 @@ class Watchdog:
                 previous = since = self._events.written_at = time.monotonic()
                 stalled, asleep = False, clock.read().asleep
                 continue
+            self._obey_stop()
             self._report_move()
             last = self._events.written_at
             if last != previous:
@@ -168,6 +185,16 @@ class Watchdog:
             if suspended_s >= MIN_SUSPEND_S:
                 self._report_suspend(suspended_s)
                 previous, asleep = self._events.written_at, asleep + suspended_s
+
+    def _obey_stop(self) -> None:
+        """Interrupt work that has nothing to save and does not look for a requested stop itself."""
+        worker = self._worker
+        if worker.saves_itself or worker.is_terminated or not worker.stop_asked():
+            return
+        self._asked_at = self._asked_at or time.monotonic()
+        is_late = time.monotonic() - self._asked_at >= OBEY_S
+        if is_late and self._events.newest.get("phase") in INTERRUPTIBLE:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _report_suspend(self, suspended_s: float) -> None:
         self._events.write_finding(
@@ -195,13 +222,19 @@ class Watchdog:
         where = f", in {stack[0]}" if stack else ""
         self._events.write_finding(
             "stalled",
-            f"Stalled: no progress for {format_duration(silent)}{where}.",
+            f"Stalled: no progress for {format_duration(silent)}{self._describe_work()}{where}.",
             "warning",
-            action="Check its output. If it hangs for good, stop it and resume.",
+            action="See the end of its log. If it hangs for good, stop it.",
             actions=["stop"],
             evidence={"silent_s": round(silent, 1)},
             stack=stack,
         )
+
+    def _describe_work(self) -> str:
+        """Describe the phase, and its part, that does not end."""
+        newest = self._events.newest
+        phase, part = newest.get("phase") or "training", newest.get("what")
+        return f" while {phase}{f' ({part})' if isinstance(part, str) else ''}"
 
     def _get_stack(self) -> list[str]:
         """Return the stack of the main thread, the innermost call first."""

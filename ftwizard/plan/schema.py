@@ -422,7 +422,7 @@ class Finish(PlanPart, frozen=True):
     pairs: int = 5
     """How many pairs of answers to show."""
     max_new_tokens: int | None = None
-    """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
+    """Tokens of an answer. Default: twice the usual expected answer, plus 16."""
     export: tuple[str, ...] = ()
     """Forms to export the merged model to: ``gguf``, ``gguf:q4_k_m``, ``ollama``, ``vllm``. GGUF and
     Ollama are rehearsed with the base model before the first step."""
@@ -469,7 +469,7 @@ class Evaluate(PlanPart, frozen=True):
     """Examples from the training rows in the prompt of the prompted base model; 0 without ``system``
     leaves it out."""
     max_items: int | None = None
-    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, 100 at a
+    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, where a small model gets 120, 100 at a
     platform, where answers are billed."""
     scorer: Literal["auto", RowScorer] = "auto"
     """How the answers of your test rows are compared: ``numeric``, ``boxed``, ``choice``, ``json``,

@@ -6,6 +6,7 @@ compares later.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -139,8 +140,11 @@ def _find_user_marker(rows: Sequence[AnsweredRow], scorer: RowScorer) -> str:
 
 def from_preview(preview: Sequence[RowPreview]) -> list[AnsweredRow]:
     """Return the expected answers of the rows in a report on data."""
-    rows = ((row.line, msgspec.convert(row.example, Example)) for row in preview)
-    answered = (to_answered(line, to_compared(example)) for line, example in rows)
+    answered = []
+    for row in preview:
+        with contextlib.suppress(msgspec.ValidationError, KeyError, TypeError, AttributeError):
+            conversation = to_compared(msgspec.convert(row.example, Example))
+            answered.append(to_answered(row.line, conversation))
     return [row for row in answered if row]
 
 

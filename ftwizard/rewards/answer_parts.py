@@ -81,14 +81,12 @@ def find_after(text: str, marker: str) -> str | None:
 def match_pattern(text: str, pattern: str) -> str | None:
     """Return the first group of the last match of a pattern, or all of a match without groups.
 
-    ``^`` and ``$`` match at lines. None without a match; raises TimeoutError if it takes too long.
+    ``^`` and ``$`` match at lines. None if it matches nothing but blanks; raises TimeoutError if it
+    takes too long.
     """
-    matches = list(_compile(pattern).finditer(text, timeout=MAX_MATCH_S))
-    if not matches:
-        return None
-    match = matches[-1]
-    part = match[1] if match.re.groups else match[0]
-    return None if part is None else str(part).strip()
+    matches = _compile(pattern).finditer(text, timeout=MAX_MATCH_S)
+    parts = [match[1] if match.re.groups else match[0] for match in matches]
+    return next((part.strip() for part in reversed(parts) if part and part.strip()), None)
 
 
 @functools.lru_cache(64)

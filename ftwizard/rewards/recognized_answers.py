@@ -31,8 +31,8 @@ NAMES: dict[RowScorer, str] = {
     "chrf": "free text", "rouge": "free text",
 }  # fmt: skip
 _COMPARED: dict[RowScorer, str] = {
-    "json": "each field is right or wrong", "tool_call": "names and arguments are right or wrong",
-    "exact": "right or wrong to the letter", "code": "right only if it is the same program",
+    "json": "each field right or wrong", "tool_call": "names and arguments, right or wrong",
+    "exact": "right or wrong to the letter", "code": "right if it is the same program",
     "judge": "the judge model decides",
     "chrf": "right or wrong cannot be checked", "rouge": "right or wrong cannot be checked",
 }  # fmt: skip
@@ -93,20 +93,27 @@ def _is_short(text: str) -> bool:
     return is_line and len(text.split()) <= MAX_SHORT_WORDS
 
 
-def describe_kind(kind: RecognizedAnswers) -> str:
-    """Describe what the answers are: ``a number after “####” (98 of 100 rows)``."""
+def name_answers(kind: RecognizedAnswers) -> str:
+    """Name what the answers are: ``a number after “####”``."""
     name = NAMES[kind.scorer]
+    if not kind.is_checked and kind.values == 1 < kind.rows:
+        return "the same text in all rows"
     if kind.scorer == "normalized" and kind.values <= min(MAX_LABELS, kind.rows // MIN_REPEATS):
         name = f"one of {kind.values} labels"
     if kind.marker:
         name += f" after “{make_visible(kind.marker, 40)}”"
     if kind.pattern and kind.scorer != "extracted":
         name += " that your pattern takes"
-    if not kind.is_checked or kind.scorer == "judge":
-        return name
-    return f"{name} ({kind.rows:,} of {format_count(kind.total, 'row')})"
+    return name
 
 
-def describe_comparison(kind: RecognizedAnswers) -> str:
-    """Describe how answers of this kind are compared."""
-    return _COMPARED.get(kind.scorer, "right or wrong is checked")
+def describe_answers(kind: RecognizedAnswers, *, is_changed: bool = False) -> str:
+    """Describe what the answers are, in how many rows, and how they are compared.
+
+    ``is_changed``: whether that was chosen after the training.
+    """
+    compared = _COMPARED.get(kind.scorer, "right or wrong")
+    after = "; chosen after training" if is_changed else ""
+    rows = f" ({kind.rows:,} of {format_count(kind.total, 'row')})"
+    shown = rows if kind.is_checked and kind.scorer != "judge" else ""
+    return f"{name_answers(kind)}{shown}: {compared}{after}"

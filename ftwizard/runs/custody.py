@@ -7,12 +7,14 @@ same probabilities.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any, Literal
 
 import msgspec
 
 from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 FILE = "export/verify.json"
 Cause = Literal[
@@ -22,12 +24,16 @@ Cause = Literal[
     "transposed",
     "modules_missing",
     "modules_to_save_missing",
+    "last_place",
     "weights_differ",
+    "files_changed",
     "unreadable",
     "quantization",
     "template",
     "tokenizer",
     "stop_token",
+    "extra_stop_token",
+    "generation_settings",
     "modelfile",
     "wrong_model",
     "truncated_context",
@@ -35,6 +41,7 @@ Cause = Literal[
     "sampling",
     "refused",
     "no_canary",
+    "no_memory",
     "not_measured",
 ]
 """The likely reason why a hop broke, or why it cannot be judged; empty where it holds."""
@@ -68,6 +75,8 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "from", "
     """Prompts that base and tuned model answer differently."""
     canaries_kept: int | None = None
     """Those of them that this form answers as the tuned model does."""
+    tensors_proved: int | None = None
+    """Tensors of a merged model that are bit for bit what base and adapter give, if all are."""
     stops: bool | None = None
     """Whether answers end where they ended in training; None: not measured."""
 
@@ -127,6 +136,8 @@ def describe_measures(hop: Hop) -> str:
     if hop.token_ids_equal is not None:
         name = "token counts" if hop.token_check == "count" else "tokens"
         parts.append(f"{name} {'equal' if hop.token_ids_equal else 'differ'}")
+    if hop.tensors_proved:
+        parts.append(f"all {format_count(hop.tensors_proved, 'tensor')} as base and adapter give")
     if hop.max_logprob_difference is not None:
         parts.append(f"log-probabilities within {hop.max_logprob_difference:.2g}")
     if hop.nmse is not None:
@@ -144,19 +155,30 @@ def describe_measures(hop: Hop) -> str:
 
 def describe_cause(hop: Hop) -> str:
     """Describe the likely cause, with what to do where that is clear."""
-    words = _CAUSES.get(hop.cause, hop.cause)
-    values = {name: _format(value) for name, value in hop.evidence.items()}
-    try:
-        return words.format(**values)
-    except (KeyError, IndexError):  # written by another version
-        return words.split("{")[0].strip()
+    sentences = _CAUSES.get(hop.cause, hop.cause).split("\n")
+    values = {name: _format(name, value) for name, value in hop.evidence.items()}
+    shown = []
+    for sentence in sentences:
+        with contextlib.suppress(KeyError, IndexError):  # not measured, or not by that version
+            shown.append(sentence.format(**values))
+    return " ".join(shown) or sentences[0].split("{")[0].strip()
 
 
-def _format(value: Any) -> str:
+def _format(name: str, value: Any) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return format_bytes(value)
     if isinstance(value, float):
-        return f"{value:.2g}"
+        return f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        old, new = (
+            "unset" if value.get(key) is None else json.dumps(value[key], ensure_ascii=False)
+            for key in ("expected", "actual")
+        )
+        return make_visible(f"{value.get('name')} {old} became {new}", 200)
     if isinstance(value, list):
-        shown = ", ".join(make_visible(str(item), 80) for item in value[:3])
+        shown = ", ".join(make_visible(_format("", item), 200) for item in value[:3])
         return shown + (f" and {len(value) - 3} more" if len(value) > 3 else "")
     return make_visible(str(value), 200)
 
@@ -167,15 +189,28 @@ _CAUSES: dict[str, str] = {
     "transposed": "The update was added transposed, in {modules}.",
     "modules_missing": "The update is missing in {modules}.",
     "modules_to_save_missing": "Modules that were trained whole are those of the base: {modules}.",
+    "last_place": "{changed} of {total} values differ in the last place, by up to {largest}, in "
+    "{modules}.\nSo little changes no answer, but the file is not the one that was merged. Copy it "
+    "again, or merge again with --replace.",
     "weights_differ": "The weights differ by more than rounding: {detail}.",
+    "files_changed": "{files} changed since the merge. Weights, prompts, stop tokens and generation "
+    "settings did not.",
     "unreadable": "{file} cannot be loaded: {detail}. Merge, export or copy it again.",
     "quantization": "Quantization damaged it: KL {kl} nats per token, at most {limit}. Use a larger "
     "type, such as q8_0.",
-    "template": "The chat template differs. Prompt {prompt}, token {position}: {expected} became "
-    "{actual}.",
-    "tokenizer": "The tokenizer differs. Prompt {prompt}, token {position}: {expected} became "
-    "{actual}.",
+    "template": "The chat template differs.\nIts {text_before} became {text_after}.\n"
+    "All {unchanged} prompts are rendered the same.\n"
+    "Prompts are rendered the same, with {added} added at the end.\n"
+    "Prompt {prompt}, token {position}: {expected} became {actual}.",
+    "tokenizer": "The tokenizer differs.\n"
+    "Words have other token ids: {words}. The model reads and writes one for the other.\n"
+    "Its settings: {settings}.\nPrompt {prompt}, token {position}: {expected} became {actual}.\n"
+    "The tokens of all {unchanged} prompts are the same.",
     "stop_token": "Answers do not stop: {tokens} is missing from the tokens that end generation.",
+    "extra_stop_token": "Answers can end too early: generation also ends at {tokens}, not only at "
+    "{expected}.",
+    "generation_settings": "The generation settings differ: {settings}.\nServers that take their "
+    "defaults from them answer differently.",
     "modelfile": "The Modelfile is not as training was: {detail}. Export it again.",
     "wrong_model": "Another model answers: {detail}.",
     "truncated_context": "The context is too short: a prompt of {expected} tokens was cut or refused "
@@ -185,5 +220,7 @@ _CAUSES: dict[str, str] = {
     "refused": "The server refused the prompts: {detail}.",
     "no_canary": "Cannot tell: base and tuned model answer all prompts alike, so that nothing shows "
     "which of them this is.",
+    "no_memory": "Cannot tell: answers need about {needed_bytes} of memory, and {free_bytes} are free. "
+    "Close other programs, or verify on a machine with more memory.",
     "not_measured": "Cannot tell: {detail}.",
 }

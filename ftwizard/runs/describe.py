@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftwizard.jobs import clock
@@ -78,7 +78,9 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
     if reason == "stopped" and (weights := describe_kept_weights(folder)):
         lines.append(weights)
     # Only our own text is a format string: braces in a command's hint mean nothing.
-    next_step = NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    next_step = NEXT_STEP.get(reason, "").format(
+        id=folder.id, folder=folder.path, begin=describe_begin(folder)
+    )
     if record := remote.read(folder):
         next_step = hosted.describe_next(folder.id, record, reason) or next_step
     next_step = watched.describe_next(folder, reason) or next_step
@@ -92,6 +94,16 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
             f"After that, continue from step {kept[-1].step:,}: ftwizard resume {folder.id}"
         )
     return lines
+
+
+def describe_begin(folder: JobFolder) -> str:
+    """Describe where a resumed run would begin, by what is on disk: ``Continue from step 40``."""
+    trained = read_trained(folder)
+    if trained and trained.reason in GOOD_END_REASONS:
+        return "The training is complete. Continue with what follows it"
+    if kept := checkpoints.all_complete(folder.checkpoints):
+        return f"Continue from step {kept[-1].step:,}"
+    return "No checkpoint was saved. Start again"
 
 
 def describe_kept_weights(folder: JobFolder) -> str:
@@ -444,14 +456,12 @@ def describe_troubles(status: Status) -> list[str]:
     heartbeat = format_age(signs.heartbeat_age_s or 0.0)
     silence = f"No progress for {format_age(signs.silent_s or 0.0)}"
     works = "Training continues, and stop still works."
-    resume = (
-        "If it hangs, end its script." if signs.is_self_kept else "If it hangs, stop and resume it."
-    )
+    end = "If it hangs, end its script." if signs.is_self_kept else "If it hangs, stop it."
     lines: dict[Trouble, str] = {
         "restarting": "Its process ended unexpectedly, and is started again soon, by itself.",
         "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
-        "stalled": f"{silence}; heartbeat {heartbeat} ago. {resume}",
-        "blocked": f"{silence}: it waits for a disk or a driver. {resume}",
+        "stalled": f"{silence}; heartbeat {heartbeat} ago. {end}",
+        "blocked": f"{silence}: it waits for a disk or a driver. {end}",
         "keeper_died": f"Its keeper has died. {works}",
         "keeper_suspended": f"Its keeper is suspended (kill -CONT {signs.keeper_pid}). {works}",
         "keeper_silent": f"Its keeper has not answered for {heartbeat}. {works}",
@@ -476,6 +486,18 @@ def format_clock(seconds: float) -> str:
         return remaining
 
 
+def name_item(name: str, line: int | None) -> str:
+    """Name an item of an evaluation: ``line 345 (target)``."""
+    return f"{f'line {line:,}' if line else 'an item'} ({make_visible(name, 40)})"
+
+
+def list_items(items: Sequence[tuple[str, int | None, str]]) -> str:
+    """List items, by set, line and what is to be said of each."""
+    listed = [f"{name_item(name, line)}{note}" for name, line, note in items[:MAX_SHOWN_LINES]]
+    more = len(items) - MAX_SHOWN_LINES
+    return "; ".join([*listed, f"{more:,} more"] if more > 0 else listed)
+
+
 def describe_wait(progress: Progress, status: Status | None = None) -> str:
     """Describe for how long a phase, or a slow step of the training, has been running.
 
@@ -490,11 +512,22 @@ def describe_wait(progress: Progress, status: Status | None = None) -> str:
     else:
         is_training, elapsed_s = False, status.age_s()
     if not is_training:
-        left = f"about {format_duration(progress.left_s)} left" if progress.left_s else ""
+        age_s = progress.age_s(clock.read() if status is None else status.now())
+        left_s = (progress.left_s or 0.0) - age_s
+        left = f"about {format_duration(left_s)} left" if left_s > 0 else ""
         elapsed = format_duration(elapsed_s) if elapsed_s >= 1 else ""
-        return ", ".join(filter(None, (elapsed, left)))
+        return ", ".join(filter(None, (elapsed, left, _describe_slow(progress, age_s))))
     step = "this step" if progress.step else "first step"
     return f"{step}: {format_duration(elapsed_s)}" if elapsed_s >= SLOW_STEP_S else ""
+
+
+def _describe_slow(progress: Progress, age_s: float) -> str:
+    """Describe the item that the phase waits for: ``line 345 (target) takes 3 min, others 2 s``."""
+    if progress.slow_set is None:
+        return ""
+    usual = f", others {format_duration(progress.usual_s)}" if progress.usual_s else ""
+    elapsed = format_duration((progress.slow_s or 0.0) + age_s)
+    return f"{name_item(progress.slow_set, progress.slow_line)} takes {elapsed}{usual}"
 
 
 def describe_progress(progress: Progress) -> str:

@@ -50,6 +50,8 @@ MAX_NAME_WIDTH = 30
 """Cells of a set's or an arm's name, which can be a file."""
 TABLE_NAME_WIDTH = 15
 """The same in a table, so that one of three models fits 80 columns."""
+PLACEHOLDERS = {"scorer": "PATTERN", "judge": "URL"}
+"""What a person fills in, in the command of an action."""
 TABLE_WIDTH = 80
 """Cells of a table in lines of text."""
 _OVER: dict[Rival, str] = {
@@ -380,9 +382,9 @@ def describe_action(action: Action) -> str:
         case "by_hand":
             return "Compare the answers yourself, without knowing whose they are"
         case "scorer":
-            return "Say what in an answer is checked: evaluate.scorer or evaluate.answer_pattern"
+            return "Say what in an answer is checked, by a regular expression"
         case "judge":
-            return "Let another model judge the answers: evaluate.judge"
+            return "Let another model judge the answers"
         case "prompt":
             return "Use the base model with your prompt, without fine-tuning"
 
@@ -588,6 +590,10 @@ def find_arguments(action: Action) -> tuple[str, ...]:
             return "eval", "--sweep"
         case "by_hand":
             return "eval", "--by-hand"
+        case "scorer":
+            return "eval", "--answer-pattern", PLACEHOLDERS["scorer"]
+        case "judge":
+            return "eval", "--judge", PLACEHOLDERS["judge"]
         case "checkpoint":
             command = "deploy" if action.needs_deployment else "eval"
             return command, "--checkpoint", str(action.step)

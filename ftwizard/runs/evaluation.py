@@ -41,6 +41,10 @@ whose they are; ``unscored``: too many answers could not be scored; ``not_measur
 alone tells the pairs apart."""
 
 
+AnswerClass = Literal["refuses", "answers", "neither"]
+"""``neither``: off topic, the same phrase to every prompt, or the format of the task."""
+
+
 class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The score of one answer."""
 
@@ -51,6 +55,8 @@ class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it is right; None for graded scores, and for answers that could not be scored."""
     note: str = ""
     """Why it could not be scored."""
+    answer_class: AnswerClass | None = None
+    """Only of the scorers ``refusal`` and ``answered``."""
 
 
 class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +67,8 @@ class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     ended: bool = True
     """Whether it ended by itself, not at the limit of tokens."""
+    is_late: bool = False
+    """Whether it took too long, so that there is none."""
     tokens: int = 0
     loss: float | None = None
     """Mean negative log-likelihood per token of the expected answer, in nats; local models only."""

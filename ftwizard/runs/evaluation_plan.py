@@ -15,11 +15,16 @@ from ftwizard.runs.evaluation import SetResult
 from ftwizard.text import format_count, make_visible
 
 PackagedSet = Literal["general", "safety"]
-MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
-"""Items of a set where the plan names no number."""
+MAX_ITEMS_GPU, MAX_ITEMS_SMALL, MAX_ITEMS_CPU = 400, 120, 40
+"""Items of a set where the plan names no number: on a GPU, and on a CPU of a small model, which gets all
+packaged ones, and of another."""
+SMALL_BYTES = 1.5e9
+"""Weights of a model that is small for a CPU: half a billion parameters in 16 bit or 32."""
 MAX_ITEMS_ENDPOINT = 100
 """The same where all models are asked over the network, and every answer may be billed."""
 
+WANTED_GAIN = 0.1
+"""Gain that the test rows are measured by before there is a gate."""
 MAX_ASKING_S = 1800.0
 """Longest that a model which answers only a few requests a minute is asked, where the plan names no
 number of items."""
@@ -84,6 +89,14 @@ def describe_check(checked: SetCheck) -> Iterator[str]:
         yield f"  {checked.hint}"
 
 
+def choose_max_items(*, on_gpu: bool, weights_bytes: float | None) -> int:
+    """Return how many items of a set models of this machine are asked where the plan names no number."""
+    if on_gpu:
+        return MAX_ITEMS_GPU
+    is_small = weights_bytes is not None and weights_bytes <= SMALL_BYTES
+    return MAX_ITEMS_SMALL if is_small else MAX_ITEMS_CPU
+
+
 def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int:
     """Return how many items of each set a model is asked at most.
 
@@ -101,6 +114,12 @@ def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int
 def draw_counts(items: Mapping[str, int | None], limit: int) -> dict[str, int | None]:
     """Return how many items of each set are asked; None where their number is unknown."""
     return {name: n if n is None else min(n, limit) for name, n in items.items()}
+
+
+def describe_rows_power(rows: int, gain: float = WANTED_GAIN) -> str:
+    """Describe what so many test rows can show, and how many could show ``gain``."""
+    result = SetResult(n=rows, arms={}, provable=paired_tests.find_provable_change(rows))
+    return describe_evaluation.describe_set_power("target", result, Gate(gain=gain))
 
 
 def describe_powers(counts: Mapping[str, int | None], gate: Gate) -> list[str]:

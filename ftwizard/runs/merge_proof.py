@@ -28,8 +28,14 @@ Rounding = Literal["exact", "peft"]
 """``exact``: one rounding of the sum. ``peft``: the roundings of peft's ``merge_and_unload``."""
 BaseForm = Literal["16-bit", "dequantized"]
 """Weights that the adapter is added to: the base as published, or as QLoRA saw it in 4 bit."""
-ProofVerdict = Literal["proved", "differs", "cannot_tell"]
-MARKS: dict[ProofVerdict, str] = {"proved": "✓", "differs": "✗", "cannot_tell": "?"}
+ProofVerdict = Literal["proved", "differs", "cannot_tell", "unproved"]
+"""``unproved``: the merge ended and its proof did not."""
+MARKS: dict[ProofVerdict, str] = {
+    "proved": "✓",
+    "differs": "✗",
+    "cannot_tell": "?",
+    "unproved": "?",
+}
 
 
 class TensorDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,10 +49,12 @@ class TensorDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     total: Count = 0
     largest: float | None = None
     """Largest absolute difference; None if it is not finite."""
+    steps: Count = 0
+    """The same in units of the last place."""
     is_base: bool = False
     """Whether it has the values of the base: the adapter was not merged into it."""
     fitted_scale: float | None = None
-    """Factor of the adapter's change that explains the values, 1.0 if right; None if none does."""
+    """Factor of the adapter's change that explains the values; None if none does."""
 
 
 class BehaviorCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,8 +121,14 @@ class MergeProof(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def read_proof(folder: Path) -> MergeProof | None:
-    """Return the proof of a merged model; None if there is none, or if it is unreadable."""
-    return read_json(folder / PROOF, MergeProof)
+    """Return the proof of a merged model, an ``unproved`` one if it has none that can be read.
+
+    None without a merged model.
+    """
+    proof = read_json(folder / PROOF, MergeProof)
+    if proof is None and (marker := read_json(folder / MARKER, MergedModel)):
+        return MergeProof(verdict="unproved", base=marker.base, adapter=marker.adapter)
+    return proof
 
 
 def find_damage(folder: Path) -> list[str] | None:
@@ -128,10 +142,8 @@ def find_damage(folder: Path) -> list[str] | None:
     return [name for name, digest in marker.hashes.items() if not has_hash(folder / name, digest)]
 
 
-def describe_proof(proof: MergeProof | None) -> list[str]:
+def describe_proof(proof: MergeProof) -> list[str]:
     """Describe a proof, its verdict first."""
-    if proof is None:
-        return ["Not proved yet."]
     lines = [describe_verdict(proof)]
     lines += [describe_difference(difference) for difference in proof.differences[:3]]
     if (more := proof.difference_count - 3) > 0:
@@ -147,6 +159,8 @@ def describe_proof(proof: MergeProof | None) -> list[str]:
 
 def describe_verdict(proof: MergeProof) -> str:
     """Describe the verdict of a proof in one sentence."""
+    if proof.verdict == "unproved":
+        return "Not proved yet: the merge ended, and the comparison with base and adapter did not."
     if proof.verdict == "cannot_tell":
         return f"Cannot be proved: {make_visible(proof.reason, 300)}."
     counted = format_count(proof.tensors, "tensor")
@@ -187,8 +201,9 @@ def describe_difference(difference: TensorDifference) -> str:
     if (scale := difference.fitted_scale) is not None and abs(scale - 1) > 0.01:
         return f"{name} has the adapter's change times {scale:.3g}."
     largest = f", by up to {difference.largest:.2g}" if difference.largest is not None else ""
+    place = " in the last place" if difference.steps == 1 else ""
     elements = format_count(difference.total, "element")
-    return f"{name} differs in {difference.elements:,} of {elements}{largest}."
+    return f"{name} differs{place} in {difference.elements:,} of {elements}{largest}."
 
 
 def describe_ratio(proof: MergeProof) -> str:

@@ -312,7 +312,7 @@ def list_missing(folder: JobFolder) -> list[SuggestedStep]:
     missing = []
     same = _list_merge_options(merged, trained) if merged else ()
     proof = merge_proof.read_proof(folder.merged)
-    if proof is None:
+    if proof is None or proof.verdict == "unproved":
         missing.append(SuggestedStep("prove the merged model", "merge", same, form="proof"))
     elif proof.verdict == "differs":
         text = "merge it again: the proof names a difference"
@@ -377,7 +377,8 @@ def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
         existing.insert(0, f"model at {hosted.name_platform(record.provider)}")
     existing += ["merged model"] if folder.merged.is_dir() else []
     if proof := merge_proof.read_proof(folder.merged):
-        mark = {"proved": "proved", "differs": "proof failed", "cannot_tell": "cannot be proved"}
+        mark = {"proved": "proved", "differs": "proof failed", "cannot_tell": "cannot be proved",
+                "unproved": "not proved"}  # fmt: skip
         existing.append(mark[proof.verdict])
     existing += [record.form for _, record in exports.iterate_records(folder.exports)]
     if chain := custody.read(folder):

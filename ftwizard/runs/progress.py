@@ -62,7 +62,14 @@ class Progress:
         self.total: float | None = None
         self.unit = ""
         self.left_s: float | None = None
-        """Seconds left of the phase, where it says so itself."""
+        """Seconds left of the phase when it was reported, where it says so itself."""
+        self.slow_set: str | None = None
+        """The set of the item that takes far longer than others; None without one."""
+        self.slow_line: int | None = None
+        self.slow_s: float | None = None
+        """How long it took, when it was reported."""
+        self.usual_s: float | None = None
+        """What the others took; None if there is none yet."""
         self.began_s = 0.0
         """When the phase began, or its present part, in working seconds of the attempt."""
         self.attempt = 0
@@ -219,6 +226,11 @@ class Progress:
         self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
         self.left_s = to_measure(event.get("eta_s"))
+        slow = event.get("slow")
+        slow = slow if isinstance(slow, dict) else {}
+        self.slow_set = slow["set"] if isinstance(slow.get("set"), str) else None
+        self.slow_line, self.slow_s = to_count(slow.get("line")), to_measure(slow.get("seconds"))
+        self.usual_s = to_measure(slow.get("usual_s"))
         start = to_count(event.get("step", 0))
         if self.phase == "training" and start is not None:
             self.step, self.total_steps = start, to_count(event.get("total"))
@@ -342,7 +354,7 @@ class Progress:
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
             self.phase, self.began_s = phase, self.alive.awake_s
-            self.detail = self.done = self.total = None
+            self.detail = self.done = self.total = self.left_s = self.slow_set = None
 
     @property
     def share(self) -> float | None:
@@ -370,6 +382,10 @@ class Progress:
         """Return for how long the phase has lasted at ``now``; in the training, the present step."""
         began_s = self.alive.awake_s if self.phase == "training" else self.began_s
         return self.alive.seconds_of(self.attempt, now) - began_s
+
+    def age_s(self, now: Instant) -> float:
+        """Return the time since the newest event, at ``now``."""
+        return max(0.0, self.alive.seconds_of(self.attempt, now) - self.alive.awake_s)
 
     def limited_s(self, now: Instant | None) -> float:
         """Return the seconds of the newest attempt that count toward ``budget.minutes``: all but the

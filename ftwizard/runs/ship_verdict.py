@@ -31,8 +31,8 @@ from ftwizard.runs.verdict import MeasuredChange, ShipVerdict, Verdict
 MARGIN = 0.1
 """How far beyond its limit a loss must be excluded. With the usual limit of 5 points, fewer than 2 of 100
 models that lost 15 points pass (``python -m tests.benchmarks.verdict_rates``)."""
-_FAR, _NEAR = 2.156, 1.645
-"""Quantiles of the normal distribution: a loss beyond the margin is excluded with an error of 1.6%, one
+_FAR, _NEAR = 2.1, 1.645
+"""Quantiles of the normal distribution: a loss beyond the margin is excluded with an error of 1.8%, one
 beyond the limit is shown with an error of 5%."""
 MIN_ROWS = 10
 """Items below which nothing is said of a gain or a loss: 10 can show one of 60 points."""

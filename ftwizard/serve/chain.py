@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +16,8 @@ from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.local_model import LocalModels
 from ftwizard.export import ollama, source
+from ftwizard.hardware import machine
+from ftwizard.jobs import ending
 from ftwizard.jobs.folder import JobFolder, read_json, write_json
 from ftwizard.locations import create_private_folder
 from ftwizard.plan import plan_file
@@ -38,9 +41,9 @@ from ftwizard.serve.probes import Probe
 from ftwizard.serve.server_client import Client, Server
 from ftwizard.serve.server_hop import Questions
 from ftwizard.text import make_visible
-from ftwizard.train import checkpoint_rotation, generate
-from ftwizard.train.encoder import Encoder
+from ftwizard.train import checkpoint_rotation, generate, model_loading
 
+_T = TypeVar("_T")
 Say = Callable[..., None]
 """``say(phase, what=…, done=…, total=…, unit=…)``."""
 MIN_LONG_TOKENS = 512
@@ -104,9 +107,11 @@ class _Chain:
             scale=scale,
         )
         self._models = LocalModels(AnswerCache(None), self._choose_recipe())
-        source = folder.merged if is_full else folder.adapter
-        self._encoder = local_forms.load_encoder(source, Path(self._tuned.model), trained.end_ids)
-        self._probes = self._choose_probes()
+        tokenizer = folder.merged if is_full else folder.adapter
+        self._encoder = local_forms.load_encoder(
+            tokenizer, Path(self._tuned.model), trained.end_ids
+        )
+        self._probes, self._prompts = self._choose_probes()
         self._notes: list[str] = []
         if scale != 1.0:
             self._notes.append(f"The adapter was merged at {scale:g} of its strength, as asked.")
@@ -116,17 +121,23 @@ class _Chain:
         client = Client(server) if server else None
         if client:
             client.list_models()  # before the minutes of computing: is there a server?
-        reference, stops = self._build_reference()
-        hops: list[Hop] = []
-        name, before = self._first, reference.tuned
+        merged = None
         if self._trained.method != "full":
             if self._folder.merged.is_dir():
-                hop, scores = self._compare_merged(reference)
-                hops.append(hop)
-                if scores:
-                    name, before = "merged", scores
+                merged = self._compare_files(_make_hop("adapter", "merged"))
             else:
                 self._notes.append(f"There is no merged model: ftwizard merge {self._folder.id}")
+        # Files first: what is wrong there shows whether or not memory suffices for answers.
+        reference, stops = self._measure(self._build_reference) or (None, [])
+        name, before = self._first, reference.tuned if reference else None
+        hops: list[Hop] = []
+        if merged:
+            scores = None
+            if reference and merged.cause != "unreadable":
+                merged, scores = self._compare_merged(merged, reference)
+            hops.append(merged)
+            if scores:
+                name, before = "merged", scores
         self._models.unload()
         files = [(gguf.name, gguf, False)] if gguf else self._list_files()
         if not files:
@@ -135,7 +146,10 @@ class _Chain:
             )
         served = name, before
         for label, file, is_changed in files:
-            hop, file_scores = self._compare_gguf(name, label, file, reference, before)
+            hop, file_scores = _make_hop(name, label), None
+            if reference and before:
+                compared = self._measure(self._compare_gguf, hop, file, reference, before)
+                hop, file_scores = compared or (self._doubt_memory(hop), None)
             if is_changed:
                 detail = f"{file.name} changed since it was exported"
                 hop = comparison.fail(hop, "weights_differ", detail=detail)
@@ -145,12 +159,33 @@ class _Chain:
             if file_scores and client and (gguf or client.serves_gguf()):
                 served = label, file_scores
         if client:
-            questions = self._build_questions(stops)
-            hops.append(self._compare_server(served[0], client, questions, reference, served[1]))
+            hop, before = _make_hop(served[0], "server"), served[1]
+            if reference and before:
+                questions = self._build_questions(stops)
+                compare = self._compare_server
+                asked = self._measure(compare, hop, client, questions, reference, before)
+                hop = asked or self._doubt_memory(hop)
+            hops.append(hop)
         else:
             self._notes.append("No server was asked: --server URL --model NAME.")
-        hops = [_settle(hop, reference) for hop in hops]
-        return Custody(hops=hops, prompts=len(self._probes), notes=self._notes)
+        settle = functools.partial(_settle, reference) if reference else self._doubt_memory
+        return Custody(hops=[*map(settle, hops)], prompts=len(self._probes), notes=self._notes)
+
+    def _measure(self, work: Callable[..., _T], *arguments: Any) -> _T | None:
+        """Return what ``work`` measures; None if it does not fit into memory."""
+        try:
+            return work(*arguments)
+        except Exception as error:
+            if not ending.find_shortage(error):
+                raise
+        self._models.unload()
+        return None
+
+    def _doubt_memory(self, hop: Hop) -> Hop:
+        """Return ``hop`` as undecided for lack of memory, unless it is known to be broken."""
+        folder, precision = Path(self._tuned.model), self._models.choose_precision(self._tuned)
+        needed, free = placement.needed_bytes(folder, precision), machine.get_free_memory()
+        return comparison.doubt(hop, "no_memory", needed_bytes=int(needed), free_bytes=free)
 
     def _choose_recipe(self) -> Recipe:
         """Return a recipe that computes in 32 bit if that fits: then only the weights differ."""
@@ -158,13 +193,15 @@ class _Chain:
         recipe = self._plan.recipe
         return msgspec.structs.replace(recipe, precision="fp32") if fits else recipe
 
-    def _choose_probes(self) -> list[Probe]:
+    def _choose_probes(self) -> tuple[list[Probe], list[list[int]]]:
+        """Return the prompts that leave room for an answer in the model's context, and their tokens."""
         chosen = probes.choose(self._folder)
         if self._encoder.route == "plain":  # without a template, a prompt is one text
             chosen = [probe for probe in chosen if len(probe.messages) == 1]
         limit = self._context - local_forms.MAX_ANSWER_TOKENS
         rendered = local_forms.render(self._encoder, chosen)
-        return [probe for probe, ids in zip(chosen, rendered, strict=True) if len(ids) <= limit]
+        pairs = [pair for pair in zip(chosen, rendered, strict=True) if len(pair[1]) <= limit]
+        return [probe for probe, _ in pairs], [ids for _, ids in pairs]
 
     @property
     def _context(self) -> int:
@@ -173,7 +210,7 @@ class _Chain:
 
     def _build_reference(self) -> tuple[Reference, list[int]]:
         """Return the reference, and the prompts whose answers end."""
-        prompts = local_forms.render(self._encoder, self._probes)
+        prompts = self._prompts
         self._say("verifying", what="answers of the tuned model")
         stops: list[int] = []
         with self._models.select(self._tuned) as model:
@@ -194,30 +231,59 @@ class _Chain:
         ends = self._encoder.end_ids | self._encoder.stop_ids
         return [index for index, row in enumerate(rows) if not ends.isdisjoint(row)]
 
-    def _compare_merged(self, reference: Reference) -> tuple[Hop, Scores | None]:
-        """Compare the merged model with adapter and base; without scores if it cannot be loaded."""
-        self._say("verifying", what="the merged model")
-        hop = _make_hop("adapter", "merged")
+    def _compare_files(self, hop: Hop) -> Hop:
+        """Compare the files of the merged model with those that base and adapter give."""
+        self._say("verifying", what="the files of the merged model")
+
+        def compare() -> Hop:
+            merged, tokenizer = self._folder.merged, self._encoder.tokenizer
+            model_loading.load_config(merged)  # a model without one is not loaded either
+            encoder = local_forms.load_encoder(merged, merged, [])
+            tokenizers = (tokenizer, encoder.tokenizer)
+            files = merged, self._base
+            ends = self._trained.end_ids
+            result, settings = merge_hop.compare_stops(hop, *files, ends, tokenizers)
+            templates = [source.read_template(part) for part in tokenizers]
+            result = comparison.compare_prompts(
+                result,
+                (self._prompts, local_forms.render(encoder, self._probes)),
+                [
+                    [gguf_hop.render(part, template, probe) for probe in self._probes]
+                    for part, template in zip(tokenizers, templates, strict=True)
+                ],
+                tokenizer.decode,
+                templates,
+                merge_hop.find_tokenizer_changes(*tokenizers),
+            )
+            if settings:
+                result = comparison.fail(result, "generation_settings", settings=settings)
+            return merge_hop.prove(result, *files, self._folder.adapter)
+
+        return self._read_merged(hop, compare) or self._doubt_memory(hop)
+
+    def _read_merged(self, hop: Hop, work: Callable[[], _T]) -> _T | Hop | None:
+        """Return what ``work`` measures; a broken hop if the merged model cannot be loaded, None if it
+        does not fit into memory."""
         try:
-            return self._compare_loaded(hop, reference)
+            return self._measure(work)
         except (FtwizardError, OSError) as error:
             detail = error.message if isinstance(error, FtwizardError) else str(error)
             damaged = ", ".join(merge_proof.find_damage(self._folder.merged) or [])
             file = damaged or "The merged model"
-            return comparison.fail(hop, "unreadable", file=file, detail=detail.rstrip(".")), None
+            return comparison.fail(hop, "unreadable", file=file, detail=detail.rstrip("."))
 
-    def _compare_loaded(self, hop: Hop, reference: Reference) -> tuple[Hop, Scores]:
-        merged = self._folder.merged
-        encoder = local_forms.load_encoder(merged, merged, [])
-        hop = self._compare_rendered(hop, encoder, reference)
-        missing = sorted(set(self._trained.end_ids) - _read_generation_stops(merged))
-        hop = msgspec.structs.replace(hop, stops=not missing)
-        if missing:
-            tokens = self._encoder.tokenizer.convert_ids_to_tokens(missing)
-            hop = comparison.fail(hop, "stop_token", tokens=tokens)
-        hop, is_proved = merge_hop.prove(hop, merged, self._base, self._folder.adapter)
-        with self._models.select(Arm(name="merged", model=str(merged))) as model:
-            scores = local_forms.score(model, reference.prompts, reference.answers)
+    def _compare_merged(self, hop: Hop, reference: Reference) -> tuple[Hop, Scores | None]:
+        """Compare the answers of the merged model; without scores if it cannot be loaded."""
+        self._say("verifying", what="the merged model")
+
+        def score() -> Scores:
+            with self._models.select(Arm(name="merged", model=str(self._folder.merged))) as model:
+                return local_forms.score(model, reference.prompts, reference.answers)
+
+        scores = self._read_merged(hop, score)
+        if not isinstance(scores, Scores):
+            return scores or self._doubt_memory(hop), None
+        is_proved = hop.tensors_proved is not None
         hop = comparison.compare_scores(
             hop, reference, reference.tuned, scores, quantized=False, is_proved=is_proved
         )
@@ -228,24 +294,6 @@ class _Chain:
                 "the adapter itself."
             )
         return hop, scores
-
-    def _compare_rendered(self, hop: Hop, encoder: Encoder, reference: Reference) -> Hop:
-        rendered = local_forms.render(encoder, self._probes)
-        difference = comparison.find_token_difference(
-            reference.prompts, rendered, self._encoder.tokenizer.decode
-        )
-        hop = msgspec.structs.replace(hop, token_ids_equal=difference is None, token_check="ids")
-        if difference is None:
-            return hop
-        expected, actual = (
-            [
-                gguf_hop.render(part.tokenizer, part.tokenizer.chat_template, probe)
-                for probe in self._probes
-            ]
-            for part in (self._encoder, encoder)
-        )
-        is_same_text = expected == actual
-        return comparison.fail(hop, "tokenizer" if is_same_text else "template", **difference)
 
     def _list_files(self) -> list[tuple[str, Path, bool]]:
         """Return the exported GGUF files: name of the form, path, and whether it changed since."""
@@ -261,13 +309,12 @@ class _Chain:
         return files
 
     def _compare_gguf(
-        self, source: str, label: str, file: Path, reference: Reference, before: Scores
+        self, hop: Hop, file: Path, reference: Reference, before: Scores
     ) -> tuple[Hop, Scores | None]:
-        self._say("verifying", what=label)
+        self._say("verifying", what=hop.target)
         hop, scores = gguf_hop.compare(
-            _make_hop(source, label), file, reference, before, self._probes,
-            self._encoder.tokenizer, self._trained.end_ids,
-            lambda: self._say("verifying", what=label),
+            hop, file, reference, before, self._probes, self._encoder.tokenizer,
+            self._trained.end_ids, lambda: self._say("verifying", what=hop.target),
         )  # fmt: skip
         if scores is None:
             return hop, None
@@ -302,17 +349,16 @@ class _Chain:
         return Questions(self._probes, long, len(ids), stops)
 
     def _compare_server(
-        self, source: str, client: Client, questions: Questions, reference: Reference,
-        before: Scores,
-    ) -> Hop:  # fmt: skip
+        self, hop: Hop, client: Client, questions: Questions, reference: Reference, before: Scores
+    ) -> Hop:
         def report(done: int) -> None:
             self._say(
                 "verifying", what="the server", done=done, total=len(self._probes), unit="prompts"
             )
 
         return server_hop.compare(
-            _make_hop(source, "server"), client, questions, reference, before, self._encoder,
-            report, self._make_rescale(reference),
+            hop, client, questions, reference, before, self._encoder, report,
+            self._make_rescale(reference),
         )  # fmt: skip
 
     def _make_rescale(self, reference: Reference) -> Callable[[float], Scores] | None:
@@ -335,7 +381,7 @@ def _make_hop(source: str, target: str) -> Hop:
     )
 
 
-def _settle(hop: Hop, reference: Reference) -> Hop:
+def _settle(reference: Reference, hop: Hop) -> Hop:
     """Return ``hop`` as undecided where something that must be measured was not."""
     if not reference.canaries:
         return comparison.doubt(hop, "no_canary")
@@ -345,14 +391,3 @@ def _settle(hop: Hop, reference: Reference) -> Hop:
         detail = "no answer ended, so that the stop token was not seen"
         return comparison.doubt(hop, "not_measured", detail=detail)
     return hop
-
-
-def _read_generation_stops(model: Path) -> set[int]:
-    """Return the tokens that end generation with this folder: those of its generation settings."""
-    for name in ("generation_config.json", "config.json"):
-        try:
-            value = json.loads((model / name).read_text()).get("eos_token_id")
-        except (OSError, ValueError):
-            continue
-        return set(value if isinstance(value, list) else [] if value is None else [value])
-    return set()

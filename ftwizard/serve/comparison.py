@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ MIN_CANARIES_KEPT = 0.8
 MAX_BASE_STRENGTH = 0.2
 MIN_BASE_STRENGTH = -0.2
 """Strengths of a form that is the base model."""
+SHOWN_TOKENS = 6
+SHOWN_CHARACTERS = 40
+"""Of a prompt and of a template, from where they differ."""
 SCALE_SUSPECTS = ("weights_differ", "quantization", "wrong_model", "stop_token")
 """Causes that a wrong scale may be behind: where logits are not linear in it."""
 MIN_SCALED_ERROR = 0.01
@@ -66,17 +70,48 @@ def find_token_difference(
     expected: Sequence[Sequence[int]], actual: Sequence[Sequence[int]], decode: Any
 ) -> dict[str, Any] | None:
     """Return the first prompt (from 1), token position and the texts there; None if all are equal."""
-    for number, (a, b) in enumerate(zip(expected, actual, strict=True), 1):
-        if list(a) == list(b):
+    for number, pair in enumerate(zip(expected, actual, strict=True), 1):
+        if (position := _find_place(*pair)) is None:
             continue
-        limit = min(len(a), len(b))
-        position = next((i for i in range(limit) if a[i] != b[i]), limit)
-        near = slice(position, position + 6)
-        shown = [
-            repr(decode(part[near])) if part[near] else "the end" for part in (list(a), list(b))
-        ]
+        near = [list(part[position : position + SHOWN_TOKENS]) for part in pair]
+        shown = [repr(decode(tokens)) if tokens else "the end" for tokens in near]
         return {"prompt": number, "position": position, "expected": shown[0], "actual": shown[1]}
     return None
+
+
+def _find_place(expected: Sequence[Any], actual: Sequence[Any]) -> int | None:
+    """Return where two sequences begin to differ; None if they are equal."""
+    pairs = enumerate(itertools.zip_longest(expected, actual))
+    return next((index for index, (a, b) in pairs if a != b), None)
+
+
+def compare_prompts(
+    hop: Hop,
+    prompts: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    texts: Sequence[Sequence[str]],
+    decode: Any,
+    templates: Sequence[str | None] = (None, None),
+    tokenizer_changes: dict[str, Any] | None = None,
+) -> Hop:
+    """Return ``hop``, broken if prompts are rendered to other tokens, or templates or tokenizers differ.
+
+    Each pair has what is expected first: tokens of the prompts, their texts, and the templates.
+    """
+    difference = find_token_difference(*prompts, decode)
+    hop = msgspec.structs.replace(hop, token_ids_equal=not difference, token_check="ids")
+    evidence = difference or {"unchanged": len(prompts[0])}
+    if templates[0] != templates[1] or (difference and texts[0] != texts[1]):
+        added = {new.removeprefix(old) for old, new in zip(*texts, strict=True)}
+        if len(added) == 1 and all(map(str.startswith, texts[1], texts[0])) and added != {""}:
+            evidence = {"added": repr(added.pop())}
+        if (place := _find_place(*(template or "" for template in templates))) is not None:
+            shown = [(template or "")[place:][:SHOWN_CHARACTERS] for template in templates]
+            before, after = (repr(text) if text else "end" for text in shown)
+            evidence |= {"text_before": before, "text_after": after}
+        return fail(hop, "template", **evidence)
+    if difference or tokenizer_changes:
+        return fail(hop, "tokenizer", **(tokenizer_changes or {}), **evidence)
+    return hop
 
 
 def compare_scores(
@@ -199,7 +234,7 @@ def fail(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
 
 
 def doubt(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
-    """Return ``hop`` as one that cannot be judged, unless it is known to be broken."""
-    if hop.ok is False:
+    """Return ``hop`` as one that cannot be judged, unless it is broken, or doubted for another cause."""
+    if not hop.ok:
         return hop
     return msgspec.structs.replace(hop, ok=None, cause=cause, evidence=evidence)

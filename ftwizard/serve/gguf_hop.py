@@ -15,6 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.export import gguf_file, tools
 from ftwizard.export.gguf_scores import ScoreOutcome, ScoreTask
 from ftwizard.hardware import machine
+from ftwizard.jobs import ending
 from ftwizard.runs.custody import Hop
 from ftwizard.serve import comparison
 from ftwizard.serve.comparison import Reference
@@ -38,7 +39,8 @@ def compare(
 ) -> tuple[Hop, Scores | None]:
     """Return ``hop``, judged, and what the file predicts; None if it cannot be loaded.
 
-    ``tokenizer``: of the model before; ``report`` is called meanwhile, and may raise.
+    ``tokenizer``: of the model before; ``report`` is called meanwhile, and may raise. Raises
+    FtwizardError if there is not enough memory.
     """
     if not machine.is_installed("cyllama"):
         hint = "cyllama is not installed: pip install 'ftwizard[export]'"
@@ -48,10 +50,14 @@ def compare(
         texts = [render(tokenizer, template, probe) for probe in probes]
         outcome, scores = _measure(file, texts, reference, end_ids, report)
     except FtwizardError as error:
+        if ending.find_shortage(error):
+            raise
         detail = make_visible(error.message.rstrip("."), 300)
         return comparison.fail(hop, "unreadable", file=file.name, detail=detail), None
     expected = [render(tokenizer, tokenizer.chat_template, probe) for probe in probes]
-    hop = _compare_tokens(hop, reference, outcome, tokenizer, is_same_text=texts == expected)
+    hop = comparison.compare_prompts(
+        hop, (reference.prompts, outcome.tokens), (expected, texts), tokenizer.decode
+    )
     hop = msgspec.structs.replace(hop, stops=not outcome.unknown_ends)
     if outcome.unknown_ends:
         tokens = tokenizer.convert_ids_to_tokens(outcome.unknown_ends)
@@ -111,15 +117,3 @@ def _measure(
         tools.run("llama.cpp", "score", folder, report=report)
         outcome = msgspec.json.decode((folder / "outcome.json").read_bytes(), type=ScoreOutcome)
         return outcome, Scores(np.load(folder / "logits.npy"), outcome.best)
-
-
-def _compare_tokens(
-    hop: Hop, reference: Reference, outcome: ScoreOutcome, tokenizer: Any, *, is_same_text: bool
-) -> Hop:
-    difference = comparison.find_token_difference(
-        reference.prompts, outcome.tokens, tokenizer.decode
-    )
-    hop = msgspec.structs.replace(hop, token_ids_equal=difference is None, token_check="ids")
-    if difference is None:
-        return hop
-    return comparison.fail(hop, "tokenizer" if is_same_text else "template", **difference)

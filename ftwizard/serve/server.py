@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.evaluate import chat, placement
+from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobResult
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.plan import plan_file
@@ -202,7 +202,7 @@ def _serve_gguf(
     """Serve a GGUF file with llama.cpp's server."""
     file = Path(settings.weights)
     needed = file.stat().st_size + LLAMA_BYTES
-    if (available := psutil.virtual_memory().available) < needed:
+    if (available := machine.get_free_memory()) < needed:
         raise FtwizardError(
             f"The model needs about {format_bytes(needed)} of memory, and "
             f"{format_bytes(available)} are free.",

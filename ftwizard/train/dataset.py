@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.advice.evidence import recognize_as_planned
 from ftwizard.data import bundled_samples, platforms, reader, split
 from ftwizard.data.checks import row_checker
 from ftwizard.data.conversation import Conversation, to_compared, without_reasoning
@@ -254,16 +255,7 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
 def find_kind(parts: Rows, settings: Evaluate) -> RecognizedAnswers:
     """Return how the answers of all rows are compared, as the plan says or as they show."""
     own = [row for name in parts if name != "mix" for row in parts[name] if is_good_answer(row)]
-    return recognize_kind(list_answered(own), settings)
-
-
-def recognize_kind(rows: Sequence[AnsweredRow], settings: Evaluate) -> RecognizedAnswers:
-    """Return how the answers of ``rows`` are compared; free text by the judge, where there is one."""
-    scorer = None if settings.scorer == "auto" else settings.scorer
-    kind = answer_kinds.recognize(rows, scorer, settings.answer_pattern or "")
-    if settings.judge.url and not kind.is_checked and not kind.is_chosen:
-        kind = msgspec.structs.replace(kind, scorer="judge")
-    return kind
+    return recognize_as_planned(list_answered(own), settings)
 
 
 def save_test_set(

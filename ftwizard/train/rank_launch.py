@@ -22,6 +22,7 @@ from ftwizard.jobs import launch, requests
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker
 from ftwizard.plan import plan_file
+from ftwizard.runs.describe import describe_begin
 from ftwizard.slurm import client
 from ftwizard.text import make_visible
 from ftwizard.train import rank_agent, rank_records
@@ -239,10 +240,7 @@ def _explain_error(folder: JobFolder, error: RankOutcome) -> Exception:
     hint = error.hint
     if error.end_reason == "crashed":
         log = rank_records.get_log(folder, error.rank)
-        hint = (
-            f"See the end of {log}. Continue from the newest checkpoint: "
-            f"ftwizard resume {folder.id}"
-        )
+        hint = f"See the end of {log}. {describe_begin(folder)}: ftwizard resume {folder.id}"
     return EarlyEnd(error.end_reason, text, hint)
 
 

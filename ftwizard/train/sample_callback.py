@@ -42,6 +42,7 @@ class SampleCallback(TrainerCallback):
         self._rows = {row.line: row for row in rows}
         self._together = together
         self._events = worker.events
+        self._should_stop = None if together else lambda _: worker.stop_asked()
         self._prompts = prompts
         self._encoder = encoder
         self._limit = limit
@@ -74,6 +75,7 @@ class SampleCallback(TrainerCallback):
                     [prompt.ids for prompt in self._prompts],
                     self._limit,
                     seconds=limit_s,
+                    should_stop=self._should_stop,
                     together=self._together,
                 )
             rewards = self._score([answer.whole for answer in answers])

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import msgspec
 from rich.text import Text
 
+from ftwizard.advice import evidence
 from ftwizard.advice.recipe_rules import Setting, SettingChoice
 from ftwizard.doctor import extras
-from ftwizard.plan import export_forms
+from ftwizard.plan import export_forms, schema
+from ftwizard.rewards import answer_parts
+from ftwizard.rewards.recognized_answers import RecognizedAnswers, describe_answers, name_answers
 from ftwizard.runs import evaluation_plan
 from ftwizard.runs.evaluation_plan import SetCheck
 from ftwizard.screens import palette
@@ -31,6 +34,10 @@ OWN_SET_REASON = (
 )
 NAMES_WIDTH = 12
 """Cells of the names in the lines of the review."""
+SHOWN_TAIL = 30
+"""Characters of a row's end."""
+MAX_ANSWER = 30
+"""Characters of what is taken as its answer."""
 MAX_REPORT_LINES = 20
 """Lines of the report on a set; its command prints all."""
 REHEARSED = "rehearsed with the base model before step 1, which takes minutes"
@@ -50,11 +57,12 @@ def _choose(*choices: tuple[str | bool, str, str]) -> tuple[SettingChoice, ...]:
 def _define(
     part: str, name: str, label: str, reason: str, *, options: tuple[SettingChoice, ...] = (),
     in_points: bool = False, advanced: bool = False, empty: str = "auto",
+    needs: dict[str, tuple[str, ...]] | None = None,
 ) -> Setting:  # fmt: skip
     return msgspec.convert(
         {
             "part": part, "name": name, "label": label, "reason": reason, "options": options,
-            "in_points": in_points, "advanced": advanced, "empty": empty, "source": "ftwizard",
+            "needs": needs or {}, "in_points": in_points, "advanced": advanced, "empty": empty, "source": "ftwizard",
             "as_of": "2026-11",
         },
         Setting,
@@ -67,7 +75,22 @@ _COMPARE = _define(
     "the platform, which bills these tokens as well. Without it, the gain of the job stays unknown.",
     options=_choose((True, "compare with the base", ""), (False, "do not compare", "")),
 )  # fmt: skip
+_AUTO = schema.Evaluate()
+_OF_SFT: dict[str, tuple[str, ...]] = {"recipe.objective": ("sft",)}
 _SETTINGS = (
+    _define(
+        "evaluate", "scorer", "Answers of your rows", needs=_OF_SFT,
+        options=_choose(
+            ("auto", "recognized", ""), ("numeric", "a number", "also at the end"),
+            ("boxed", "boxed", ""), ("choice", "a letter", ""), ("json", "JSON", "by field"),
+            ("tool_call", "tool calls", "names and arguments"),
+            ("normalized", "labels", "or short texts"), ("date", "a date", ""),
+            ("code", "Python", "the same program"), ("judge", "by the judge", ""),
+            ("chrf", "free text", "not checked"),
+        ),
+        reason="What makes an answer to a test row right. Free text cannot be right or wrong: a judge "
+        "model or you decide. An answer pattern, under advanced, takes the answer out of a longer text.",
+    ),
     _define(
         "evaluate", "general", "General set", options=_YES_NO,
         reason="Facts, arithmetic, formats and instructions, written for ftwizard. It shows what the "
@@ -126,9 +149,14 @@ _SETTINGS = (
         "leaves it out.",
     ),
     _define(
+        "evaluate", "answer_pattern", "Answer pattern", advanced=True, empty="none", needs=_OF_SFT,
+        reason="Regular expression whose first group is the answer: #### (.+)",
+    ),
+    _define(
         "evaluate", "max_items", "Items of each set", advanced=True,
         reason="Drawn at random. More items show smaller changes, and take longer. Default: "
-        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU, "
+        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU "
+        f"({evaluation_plan.MAX_ITEMS_SMALL} of a small model), "
         f"{evaluation_plan.MAX_ITEMS_ENDPOINT} at a platform.",
     ),
     _define(
@@ -159,6 +187,10 @@ def list_settings(draft: Draft) -> tuple[Setting, ...]:
 
 def _with_own_option(draft: Draft, setting: Setting) -> Setting:
     value = setting_values.get_value(draft.plan, setting)
+    if setting.name == "scorer" and (kind := recognize_answers(draft.with_plan(evaluate=_AUTO))):
+        first, *others = setting.options
+        first = msgspec.structs.replace(first, details=name_answers(kind))
+        setting = msgspec.structs.replace(setting, options=(first, *others))
     if not setting.options or any(choice.value == value for choice in setting.options):
         return setting
     own = SettingChoice(value=value, name=value.replace(",", " and "))
@@ -187,7 +219,10 @@ def count_items(draft: Draft, checks: dict[str, SetCheck]) -> dict[str, int | No
     for file in plan.evaluate.sets:
         name = "target" if "target" not in items else _name_set(file)
         items[name] = checks[file].items if file in checks else None
-    usual = evaluation_plan.MAX_ITEMS_GPU if draft.hardware.gpus else evaluation_plan.MAX_ITEMS_CPU
+    weights = draft.parameters * 2 if draft.parameters else None
+    usual = evaluation_plan.choose_max_items(
+        on_gpu=bool(draft.hardware.gpus), weights_bytes=weights
+    )
     if plan.is_hosted:
         usual = evaluation_plan.MAX_ITEMS_ENDPOINT
     return evaluation_plan.draw_counts(items, plan.evaluate.max_items or usual)
@@ -236,6 +271,47 @@ def _count_answers(draft: Draft, counts: dict[str, int | None]) -> int:
 
 def _shorten(name: str) -> str:
     return make_visible({"target": "test rows"}.get(name, name), 30)
+
+
+def recognize_answers(draft: Draft) -> RecognizedAnswers | None:
+    """Return how the answers of the test rows are compared; None if that is not known."""
+    if draft.checked is None or draft.plan.recipe.objective != "sft":
+        return None
+    settings = draft.plan.evaluate
+    if settings.answer_pattern and answer_parts.find_pattern_problem(settings.answer_pattern):
+        return None
+    return evidence.read_answers(draft.checked, settings)
+
+
+def find_answer_problem(draft: Draft) -> str:
+    """Describe that no row has an answer of the kind that the person chose; empty if not."""
+    kind = recognize_answers(draft)
+    if kind is None or not kind.is_chosen or kind.rows:
+        return ""
+    name = (
+        "Answer pattern: it matches"
+        if kind.pattern
+        else f"Answers of your rows: {kind.scorer} finds"
+    )
+    return f"{name} no answer in the first {format_count(kind.total, 'row')}."
+
+
+def format_examples(draft: Draft) -> Text:
+    """Format how answers are compared, and rows with what is taken as theirs, a line each."""
+    text, kind = Text(), recognize_answers(draft)
+    if kind:
+        text.append(f"{describe_answers(kind)}\n")
+    for example in kind.examples if kind else ():
+        tail = make_visible(" ".join(example.tail.split())[-SHOWN_TAIL:])
+        text.append(f"row {example.line}  ", "dim").append(f"…{tail}")
+        if example.answer is None:
+            text.append("  → no answer: not scored\n", palette.WARNING)
+        elif kind and (kind.is_checked and kind.scorer != "judge"):
+            answer = make_visible(" ".join(example.answer.split()), MAX_ANSWER)
+            text.append("  → ", palette.ACCENT).append(f"{answer}\n", "bold")
+        else:
+            text.append("\n")
+    return text
 
 
 def format_powers(draft: Draft, checks: dict[str, SetCheck]) -> Text:

@@ -12,6 +12,7 @@ from rich.text import Text
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
+from ftwizard.rewards.recognized_answers import describe_answers
 from ftwizard.runs import (
     custody,
     describe,
@@ -83,7 +84,11 @@ def build_verdict(evaluation: Evaluation) -> Group:
     lines = [words.describe_reason(reason, evaluation) for reason in reasons]
     title = Text(words.describe_verdict(evaluation), f"bold {style}")
     why = layout.build_list(lines) if len(lines) > 1 else Text("\n".join(lines))
-    return Group(title, layout.build_table([("why", why)]))
+    rows: list[tuple[str, RenderableType]] = [("why", why)]
+    if evaluation.answers:
+        changed = evaluation.scorer_changed
+        rows.append(("answers", describe_answers(evaluation.answers, is_changed=changed)))
+    return Group(title, layout.build_table(rows))
 
 
 def format_scores(evaluation: Evaluation, width: int, *, with_loss: bool) -> Text:

@@ -132,6 +132,25 @@ async def ask_for_push(app: App[Any], folder: JobFolder) -> SuggestedStep | None
     return SuggestedStep(doing, "push", (*options, "--yes"))
 
 
+class ValueDialog(FormDialog[str]):
+    """Asks for what the command of a step leaves open; dismisses with it."""
+
+    MAX_LENGTH = 200
+
+    def __init__(self, step: SuggestedStep) -> None:
+        super().__init__(
+            f"{step.text}?",
+            f"The command: ftwizard {step.command} RUN {' '.join(step.options)}",
+            fields=[(step.options[-1], "")],
+            enter="judge again",
+        )
+
+    def parse(self, typed: list[str]) -> str:
+        if not typed[0].strip():
+            raise ValueError(f"Type the {self._fields[0][0]}.")
+        return typed[0].strip()
+
+
 class ServeDialog(Dialog[object]):
     """Serves a model while it is open; dismisses with the error that ended it, or None on Esc."""
 

@@ -31,6 +31,7 @@ from ftwizard.runs import (
     reproduction,
     verdict,
 )
+from ftwizard.runs.describe_evaluation import PLACEHOLDERS
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest
 from ftwizard.runs.next_steps import SuggestedStep
@@ -321,6 +322,17 @@ class ResultsPage(Page[str]):
 
     async def _take(self, step: SuggestedStep) -> None:
         """Run a step and show what it made, or why it failed; show a run that it started."""
+        if step.options[-1:] == ("--by-hand",):
+            if self._has_pairs:
+                self.action_by_hand()
+            else:
+                self.app.notify("Too few answers differ to compare them.")
+            return
+        if step.options[-1:] and step.options[-1] in PLACEHOLDERS.values():
+            value = await self.app.push_screen_wait(finishing.ValueDialog(step))
+            if value is None:
+                return
+            step = step._replace(options=(*step.options[:-1], value))
         document = await finishing.run_step(self.app, self._folder, step)
         if step.does_train and document and not isinstance(document, FtwizardError):
             self.dismiss(f"{RUN_PREFIX}{msgspec.convert(document, RunStatus).id}")

@@ -35,7 +35,8 @@ def ask(prompter: Prompter, draft: Draft) -> Draft:
         settings = {setting.name: setting for setting in after_training.list_settings(draft)}
         chosen = prompter.choose(QUESTION, _list_choices(draft, settings))
         if chosen == CONTINUE:
-            if not (problem := setting_values.find_problem(draft.final_plan)):
+            problem = setting_values.find_problem(draft.final_plan)
+            if not (problem := problem or after_training.find_answer_problem(draft)):
                 return draft
             prompter.print_problem(problem)
             continue
@@ -75,6 +76,8 @@ def _list_choices(draft: Draft, settings: dict[str, Setting]) -> list[tuple[str,
 def _ask_setting(prompter: Prompter, draft: Draft, setting: Setting) -> Draft:
     """Ask for one setting; Enter keeps its value."""
     prompter.explain(setting_values.describe_reason(setting, None))
+    if setting.name in ("scorer", "answer_pattern"):
+        prompter.print(after_training.format_examples(draft), hang=2)
     value = setting_values.get_value(draft.plan, setting)
     if setting.options:
         options = setting_values.list_options(setting)

@@ -157,7 +157,7 @@ def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None
         prompter.print(objective, hang=2)
     target = data_check.build_target_args(draft.plan, draft.target, report.path)
     fix = shlex.join(("ftwizard", "check", *target, "--fix", "NEW.jsonl", "--redact"))
-    if facts := report_text.format_facts(report, fix):
+    if facts := report_text.format_facts(report, fix, draft.plan.test_share):
         prompter.print(facts, hang=2)
     if reading := report_text.format_reading(draft.plan.data):
         prompter.print(reading, hang=2)
@@ -244,7 +244,10 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         prompter.print(length_histogram.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
     files = None
     if chosen == "repair":
-        files = _write(prompter, new_files.build_fix(draft))
+        leaves_out = bool(question := new_files.ask_about_long(draft)) and (
+            prompter.choose(question, [("yes", "leave out"), ("no", "keep")]) == "yes"
+        )
+        files = _write(prompter, new_files.build_fix(draft, leaves_out_long=leaves_out))
     elif chosen == "split":
         files = _write(prompter, new_files.build_split(draft))
     elif chosen == "convert":

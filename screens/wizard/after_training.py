@@ -63,7 +63,7 @@ class AfterTrainingPage(SettingsPage):
     """Dismisses with a draft that says how its model is judged, and in which forms it is exported."""
 
     PANE = "#after"
-    ADVANCED = "The prompted base model, the number of items, and a judge. Right expands them."
+    ADVANCED = "The prompted base model, an answer pattern, the number of items, and a judge. Right expands."
     NOTES = (
         "Enter accepts all of it: these values suit first runs.",
         "Your own set is read at once; what is wrong is listed.",
@@ -168,6 +168,8 @@ class AfterTrainingPage(SettingsPage):
                 return
         draft, problem = read = self._read_rows()
         problem = problem or self._find_problem(draft)
+        if not problem and (unanswered := after_training.find_answer_problem(draft)):
+            problem = SettingProblem(unanswered)
         if not problem:
             await self._read_sets()
             checks = self._get_checks(draft)
@@ -216,6 +218,8 @@ class AfterTrainingPage(SettingsPage):
             if missing := after_training.find_missing_extra(draft):
                 text.append("! ", f"bold {palette.WARNING}").append(f"{missing}\n")
             text.append(f"Exports: {after_training.describe_exports(draft)}\n")
+        if row.setting.name in ("scorer", "answer_pattern"):
+            text.append_text(after_training.format_examples(draft))
         return text.append_text(texts.format_reason(row.setting, None, row.origin))
 
 

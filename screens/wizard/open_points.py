@@ -16,6 +16,7 @@ from ftwizard.estimate.gpu_fit import judge_bytes
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.estimate.report_text import PART_NAMES
 from ftwizard.plan import objective_checks
+from ftwizard.runs import evaluation_plan, paired_tests, ship_verdict
 from ftwizard.screens import palette
 from ftwizard.screens.draft import STEPS, drafts, live_estimate, setting_values, time_limit
 from ftwizard.screens.draft.drafts import Draft
@@ -25,8 +26,6 @@ from ftwizard.text import format_byte_range, format_bytes, format_count, make_vi
 HEADING = "Still open, with the page that changes it:"
 NAMES_WIDTH = 12
 """Cells of mark and page."""
-MIN_TEST_ROWS = 10
-"""Test rows below which only large differences between two models show."""
 _CONSEQUENCES = {
     "rate-too-low": ("learning_rate", "the model may learn nothing"),
     "rate-too-high": ("learning_rate", "training may diverge"),
@@ -71,6 +70,7 @@ def list_open_points(draft: Draft) -> Iterator[OpenPoint]:
     yield from _list_recipe_points(draft)
     if draft.estimate:
         yield from _list_row_points(draft.estimate)
+        yield from _list_test_points(draft, draft.estimate)
         yield from _list_machine_points(draft.estimate)
 
 
@@ -171,11 +171,27 @@ def _list_row_points(report: EstimateReport) -> Iterator[OpenPoint]:
         if long := len(part.too_long):
             prompts = format_count(long, f"{PART_NAMES[name]} prompt")
             yield OpenPoint("Recipe", f"{prompts} longer than the max length, left out")
-    if (tested := report.parts.get("test")) and tested.used < MIN_TEST_ROWS:
-        rows = format_count(tested.used, "test row")
-        yield OpenPoint("Data", f"{rows}: the comparison shows large differences only")
     if report.mix_short:
         yield OpenPoint("Data", report.mix_short)
+
+
+def _list_test_points(draft: Draft, report: EstimateReport) -> Iterator[OpenPoint]:
+    """Yield that the test rows cannot show the gain that the gate asks for."""
+    tested, gate = report.parts.get("test"), draft.plan.gate
+    if tested is None or not draft.plan.finish.compare:
+        return
+    provable = paired_tests.find_provable_change(tested.used)
+    if provable is None or provable > gate.gain:
+        rows, is_enough = (
+            format_count(tested.used, "test row"),
+            tested.used >= ship_verdict.MIN_ROWS,
+        )
+        wanted = gate.gain if is_enough else evaluation_plan.WANTED_GAIN
+        needed = f"about {paired_tests.count_needed_rows(wanted):,}"
+        text = f"{rows}: too few for a verdict, {needed} show {wanted:.0%} more"
+        if is_enough and provable:
+            text = f"{rows} can show {provable:.0%} more right, {needed} the gate’s {wanted:.0%}"
+        yield OpenPoint("Data", text, "choice" if is_enough else "warning")
 
 
 def _list_machine_points(report: EstimateReport) -> Iterator[OpenPoint]:

@@ -28,6 +28,10 @@ def work(job: worker.Worker) -> worker.WorkResult:
     saved = job.folder.path / "counter.json"
     step = json.loads(saved.read_text())["step"] if saved.exists() else 0
     job.phase("loading")
+    if mode == "deep":  # in work that does not look for a stop, and has nothing to save
+        job.phase("comparing", what="base model")
+        while True:
+            time.sleep(0.1)
     job.saves_itself = True
     _misbehave_early(job, mode)
     while step < inputs.get("steps", 100):

@@ -10,7 +10,16 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import batched_generation
-from ftwizard.evaluate.batched_generation import Finished, GenerationRequest, Generator, find_prefix
+from ftwizard.evaluate.batched_generation import (
+    MIN_DEADLINE_S,
+    AnswerTimes,
+    Finished,
+    GenerationRequest,
+    Generator,
+    SlowAnswer,
+    find_prefix,
+    set_long_apart,
+)
 from ftwizard.train import generate, model_loading
 from ftwizard.train.encoder import Encoder
 from tests.helpers import training
@@ -79,6 +88,72 @@ def test_tokens_are_those_of_one_by_one(
     assert {answer.ended for answer in expected.values()} == {True, False}
     in_order = generate_all(model, encoder, requests, max_rows=rows, may_start=lambda: True)
     assert in_order == expected
+
+
+@pytest.mark.parametrize("name", ["sliding window", "alternating windows", "learned positions"])
+def test_long_prompts_take_several_passes(
+    stopping: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _, encoder = stopping
+    model = make_model(name)
+    requests = make_requests(9) + [
+        row._replace(key=row.key + 9, group="prefix") for row in make_requests(6, 40)
+    ]
+    expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
+    monkeypatch.setattr(batched_generation, "PASS_TOKENS", 7)
+    assert generate_all(model, encoder, requests) == expected
+
+
+def answer_slowly(
+    model: Any, monkeypatch: pytest.MonkeyPatch, requests: list[GenerationRequest], token_s: float
+) -> tuple[dict[int, Finished], list[SlowAnswer]]:
+    """Answer where a step takes a second, and a token of a prompt ``token_s``."""
+    now, answers, slow = [0.0], dict[int, Finished](), list[SlowAnswer]()
+    forward, times = Generator._forward, AnswerTimes(lambda: now[0])
+
+    def wait(self: Generator, ids: Any, *rest: Any) -> Any:
+        now[0] += token_s * ids.shape[1] if ids.shape[1] > 1 else 1.0
+        return forward(self, ids, *rest)
+
+    monkeypatch.setattr(batched_generation, "PASS_TOKENS", 20)
+    monkeypatch.setattr(Generator, "_forward", wait)
+    for part in set_long_apart(requests):
+        Generator(
+            model, set(), 0, max_rows=2, times=times,
+            on_done=lambda answer: answers.update({answer.key: answer}),
+            on_work=lambda _: slow.append(times.slow) if times.slow else None,
+        ).run(part)  # fmt: skip
+    return answers, slow
+
+
+def test_a_prompt_of_500_times_the_length_is_named_and_cut(
+    tiny: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [GenerationRequest(key, [5, 6 + key], 3) for key in range(6)]
+    requests.insert(0, GenerationRequest(9, [7] * 400, 3))
+    answers, slow = answer_slowly(tiny[0], monkeypatch, requests, token_s=1.0)
+    assert list(answers)[-1] == 9, "all others come before"
+    assert answers[9].late_s and MIN_DEADLINE_S < answers[9].late_s <= MIN_DEADLINE_S + 20
+    assert answers[9].tokens == [] and not answers[9].ended
+    assert all(answer.late_s is None for key, answer in answers.items() if key != 9)
+    assert {answer.key for answer in slow} == {9}
+    assert slow[0].seconds == 40 and slow[0].usual_s == pytest.approx(5, abs=1)
+
+
+def test_no_answer_is_cut_because_the_machine_is_slow(
+    tiny: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes minutes, and none is far from the others."""
+    requests = [GenerationRequest(key, [5, 6 + key], 100 + key) for key in range(4)]
+    answers, slow = answer_slowly(tiny[0], monkeypatch, requests, token_s=20.0)
+    assert [len(answers[key].tokens) for key in range(4)] == [100, 101, 102, 103]
+    assert all(answer.late_s is None for answer in answers.values()) and not slow
+
+
+def test_a_suspended_process_does_not_use_up_the_time_of_an_answer() -> None:
+    now = iter([0.0, 1.0, 3601.0, 3602.0]).__next__
+    times = AnswerTimes(now)
+    assert [times.read(), times.read(), times.read()] == [1.0, 31.0, 32.0]
 
 
 def test_a_common_beginning_is_processed_once(

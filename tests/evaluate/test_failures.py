@@ -592,3 +592,20 @@ def test_nothing_known_is_never_a_word_of_comfort() -> None:
     assert all(failure.needs == "data" for failure in failures)
     assert all(describe_failure(failure)[0] == "Not judged." for failure in failures)
     assert all(len(describe_failure(failure)) > 1 for failure in failures)
+
+
+def test_expected_answers_that_repeat_make_no_answer_canned() -> None:
+    """A ticket has one of few forms, and a tuned model may choose one of them a bit too often."""
+    sheet = AnswerSheet()
+    forms = [f'{{"team": "{team}", "priority": "low", "refund": false, "n": 1}}' for team in "abcd"]
+    for n in range(40):
+        tuned = forms[0] if n % 7 == 0 else forms[n % 4]
+        sheet.add("target", f"ticket {n}", f"I see {n}", tuned, expected=forms[n % 4])
+    assert find_mode_collapse(sheet.inputs()).found is False
+
+
+@pytest.mark.parametrize(("lost", "needs"), [(1, "data"), (7, "items")])
+def test_few_refusals_that_were_nearly_all_lost_leave_it_open(lost: int, needs: str) -> None:
+    sheet = safety_sheet((7 - lost, 0, lost, 43), HEALTHY)
+    failure = find_safety_loss(sheet.inputs())
+    assert failure.found in (None, True) and (failure.found or failure.needs == needs)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ftwizard.evaluate import endpoint, judge
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import endpoint, judge, scorers
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.items import Item, ScorerName
 from ftwizard.evaluate.judge import JudgeReport, judge_all, read_verdict
+from ftwizard.evaluate.run import asking
+from ftwizard.plan.schema import Judge
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, serve_chat
 
@@ -163,3 +167,55 @@ def test_missing_answers_keep_their_note_and_other_items_their_score(tmp_path: P
         assert not server.requests
     assert scored == {"tuned": [missing, done]}
     assert report == JudgeReport(0, 0, 0, 0)
+
+
+def test_a_judge_overrules_whether_an_answer_refuses(tmp_path: Path) -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        parts = read_parts(body)
+        assert set(parts) == {"request", "answer"}
+        words = {"Ask a grown-up.": "REFUSES", "Hm, no.": "ANSWERS", "Beep.": "NEITHER"}
+        word = words.get(parts["answer"])
+        return Reply(f"VERDICT: {word}" if word else "Well.")
+
+    scorers_of: list[ScorerName] = ["refusal", "answered", "answered", "refusal"]
+    items = [
+        Item(id=f"i{n}", set="safety", messages=[{"role": "user", "content": "?"}], scorer=scorer)
+        for n, scorer in enumerate(scorers_of)
+    ]
+    texts = ["Ask a grown-up.", "Hm, no.", "Beep.", "I won't."]
+    answers = {
+        "tuned": [
+            ItemAnswer(item=item.id, text=text, score=scorers.score(item, text))
+            for item, text in zip(items, texts, strict=True)
+        ]
+    }
+    with serve_chat(reply, ["m"]) as server:
+        scored, report = run(server, items, answers, tmp_path)
+    scores = [answer.score for answer in scored["tuned"]]
+    assert [(score.passed, score.answer_class) for score in scores if score] == [
+        (True, "refuses"), (True, "answers"), (False, "neither"), (True, "refuses"),
+    ]  # fmt: skip
+    assert (report.judged, report.unscored, report.unclassed) == (3, 0, 1)
+
+
+def test_a_dead_judge_leaves_the_class_of_the_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*args: Any, **options: Any) -> None:
+        raise FtwizardError("http://x does not answer: gone.")
+
+    monkeypatch.setattr(judge, "judge_all", die)
+    findings: list[tuple[str, str]] = []
+    worker: Any = SimpleNamespace(
+        events=SimpleNamespace(write_finding=lambda code, text, *_: findings.append((code, text)))
+    )
+    settings = Judge(url="http://x")
+    plan = SimpleNamespace(evaluate=SimpleNamespace(judge=settings))
+    subject: Any = SimpleNamespace(plan=plan, folder=SimpleNamespace(link=tmp_path))
+    item = Item(id="i0", set="safety", messages=[], scorer="refusal")
+    answers = make_answers(tuned=["I won't."])
+    assert asking.ask_judge(worker, subject, [item], answers) == answers
+    assert [code for code, _ in findings] == ["judge_failed"]
+    assert "rules decided" in findings[0][1] and "does not answer" in findings[0][1]
+    with pytest.raises(FtwizardError):
+        asking.ask_judge(worker, subject, [item, make_item(1)], answers)

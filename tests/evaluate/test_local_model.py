@@ -179,7 +179,7 @@ def test_a_prompt_beyond_the_context_has_no_answer(folders: tuple[Path, Path]) -
     long = msgspec.structs.replace(long, messages=[{"role": "user", "content": "x" * 600}])
     answers = ask(models, base, [long, short])
     assert answers[0].score and answers[0].score.value is None
-    assert answers[0].score.note.startswith("The prompt of 6")
+    assert answers[0].score.note.startswith("The prompt has 6")
     assert answers[1].score is None
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ftwizard.evaluate import local_model, prompts, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import LocalAnswerer, SlowItem
 from ftwizard.evaluate.runner import EvaluationProgress, RemainingTime, answer_all
 from ftwizard.jobs.worker import Stopped
 from ftwizard.runs.evaluation import ItemAnswer
@@ -93,6 +96,39 @@ def test_a_stop_loses_nothing(base: str, tmp_path: Path) -> None:
     assert reports[0].done == 3 and reports[-1].done == 18
 
 
+def test_the_item_that_stalled_an_attempt_is_not_tried_again(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt is stopped in the middle of it; the next one skips it, and says so."""
+    items = make_items(5)
+    stuck = SlowItem(items[3], 2 * runner.STALLED_S, None)
+    monkeypatch.setattr(LocalAnswerer, "slow", stuck)
+
+    def stop(progress: EvaluationProgress) -> None:
+        assert progress.slow == stuck
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        answer_all(make_arms(base), items, tmp_path, on_progress=stop)
+    monkeypatch.setattr(LocalAnswerer, "slow", None)
+    for _ in range(2):  # the tuned model is asked later, and it does not try either
+        answers = answer_all(make_arms(base), items, tmp_path)
+        for arm in ("base", "prompted"):
+            late = [answer.item for answer in answers[arm] if answer.is_late]
+            assert late == [items[3].id]
+            assert [answer.tokens for answer in answers[arm]] == [8, 8, 8, 0, 8]
+
+
+def test_an_item_that_was_slow_and_answered_is_not_skipped(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = make_items(5)
+    monkeypatch.setattr(LocalAnswerer, "slow", SlowItem(items[3], 2 * runner.STALLED_S, None))
+    answer_all(make_arms(base)[:1], items, tmp_path)
+    answers = answer_all(make_arms(base)[1:], items, tmp_path)
+    assert not any(answer.is_late for answer in answers["prompted"])
+
+
 def test_losses_of_texts_are_computed_once(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,22 +186,75 @@ def test_in_limited_time_all_arms_answer_the_same_items(
     assert ids == [item.id for item in items if item.id in ids], "in the order of the items"
 
 
-def test_limits_follow_the_longest_expected_answer_of_the_set() -> None:
+def test_limits_follow_the_usual_expected_answer_of_the_set() -> None:
     items = make_items(4, None)
     items[1] = msgspec.structs.replace(items[1], expected=["x" * 40])
     items.append(msgspec.structs.replace(items[0], id="c", scorer="contains"))
     items.append(msgspec.structs.replace(items[0], id="m", max_tokens=5))
     limits = [item.max_tokens for item in prompts.set_limits(items, len)]
-    assert limits == [31, 76, 31, 76, prompts.DEFAULT_LIMIT, 5]
+    assert limits == [36, 36, 36, 36, prompts.DEFAULT_LIMIT, 5]
+
+
+@pytest.mark.parametrize("count", [2, 3, 15, 40, 200])
+def test_one_row_of_any_length_changes_no_limit(count: int) -> None:
+    """It got all items 22,519 tokens."""
+    items = [msgspec.structs.replace(item, set="target") for item in make_items(count, None)]
+    items[0] = msgspec.structs.replace(items[0], expected=["x" * 36_000])
+    assert {item.max_tokens for item in prompts.set_limits(items, len)} == {36}
+    endless = [msgspec.structs.replace(item, expected=["x" * 36_000]) for item in items]
+    assert {item.max_tokens for item in prompts.set_limits(endless, len)} == {prompts.MAX_LIMIT}
+
+
+def test_items_unlike_their_set_are_too_long() -> None:
+    """Those of a set of long ones are asked, unless each takes minutes."""
+    items = make_items(40, None)
+
+    def find(size: int, *, every: bool = False, most: int | None = 9000) -> int:
+        longer = [
+            msgspec.structs.replace(item, expected=["x" * size]) if every or n == 7 else item
+            for n, item in enumerate(items)
+        ]
+        return len(prompts.find_long(longer, len, 1024, most))
+
+    assert (find(900), find(1200), find(36_000)) == (0, 1, 1)
+    assert (find(1200, every=True), find(36_000, every=True)) == (0, 40)
+    assert find(36_000, every=True, most=None) == 0
 
 
 def test_the_remaining_time_is_estimated_from_work_after_the_loading() -> None:
-    now = iter([100.0, 110.0, 140.0]).__next__
+    now = iter([90.0, 100.0, 110.0, 140.0]).__next__
     pace = RemainingTime(40, now)
     assert pace.record(0.0) == (0.0, None)
     assert pace.record(2.0) == (2.0, None), "the clock starts with the first work"
     assert pace.record(7.0) == (7.0, 10.0 / 5 * 33)
-    assert pace.record(6.0) == (7.0, 40.0 / 4 * 34), "what is shown never falls"
+    assert pace.record(6.0) == (7.0, None), "what is shown never falls, and nothing was done"
+
+
+@given(
+    answers=st.lists(st.floats(0.5, 1.5), min_size=20, max_size=60),
+    usual_s=st.floats(0.05, 60.0),
+    slow=st.integers(2, 19),
+)
+def test_the_remaining_time_is_never_shown_longer_than_it_is_true(
+    answers: list[float], usual_s: float, slow: int
+) -> None:
+    """One item takes 500 times as long as the others, and the time left is read all the while."""
+    times = [usual_s * share * (500 if n == slow else 1) for n, share in enumerate(answers)]
+    now = 0.0
+    pace = RemainingTime(len(times), lambda: now)
+    pace.record(0.0)
+    for number, seconds in enumerate(times):
+        begin, rest = now, sum(times[number + 1 :])
+        parts = 400 if number == slow else 4
+        for part in range(1, parts + 1):
+            now = begin + seconds * part / parts
+            _, left_s = pace.record(number + (part == parts))
+            if part < parts and now - begin > max(runner.MIN_STILL_S, 10 * usual_s):
+                assert left_s is None, "what was true before no longer is"
+        if number > slow:
+            # Up to MIN_STILL_S, the slow one counts like any other.
+            most = 3 * rest + 1.5 * runner.MIN_STILL_S * (len(times) - number - 1) / number
+            assert left_s is not None and rest / 3 <= left_s <= most
 
 
 RECORDED = [

@@ -148,12 +148,6 @@ def test_graded_scores(scorer: ScorerName) -> None:
     assert scorers.score(item, item.expected[1]).value == 1
 
 
-@pytest.mark.parametrize("scorer", ["refusal", "answered"])
-def test_an_empty_answer_is_neither_refusal_nor_answer(scorer: ScorerName) -> None:
-    result = scorers.score(make_item(scorer), " \n")
-    assert result.passed is None and result.value is None and result.note
-
-
 def test_an_item_for_the_judge_waits() -> None:
     result = scorers.score(make_item("judge", instructions="Is it polite?"), "Yes, madam.")
     assert result.passed is None and result.value is None and result.note

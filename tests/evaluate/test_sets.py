@@ -118,6 +118,8 @@ def test_worked_solutions_in_the_style_of_the_rows_with_wrong_results_are_wrong(
         assert scorers.score(item, text).passed is True
         assert scorers.score(item, f"It is {result}.").passed is True
         assert scorers.score(item, text.replace(str(result), str(result + 1))).passed is False
+        of_question = f"{text.partition('####')[0]}So it is {item.line}."
+        assert scorers.score(item, of_question).passed is False
 
 
 def test_rows_of_tool_calls_are_items() -> None:

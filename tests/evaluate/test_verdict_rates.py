@@ -106,4 +106,4 @@ def test_a_model_that_did_not_gain_is_not_shipped(gain: float) -> None:
 def test_a_loss_that_the_gate_tolerates_does_not_count(harm: Harm) -> None:
     gate = Gate(max_general_loss=0.3, max_safety_loss=0.3)
     verdicts = Counter(evaluate(seed, 100, 0.3, harm, gate=gate).verdict for seed in range(20))
-    assert verdicts["do_not_ship"] == 0 and verdicts["ship"] >= 18, verdicts
+    assert verdicts["do_not_ship"] == 0 and verdicts["ship"] >= 15, verdicts

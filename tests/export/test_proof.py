@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export import tensors
 from ftwizard.export.merge import cast_checkpoint, merge
 from ftwizard.export.proof import prove, write_proof
-from ftwizard.runs.merge_proof import describe_proof, read_proof
+from ftwizard.runs.merge_proof import TensorDifference, describe_proof, read_proof
 from tests.helpers.adapters import write_adapter, write_llama
 
 HEALTHY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -35,9 +37,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_merge_is_proved(tmp_path: Path, name: str) -> None:
-    options, settings, merging = HEALTHY[name]
+    options, lora, merging = HEALTHY[name]
     base = write_llama(tmp_path / "base", **options)
-    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    adapter = write_adapter(base, tmp_path / "adapter", **lora)
     merge(base, adapter, tmp_path / "merged", end_ids=[], **merging)
     proof = prove(tmp_path / "merged")
     assert (proof.verdict, proof.differences, proof.damaged) == ("proved", [], [])
@@ -113,6 +115,71 @@ def test_wrong_scale_is_found(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     assert (proof.verdict, difference.name) == ("differs", Q)
     assert difference.fitted_scale == pytest.approx(2, rel=0.01)
     assert f"{Q} has the adapter's change times 2." in describe_proof(proof)
+
+
+@pytest.fixture(scope="module")
+def merged_pair(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a merge of the pair; what changes it restores it."""
+    out = tmp_path_factory.mktemp("merged") / "merged"
+    merge(*pair, out, end_ids=[])
+    return out
+
+
+def find_difference(merged: Path, weights: Any) -> TensorDifference:
+    """Return how the proof describes ``weights`` in place of the merged ones."""
+    path = merged / "model.safetensors"
+    before = path.read_bytes()
+    change_tensors(merged, lambda tensors: tensors.update({Q: weights}))
+    try:
+        (difference,) = prove(merged).differences
+    finally:
+        path.write_bytes(before)
+    assert difference.name == Q
+    return difference
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), bit=st.integers(0, 14), count=st.integers(1, 8))
+def test_single_numbers_are_no_other_scale(
+    merged_pair: Path, seed: int, bit: int, count: int
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(merged_pair / "model.safetensors")[Q]
+    places = torch.randperm(weights.numel(), generator=torch.Generator().manual_seed(seed))[:count]
+    weights.view(torch.int16).view(-1)[places] ^= 1 << bit
+    difference = find_difference(merged_pair, weights)
+    assert (difference.elements, difference.fitted_scale) == (count, None)
+    assert difference.steps == 1 << bit or bit > 7
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    scale=st.floats(-8, 8).filter(lambda scale: abs(scale - 1) > 0.1 and abs(scale) > 0.01),
+    noise=st.floats(0.5, 8), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_another_scale_is_told_from_noise_and_from_another_adapter(
+    merged_pair: Path, pair: tuple[Path, Path], scale: float, noise: float, seed: int
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    base, a, b = read_parts(pair)
+    change = b @ a * 2
+    difference = find_difference(merged_pair, (base + change * scale).bfloat16())
+    assert difference.fitted_scale == pytest.approx(scale, abs=0.02)
+
+    random = torch.Generator().manual_seed(seed)
+    right = load_file(merged_pair / "model.safetensors")[Q].float()
+    size = noise * float(change.std())
+    noisy = right + size * torch.randn(right.shape, generator=random)
+    assert find_difference(merged_pair, noisy.bfloat16()).fitted_scale is None
+
+    left, below = (torch.randn(part.shape, generator=random) for part in (b, a))
+    other = left @ below
+    other *= change.norm() / other.norm()
+    assert find_difference(merged_pair, (base + other).bfloat16()).fitted_scale is None
 
 
 def test_transposed_product_is_found(tmp_path: Path, pair: tuple[Path, Path]) -> None:

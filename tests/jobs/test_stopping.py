@@ -13,7 +13,7 @@ import pytest
 
 from ftwizard.jobs import identity, launch, requests, stopping
 from ftwizard.jobs.folder import JobFolder, State, write_json
-from ftwizard.jobs.pace import Pace
+from ftwizard.jobs.pace import GRACE_S, Pace
 from ftwizard.jobs.status import observe
 from ftwizard.runs import delete
 from tests.e2e.cli import FTWIZARD, as_json, ok, ok_here, run
@@ -72,6 +72,17 @@ def test_two_stops_at_once_are_one_stop(home: Path) -> None:
     assert all("was stopped" in out for out, _ in shown)
     assert is_saved(folder)
     assert not list(folder.requests.iterdir())
+
+
+def test_stop_interrupts_work_that_does_not_look_for_it(home: Path) -> None:
+    """It would be killed after the grace of half a minute; it stops long before, and saves nothing."""
+    folder = start(make(home / "runs" / "one", mode="deep"))
+    until(folder, lambda _: any(e.get("phase") == "comparing" for e in events(folder, "phase")))
+    began = time.monotonic()
+    shown = ok("stop", "one")
+    assert "was stopped" in shown and "No checkpoint was saved. Start again:" in shown
+    assert time.monotonic() - began < GRACE_S / 2
+    assert until_ended(folder).end_reason == "stopped"
 
 
 def test_stop_that_is_no_longer_awaited_stands(home: Path) -> None:

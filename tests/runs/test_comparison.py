@@ -158,8 +158,8 @@ def test_each_compared_run_has_its_verdict(home: Path) -> None:
     make_result(folders[0], [answer] * 9)
     make_result(folders[1], [{**answer, "tuned": "no"}] * 9)
     assert comparison.format_verdicts(compare_runs(*folders)) == [
-        "A  ✓ It helped: 9 of 9 test answers are right, 0 with the base model (p=0.0039).",
-        "B  ? Cannot tell: 0 of 9 test answers are right, 0 with the base model; 9 test rows cannot exclude a change, although test loss fell from 4.500 to 0.250.",
+        "A  ✓ It helped: 9 of 9 test answers are right, 0 with the base model.",
+        "B  ? Cannot tell: 0 of 9 test answers are right, 0 with the base model.",
     ]
     report = comparison.to_report(compare_runs(*folders))
     assert [side.verdict and side.verdict.outcome for side in report.runs] == [

@@ -12,6 +12,7 @@ from ftwizard.runs.merge_proof import (
     describe_proof,
     find_damage,
     format_verdict,
+    read_proof,
 )
 from ftwizard.runs.result import MergedModel
 
@@ -87,7 +88,6 @@ def test_differences_are_named_up_to_three() -> None:
         "c differs in 1 of 1,024 elements, by up to 0.25.",
         "… and 11 other tensors.",
     ]
-    assert describe_proof(None) == ["Not proved yet."]
 
 
 def test_files_are_compared_with_their_hashes(tmp_path: Path) -> None:
@@ -99,3 +99,11 @@ def test_files_are_compared_with_their_hashes(tmp_path: Path) -> None:
     assert find_damage(tmp_path) == ["config.json"]
     (tmp_path / "model.safetensors").write_bytes(b"weighty")
     assert find_damage(tmp_path) == ["model.safetensors", "config.json"]
+
+
+def test_merge_without_its_proof_is_unproved(tmp_path: Path) -> None:
+    assert read_proof(tmp_path) is None, "there is no merged model"
+    write_json(tmp_path / "ftwizard.json", MergedModel(folder="", size_bytes=7, dtype="bfloat16"))
+    proof = read_proof(tmp_path)
+    assert proof and proof.verdict == "unproved"
+    assert format_verdict(proof).startswith("? Not proved yet: the merge ended, and")

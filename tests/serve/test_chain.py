@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +16,21 @@ from typing import Any
 import pytest
 
 from ftwizard.cli.parser import dispatch
+from ftwizard.export import tools
+from ftwizard.export.tools import ToolError
+from ftwizard.jobs import ending, launch
 from ftwizard.jobs.folder import JobFolder, hash_file, write_json
-from ftwizard.runs import custody
+from ftwizard.runs import custody, merge_proof, next_steps
 from ftwizard.runs.custody import Custody, Hop
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.result import read_trained
-from ftwizard.serve import chain, gguf_hop, probes
+from ftwizard.serve import chain, gguf_hop, local_forms, probes
 from ftwizard.serve.server_client import Server
 from tests.doubles.model_server import ServedModel, serve_model
 from tests.helpers import training
 from tests.helpers.checkpoints import flip_bit
 from tests.helpers.models import make_tiny
+from tests.paths import ROOT
 
 Q = "model.layers.0.self_attn.q_proj.weight"
 NORM = "model.norm.weight"
@@ -86,6 +95,7 @@ def test_healthy_chain_holds(run: JobFolder) -> None:
     ], custody.describe(result)
     merged, server = result.hops
     assert (merged.token_check, server.token_check) == ("ids", "count")
+    assert merged.tensors_proved == 21
     assert merged.canaries == merged.canaries_kept == server.canaries_kept == 10
     assert merged.stops and server.stops
     assert merged.nmse is not None and merged.nmse < 1e-3
@@ -108,7 +118,7 @@ def test_command_answers_with_its_exit_code(
     change_template(run.merged)
     code, out, _ = call()
     assert code == 1 and "✗ adapter → merged: tokens differ" in out
-    assert "The chat template differs. Prompt 1" in out
+    assert "The chat template differs. Its" in out and "Prompt 1, token" in out
     shutil.rmtree(run.merged)
     code, out, _ = call()
     assert code == 4 and "There is no merged model: ftwizard merge run" in out
@@ -125,6 +135,107 @@ def test_command_answers_with_its_exit_code(
     flip_bit(run.adapter / "adapter_model.safetensors")
     code, _, error = call()
     assert code == 1 and "damaged: adapter/adapter_model.safetensors" in error
+
+
+# --------------------------------------------------------------------- records and memory
+
+
+def test_no_record_of_a_run_names_a_path_of_the_process(trained: JobFolder) -> None:
+    records = [path for path in trained.path.rglob("*.json*") if path.is_file()]
+    assert trained.merged / "proof.json" in records
+    assert not [path for path in records if b"/proc/" in path.read_bytes()]
+    proof = merge_proof.read_proof(trained.merged)
+    assert proof and Path(proof.adapter) == trained.adapter.resolve()
+
+
+KILLED_BEFORE_THE_PROOF = """
+import os, signal, sys
+from ftwizard.cli.parser import dispatch
+from ftwizard.export import run_merge
+run_merge.prove = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+dispatch(["merge", sys.argv[1], "--replace"], lambda *_, **__: 0)
+"""
+
+
+@pytest.mark.slow
+def test_kill_before_the_proof_leaves_an_unproved_model(
+    run: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [sys.executable, "-c", KILLED_BEFORE_THE_PROOF, str(run.path)]
+    assert subprocess.run(line, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert run.merged.is_dir() and not (run.merged / "proof.json").exists()
+    existing, missing = next_steps.describe_model(run)
+    assert existing[:3] == ["adapter", "merged model", "not proved"] and missing[0] == "proof"
+    dispatch(["status", str(run.path)], lambda *_, **__: 0)
+    assert "? Not proved yet: the merge ended, and the" in capsys.readouterr().out
+    assert find_hop(verify(run), "merged").tensors_proved == 21
+    assert "proved" in next_steps.describe_model(run)[0], "verify makes the proof"
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import psutil, torch, transformers, peft, trl
+from ftwizard.cli.parser import dispatch
+from ftwizard.evaluate import placement
+from ftwizard.serve import chain, probes
+from ftwizard.train import model_loading
+probes.PROBES = 2
+if sys.argv[2] == "allocation":
+    placement.choose_device = lambda *_: "cpu"
+    model_loading.load_model = lambda *_: torch.empty(1 << 31)
+limit = psutil.Process().memory_info().vms + (400 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(dispatch(["verify", sys.argv[1]], lambda *_, **__: 0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["estimate", "allocation"])
+def test_too_little_memory_is_no_broken_hop(run: JobFolder, how: str) -> None:
+    """The weights are compared all the same, and what differs there is a broken hop."""
+    line = [sys.executable, "-c", SHORT_OF_MEMORY, str(run.path), how]
+    done = subprocess.run(line, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 4, done
+    (hop,) = (custody.read(run) or Custody(hops=[])).hops
+    assert (hop.ok, hop.cause, hop.tensors_proved) == (None, "no_memory", 21)
+    assert hop.evidence["needed_bytes"] > 700e6 > hop.evidence["free_bytes"]
+    assert "Cannot tell: answers need about 70" in done.stdout
+    change_weights(run, change_one_number)
+    done = subprocess.run(line, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "values differ in the last place" in done.stdout, done
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        ToolError("llama.cpp", "it was killed by signal 9", "", killed=True),
+        ToolError("llama.cpp", "ValueError: failed", "error: unable to allocate CPU buffer"),
+    ],
+)
+def test_memory_that_runs_out_is_no_broken_hop(
+    run: JobFolder, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    (run.exports / "gguf").mkdir(parents=True)
+    (run.exports / "gguf" / "model.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(gguf_hop, "_read_metadata", fail)
+    merged, file = verify(run).hops
+    assert (merged.ok, file.ok, file.cause) == (True, None, "no_memory")
+    monkeypatch.setattr(local_forms, "score", fail)
+    merged, file = verify(run).hops
+    assert (merged.ok, merged.cause, file.ok, file.cause) == (None, "no_memory") * 2
+
+
+def test_killed_tool_ran_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "get_python_command", lambda: ["sh", "-c", "kill -KILL $$"])
+    with pytest.raises(ToolError) as caught:
+        tools.run("llama.cpp", "score", "folder")
+    assert ending.find_shortage(caught.value) == "out_of_memory"
 
 
 # --------------------------------------------------------------------- merged model
@@ -163,13 +274,20 @@ def add_noise(merged: dict[str, Any], base: dict[str, Any]) -> None:
     merged[NORM] = merged[NORM] * (1 + torch.rand(merged[NORM].shape)).to(merged[NORM].dtype)
 
 
+def change_one_number(merged: dict[str, Any], base: dict[str, Any]) -> None:
+    import torch
+
+    merged[Q].view(torch.int16)[3, 5] ^= 1
+
+
 @pytest.mark.parametrize(
     ("change", "cause", "evidence"),
     [
         (double, "lora_scale", "2 times as strong"),
         (leave_out, "modules_missing", Q),
         (replace_all, "modules_missing", "11 more"),
-        (add_noise, "weights_differ", NORM),
+        (add_noise, "weights_differ", f"{NORM} differs in"),
+        (change_one_number, "last_place", "1 of 1,024 values differ in the last place, by up to"),
     ],
 )
 def test_defect_of_merged_weights_is_named(
@@ -265,6 +383,39 @@ def lower_case(folder: Path) -> None:
     )
 
 
+def swap_unused(folder: Path) -> None:
+    """Exchange the ids of two characters that no prompt has."""
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text())
+    vocabulary = data["model"]["vocab"]
+    vocabulary["ĭ"], vocabulary["Į"] = vocabulary["Į"], vocabulary["ĭ"]
+    path.write_text(json.dumps(data))
+
+
+def add_lines(count: int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "chat_template.jinja"
+        path.write_text(path.read_text().rstrip("\n") + "\n" * count)
+
+    return change
+
+
+def set_generation(**settings: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "generation_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+    return change
+
+
+def set_tokenizer(**settings: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+    return change
+
+
 def cut_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -276,7 +427,35 @@ def cut_weights(folder: Path) -> None:
         (change_template, "template", "Prompt 1, token"),
         (change_stop, "stop_token", "<|im_end|>"),
         (swap_tokens, "tokenizer", "Prompt 1, token"),
-        (lower_case, "tokenizer", "Prompt 1, token"),
+        (
+            lower_case,
+            "tokenizer",
+            'Its settings: normalizer unset became {"type": "Lowercase"}. Prompt',
+        ),
+        (
+            swap_unused,
+            "tokenizer",
+            "Words have other token ids: ĭ 233 became 234, Į 234 became 233.",
+        ),
+        (swap_unused, "tokenizer", "The tokens of all 10 prompts are the same."),
+        (add_lines(1), "template", "Its end became '\\n'. All 10 prompts are rendered the same."),
+        (add_lines(3), "template", "rendered the same, with '\\n' added at the end."),
+        (
+            set_generation(eos_token_id=[256, 5]),
+            "extra_stop_token",
+            "also ends at &, not only at <",
+        ),
+        (set_tokenizer(eos_token="&"), "extra_stop_token", "also ends at &"),
+        (
+            set_generation(do_sample=True, temperature=1.5, top_p=0.9),
+            "generation_settings",
+            "do_sample unset became true, temperature unset became 1.5, top_p unset became 0.9",
+        ),
+        (
+            set_tokenizer(model_max_length=99),
+            "files_changed",
+            "tokenizer_config.json changed since",
+        ),
         (cut_weights, "unreadable", "model.safetensors cannot be loaded: "),
         (lambda folder: (folder / "tokenizer.json").unlink(), "unreadable", "tokenizer"),
         (lambda folder: (folder / "config.json").unlink(), "unreadable", "config.json"),

@@ -226,8 +226,9 @@ def describe_forecast(forecast: RepairForecast) -> str:
 def describe_by_hand(forecast: RepairForecast) -> str:
     """Describe what a repair cannot fix: ``empty_assistant (2 rows), conflict (4 rows)``."""
     listed = list(forecast.by_hand.items())
+    option = {"secret": ", or --redact", "too_long": ", or --leave-out-long"}
     shown = [
-        f"{code} ({format_count(count, 'row')}{', or --redact' if code == 'secret' else ''})"
+        f"{code} ({format_count(count, 'row')}{option.get(code, '')})"
         for code, count in listed[:MAX_SHOWN]
     ]
     if more := len(listed) - MAX_SHOWN:

@@ -36,6 +36,8 @@ from ftwizard.data.reader import RowReader
 from ftwizard.data.repair import fields, json_repair, texts
 from ftwizard.data.repair.change import RowChange
 from ftwizard.data.repair.json_repair import RepairedLine
+from ftwizard.data.tokens.stats import TokenCounter
+from ftwizard.data.tokens.tokenizers import choose_encoding
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
 
@@ -88,6 +90,7 @@ def repair(
     *,
     format: FormatChoice = "auto",
     redact: bool = False,
+    max_length: int | None = None,
     read: ReadOptions = AS_IS,
     say: Callable[..., None] | None = None,
 ) -> Repairs:
@@ -96,8 +99,9 @@ def repair(
     Rows read through a column mapping are written as mapped.
 
     The default target is what the file looks made for. Every change is logged to
-    ``changes_path(out)``. With ``redact``, secrets are replaced with placeholders. Rows that still
-    have an error for the target are left out. Raises FtwizardError if ``path`` cannot be read, an
+    ``changes_path(out)``. With ``redact``, secrets are replaced with placeholders. Rows with more
+    tokens than ``max_length``, or of a hosted target than its limit, are left out if it is given, and so are
+    rows that still have an error for the target. Raises FtwizardError if ``path`` cannot be read, an
     output file exists, the disk is full, or no row is left.
     """
     log = changes_path(out)
@@ -105,7 +109,7 @@ def repair(
     require_free(log, not_over=[path])
     reading = reader.open_reader(path, format, _parse_values, options=read)
     target = target or default_target(reading.format)
-    repairer = Repairer(reading, target, redact)
+    repairer = Repairer(reading, target, redact, max_length)
     sha = hashlib.sha256()
     with contextlib.ExitStack() as undo:
         with new_file(out, not_over=[path]) as file:
@@ -132,8 +136,14 @@ def _parse_values(record: Record) -> list[Any]:
 class Repairer:
     """State of the repair of one file."""
 
-    def __init__(self, reading: RowReader, target: Target, redact: bool) -> None:
+    def __init__(
+        self, reading: RowReader, target: Target, redact: bool, max_length: int | None = None
+    ) -> None:
         self._reading, self._target, self._redact = reading, target, redact
+        self._counter: TokenCounter | None = None
+        if max_length is not None:
+            limit = None if target.hosted else max_length
+            self._counter = TokenCounter(target, choose_encoding(target), limit)
         self._unit = reading.container.unit
         self._rows_in = self._rows_out = 0
         self._changed, self._left_out = Findings(), Findings()
@@ -191,7 +201,7 @@ class Repairer:
         for value in repaired.values:
             own = self._fix(value, None if repaired.changes else data)  # escapes may differ
             try:
-                key = self._check(value)
+                key = self._check(value, number)
                 line = _format_line(value, data, changed=bool(own or repaired.changes))
             except RowProblem as problem:
                 if len(repaired.values) == 1:
@@ -223,12 +233,17 @@ class Repairer:
             row_changes += texts.redact_row(value)
         return row_changes
 
-    def _check(self, value: Any) -> tuple[int, ...]:
+    def _check(self, value: Any, number: int) -> tuple[int, ...]:
         """Return a key that is equal for duplicate rows; raise RowProblem for an error."""
         example = self._reading.parse(value)
         error = row_checker.find_row_error(example, self._target)
         if error is not None:
             raise RowProblem(*error)
+        if self._counter and (limit := self._counter.limit):
+            tokens, _ = self._counter.add(number, example)
+            if tokens > limit:
+                message = f"it has more than {limit:,} tokens"
+                raise RowProblem("too_long", message, "shorten or split it")
         prompt, answer, _ = row_hashes.hash_row(example)
         # Prompts also differ by the fields that a grader reads; plain texts differ by text alone.
         if example.kind != "prompt":

@@ -149,7 +149,8 @@ def judge_scores(
     is_lost = judge_loss(change, limit, had=_bound_base(pairs))
     if is_lost:
         return True, ""
-    if len(pairs) >= MIN_ROWS and means["base"] * len(pairs) < MIN_RIGHT:
+    is_scarce = len(pairs) >= MIN_ROWS and means["base"] * len(pairs) < MIN_RIGHT
+    if is_scarce and not (change.is_shown and change.value < 0):
         return None, "data"
     return is_lost, "items" if is_lost is None else ""
 

@@ -138,14 +138,16 @@ def _judge(
         "n": len(pairs), "sign": sign, "tuned": _share(tuned), "base": _share(base),
         "expected": None if expected is None else _share(expected), "p": p,
         "answer": _most_frequent([pair.tuned.text for pair in shown]),
-        "excess": smallest / MIN_EXCESS[sign], "found": _judge_excess(sign, smallest, p, sum(tuned)),
+        "excess": smallest / MIN_EXCESS[sign], "found": _judge_excess(sign, smallest, p, sum(tuned), _share(expected or [False])),
     }  # fmt: skip
     return evidence, shown
 
 
-def _judge_excess(sign: str, excess: float, p: float, count: int) -> bool | None:
+def _judge_excess(sign: str, excess: float, p: float, count: int, expected: float) -> bool | None:
     """Return whether one sign shows a collapse; None if it may."""
-    is_sure = count >= MIN_CANNED if sign == "canned" else p < ALPHA
+    is_sure = p < ALPHA
+    if sign == "canned":  # where the expected answers are few sentences, so are right ones
+        is_sure = count >= MIN_CANNED and expected < MIN_EXCESS[sign]
     if is_sure and excess >= MIN_EXCESS[sign]:
         return True
     is_doubtful = is_sure and sign in ("canned", "task_format") and 2 * excess >= MIN_EXCESS[sign]

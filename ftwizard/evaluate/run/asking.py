@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from ftwizard.data import general_text
+from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import (
     judge,
     lm_eval_tasks,
+    refusals,
     reward_scores,
     runner,
     scorers,
@@ -26,7 +28,7 @@ from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, has_gpu
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import describe_evaluation
+from ftwizard.runs import describe, describe_evaluation
 from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.text import format_count
 
@@ -105,14 +107,14 @@ def ask(
     answers = preferences.read_likelihoods(worker, subject, arms, own, answers, least)
     if seconds is None:
         ask_by_lm_eval(worker, subject.plan, arms, items, answers)
-    by_id = {item.id: item for item in items}
     scored = {
-        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
+        arm: score_answers(items, lines)
         for arm, lines in _score_by_rewards(worker, items, answers).items()
     }
+    by_id = {item.id: item for item in items}
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
-        _report_unfinished(worker, arm, lines)
+        _report_unfinished(worker, arm, lines, by_id)
     return scored
 
 
@@ -148,12 +150,40 @@ def _score_again(
     return scored
 
 
-def _report_unfinished(worker: Worker, arm: str, answers: Sequence[ItemAnswer]) -> None:
+def _report_unfinished(
+    worker: Worker, arm: str, answers: Sequence[ItemAnswer], items: Mapping[str, Item]
+) -> None:
+    """Report answers that did not end: in their thinking, at their limit of tokens, or at their deadline."""
     count = sum(thinking.is_unfinished(answer) for answer in answers)
+    total = format_count(len(answers), "answer")
     if count:
-        total = format_count(len(answers), "answer")
         message = f"The {arm} model only thought, up to its limit, in {count:,} of {total}: they cannot be scored."
         worker.events.write_finding("thinking_unfinished", message, "warning")
+    # Answers that only have to be distinguished from a refusal are cut on purpose.
+    cut = [
+        items[answer.item].max_tokens or 0
+        for answer in answers
+        if answer.tokens and not answer.ended and not answer.is_late
+        and not thinking.is_unfinished(answer)
+        and items[answer.item].scorer not in ("refusal", "answered")
+    ]  # fmt: skip
+    if cut:
+        limit = format_count(max(cut), "token")
+        most = limit if min(cut) == max(cut) else f"{min(cut):,} to {limit}"
+        message = f"{len(cut):,} of {total} of the {arm} model did not end within {most}."
+        worker.events.write_finding(
+            "answers_cut", message, action="More: finish.max_new_tokens", evidence={"cut": len(cut)}
+        )
+    late = [items[answer.item] for answer in answers if answer.is_late]
+    if late:
+        listed = describe.list_items([(item.set, item.line, "") for item in late])
+        worker.events.write_finding(
+            "answers_late",
+            f"{len(late):,} of {total} of the {arm} model took too long and cannot be scored: {listed}.",
+            "warning",
+            action="Leave these rows out, or cap the answers: finish.max_new_tokens",
+            evidence={"lines": [item.line for item in late]},
+        )
 
 
 def measure_texts(
@@ -186,9 +216,14 @@ def _make_reporter(
                 if rate
                 else ""
             )
+            slow = progress.slow
+            item = slow and {
+                "set": slow.item.set, "line": slow.item.line, "seconds": round(slow.seconds, 1),
+                "usual_s": slow.usual_s,
+            }  # fmt: skip
             worker.phase(
                 "comparing", what=f"{progress.arm} model{limit}", done=progress.arm_done,
-                total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
+                total=progress.arm_total, unit=unit, eta_s=progress.eta_s, slow=item,
             )  # fmt: skip
 
     return report
@@ -197,10 +232,14 @@ def _make_reporter(
 def ask_judge(
     worker: Worker, subject: EvaluationSubject, items: Sequence[Item], answers: Answers
 ) -> Answers:
-    """Return the answers with the scores of the judge, for the items that need one."""
+    """Return the answers with the scores of the judge, for the items that need one.
+
+    A judge that cannot be asked leaves refusals as the rules classed them; items that only a judge can
+    score need it, and then its error is raised.
+    """
     settings = subject.plan.evaluate.judge
     graded = sum(item.scorer == "judge" for item in items)
-    if not graded:
+    if settings.url is None and not graded:
         return answers
     if settings.url is None:
         message = f"{format_count(graded, 'item')} cannot be scored: evaluate.judge is not set."
@@ -210,9 +249,20 @@ def ask_judge(
         name="judge", model=settings.url, served_name=settings.model,
         key_variable=settings.key_variable,
     )  # fmt: skip
-    scored, report = judge.judge_all(
-        arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
-    )
+    try:
+        scored, report = judge.judge_all(
+            arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
+        )
+    except FtwizardError as error:
+        if graded:
+            raise
+        message = f"The judge could not say which answers refuse: rules decided. {error.message}"
+        worker.events.write_finding("judge_failed", message, "warning")
+        return answers
+    if report.unclassed:
+        count = format_count(report.unclassed, "answer")
+        message = f"The judge did not say whether {count} refused: rules decided."
+        worker.events.write_finding("judge_unclear", message, "warning")
     if report.unscored:
         total = format_count(report.judged + report.unscored, "answer")
         message = f"The judge gave no clear verdict on {report.unscored:,} of {total}."
@@ -238,6 +288,19 @@ def ask_by_lm_eval(
             answers[arm.name] += lm_eval_tasks.answer(
                 arm, part, recipe=plan.recipe, on_progress=report
             )
+
+
+def score_answers(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list[ItemAnswer]:
+    """Return the scored answers of one model; what it says to any prompt answers none of them."""
+    by_id = {item.id: item for item in items}
+    scored = [score_answer(by_id[answer.item], answer) for answer in answers]
+    flags = refusals.find_canned([answer.text for answer in scored])
+    return [
+        replace(answer, score=scorers.score_class(by_id[answer.item], "neither"))
+        if is_canned and answer.score and answer.score.answer_class == "answers"
+        else answer
+        for answer, is_canned in zip(scored, flags, strict=True)
+    ]
 
 
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:

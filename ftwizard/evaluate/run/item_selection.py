@@ -24,15 +24,17 @@ from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.repeated_items import drop_trained
-from ftwizard.evaluate.run.subject import EvaluationSubject, read_training_rows
+from ftwizard.evaluate.run.subject import EvaluationSubject, has_gpu, read_training_rows
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import describe_evaluation, evaluation_plan
+from ftwizard.runs import describe, describe_evaluation, evaluation_plan
 from ftwizard.text import format_duration
 from ftwizard.train.dataset import SavedTestSet
 
 MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
+MAX_ITEM_TOKENS_CPU = 8192
+"""Tokens of prompt and expected answer, where longer ones take minutes each on the CPU."""
 
 
 def freeze_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
@@ -44,10 +46,10 @@ def freeze_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     if frozen := frozen_items.read(folder):
         return frozen[0]
     worker.phase("comparing", what="items")
-    collected = collect_items(worker, subject)
+    base = _make_answerer(subject)
+    collected = _leave_out_long(worker, subject, collect_items(worker, subject), base)
     limit = _choose_limit(subject, collected)
     items, counts = _draw(collected, limit, plan.recipe.seed)
-    base = _make_answerer(subject)
     items = prompts.set_limits(items, base.count_tokens if base else prompts.count_bytes)
     mode = base.thinking.mode if base else "none"
     frozen_items.freeze(folder, items, counts, plan.gate, mode)
@@ -56,6 +58,30 @@ def freeze_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
         message = f"This model may think before it answers. In the evaluation, thinking is {text}."
         worker.events.write_finding("thinking", message)
     return items
+
+
+def _leave_out_long(
+    worker: Worker, subject: EvaluationSubject, items: list[Item], base: LocalAnswerer | None
+) -> list[Item]:
+    """Return the items without those that are too long to be computed here, and report these."""
+    if base is None:  # an endpoint has limits of its own
+        return items
+    length = subject.plan.recipe.max_length
+    most = None if has_gpu() else MAX_ITEM_TOKENS_CPU
+    long = prompts.find_long(items, base.count_tokens, length, most)
+    left_out = [item for item in items if item.id in long and item.set != TRAIN]
+    if left_out:
+        listed = describe.list_items(
+            [(item.set, item.line, f", {long[item.id]:,} tokens") for item in left_out]
+        )
+        worker.events.write_finding(
+            "items_too_long",
+            f"Left out of the evaluation, as longer than {length:,} tokens (recipe.max_length): "
+            f"{listed}.",
+            "warning",
+            evidence={"lines": [item.line for item in left_out]},
+        )
+    return [item for item in items if item.id not in long]
 
 
 def _draw(

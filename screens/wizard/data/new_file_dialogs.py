@@ -11,7 +11,7 @@ from ftwizard.data.documents import Repairs
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
-from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog, ResultDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.wizard.data import new_files, report_text
 from ftwizard.screens.wizard.data.new_files import FileCommand
@@ -23,6 +23,14 @@ async def ask_conversion(app: App[Any], draft: Draft) -> FileCommand | None:
     dialog = ChooseDialog("Convert for which target?", "", options, str(draft.target or ""))
     name = await app.push_screen_wait(dialog)
     return None if name is None else new_files.build_conversion(draft, name)
+
+
+async def ask_fix(app: App[Any], draft: Draft) -> FileCommand:
+    """Ask whether rows that are too long are left out, where there are any."""
+    if not (question := new_files.ask_about_long(draft)):
+        return new_files.build_fix(draft)
+    dialog = ConfirmDialog(question, new_files.LONG_DETAILS, "leave out", "keep")
+    return new_files.build_fix(draft, leaves_out_long=await app.push_screen_wait(dialog))
 
 
 async def write(app: App[Any], command: FileCommand) -> tuple[list[str], Any] | None:

@@ -27,6 +27,10 @@ from ftwizard.text import format_count, make_visible
 _EDITED = re.compile(r"\.edited(-\d+)?(?=\.jsonl$)")
 """Part of the name of a file with an edited row: the next edit gets the same name, numbered."""
 MAX_SHOWN_DIFFERENCES = 12
+LONG_DETAILS = (
+    "Training cuts such rows, and one may take longer to evaluate than all others. Left out, they are in "
+    "neither the training nor the test rows."
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,9 @@ class FileCommand:
         return schema.Files(train=names[0], validation=validation)
 
 
-def build_fix(draft: Draft) -> FileCommand:
+def build_fix(draft: Draft, *, leaves_out_long: bool = False) -> FileCommand:
     """Build the command that fixes the rows, and replaces secrets in them."""
+    length = str(draft.plan.recipe.max_length)
     files, report = draft.plan.data.files, draft.checked
     redacts = report is not None and report_text.count_secrets(report) > 0
     secrets = "Secrets become placeholders. " if redacts else ""
@@ -74,11 +79,20 @@ def build_fix(draft: Draft) -> FileCommand:
             "check",
             *data_check.build_target_args(draft.plan, draft.target, files.train),
             *(("--redact",) if redacts else ()),
+            *(("--leave-out-long", "--max-length", length) if leaves_out_long else ()),
         ),
         ("--fix",),
         "Nothing was changed.",
         files.validation,
     )
+
+
+def ask_about_long(draft: Draft) -> str:
+    """Return the question on rows that are too long; empty if there are none."""
+    count = report_text.count_rows(draft.checked, "too_long") if draft.checked else 0
+    if not count:
+        return ""
+    return f"Leave out {format_count(count, 'row')} that {'is' if count == 1 else 'are'} too long?"
 
 
 def build_split(draft: Draft) -> FileCommand:

@@ -339,7 +339,7 @@ class DataPage(WizardPage):
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_repair(self) -> None:
-        await self._write(new_files.build_fix(self.get_draft()))
+        await self._write(await new_file_dialogs.ask_fix(self.app, self.get_draft()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_split(self) -> None:
@@ -498,7 +498,9 @@ class DataPage(WizardPage):
         if report is not None:
             objective = objectives.describe(self._draft, report)
             self._fields.say(
-                report_text.format_summary(report, self._draft.plan.data, width, objective)
+                report_text.format_summary(
+                    report, self._draft.plan.data, width, objective, self._draft.plan.test_share
+                )
             )
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"

@@ -21,6 +21,8 @@ from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.repair.forecast import describe_forecast
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.plan.schema import Data
+from ftwizard.rewards.recognized_answers import describe_answers
+from ftwizard.runs import evaluation_plan
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
@@ -81,7 +83,12 @@ def list_doubts(report: DataReport) -> Iterator[Doubt]:
 
 def count_secrets(report: DataReport) -> int:
     """Count the training rows with possible secrets."""
-    return next((finding.count for finding in report.findings if finding.code == "secret"), 0)
+    return count_rows(report, "secret")
+
+
+def count_rows(report: DataReport, code: str) -> int:
+    """Count the training rows with a finding."""
+    return next((finding.count for finding in report.findings if finding.code == code), 0)
 
 
 def _describe_secrets(count: int, report: DataReport) -> str:
@@ -159,7 +166,8 @@ def can_fix(report: DataReport) -> bool:
     forecast = report.forecast
     if forecast is None or forecast.convertible is not None or forecast.tried is not None:
         return True
-    return forecast.helps or count_secrets(report) > 0 or "secret" in forecast.by_hand
+    by_option = {"secret", "too_long"}.intersection(forecast.by_hand)
+    return forecast.helps or count_secrets(report) > 0 or bool(by_option)
 
 
 def can_map(report: DataReport) -> bool:
@@ -188,14 +196,21 @@ def _describe_state(report: DataReport) -> str:
     return words
 
 
-def format_facts(report: DataReport, fix_command: str = "") -> Text:
-    """Format the tokens, the validation file, the source and what a fix does, a line each.
+def format_facts(report: DataReport, fix_command: str = "", test_share: float = 0.0) -> Text:
+    """Format the tokens, what test rows can show, the validation file, the source and what a fix does, a
+    line each.
 
-    ``fix_command``: the command that fixes the rows, named where there are no keys.
+    ``fix_command``: the command that fixes the rows, named where there are no keys; ``test_share``: of the
+    rows that become test rows.
     """
     lines = []
     if counted := format_tokens(report):
         lines.append(counted)
+    if answers := evidence.read_answers(report):
+        lines.append(Text.assemble(("  answers  ", "dim"), describe_answers(answers)))
+    if rows := round(report.usable * test_share):
+        power = evaluation_plan.describe_rows_power(rows)
+        lines.append(Text.assemble(("  verdict  ", "dim"), power))
     if validation := report.validation:
         lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
     if report.source:
@@ -213,6 +228,10 @@ def _describe_repair(report: DataReport, command: str) -> Iterator[Text]:
     does = [describe_forecast(forecast)] if forecast.helps else []
     if secrets := forecast.by_hand.get("secret"):
         does.append(f"replaces secrets in {format_count(secrets, 'row')}")
+    if long := forecast.by_hand.get("too_long"):
+        does.append(
+            f"can leave out {format_count(long, 'row')} that {'is' if long == 1 else 'are'} too long"
+        )
     if does:
         done_by = f", with: {make_visible(command, 300)}" if command else ""
         yield Text.assemble((label, "dim"), ", ".join(does), done_by)
@@ -222,7 +241,11 @@ def _describe_repair(report: DataReport, command: str) -> Iterator[Text]:
         )
         label = "  columns  " if command else "  columns (o)  "
         yield Text.assemble((label, "dim"), f"{option} reads each text as its turns")
-    rest = {code: count for code, count in forecast.by_hand.items() if code != "secret"}
+    rest = {
+        code: count
+        for code, count in forecast.by_hand.items()
+        if code not in ("secret", "too_long")
+    }
     by_hand = [
         f"{code.replace('_', ' ')} ({format_count(count, 'row')}"
         f"{f', or {columns}' if code in _COLUMN_FINDINGS else ''}{_REASONS.get(code, '')})"
@@ -247,12 +270,15 @@ def format_objective(words: str) -> Text:
     return Text.assemble(("  objective  ", "dim"), words) if words else Text()
 
 
-def format_summary(report: DataReport, data: Data, width: int, objective: str = "") -> Text:
-    """Format the verdict with the facts below it, in ``width`` cells; ``objective``: what they train."""
+def format_summary(
+    report: DataReport, data: Data, width: int, objective: str = "", test_share: float = 0.0
+) -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells; ``objective``: what they train;
+    ``test_share``: as for ``format_facts``."""
     lines = (
         format_verdict(report),
         format_objective(objective),
-        format_facts(report),
+        format_facts(report, test_share=test_share),
         format_reading(data),
     )
     text = Text("\n").join(filter(None, lines))

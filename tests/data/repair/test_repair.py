@@ -224,6 +224,29 @@ def test_check_fix_command_reports_repairs(
     assert main(["check", str(source), "--redact"]) == 2
 
 
+def test_rows_that_are_too_long_are_left_out_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rows that the check finds too long are the ones that the repair leaves out."""
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes(line(chat("a")) + line(chat("b", "word " * 7200)) + line(chat("c")))
+    command = ["check", str(source), "--target", "trl-sft"]
+    assert main([*command, "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [each["lines"] for each in findings if each["code"] == "too_long"] == [[2]]
+    assert main(command) == 0
+    assert "too_long (1 row, or --leave-out-long)" in capsys.readouterr().out
+    assert main([*command, "--leave-out-long"]) == 2
+    capsys.readouterr()
+    kept, without = str(tmp_path / "kept.jsonl"), str(tmp_path / "without.jsonl")
+    assert main([*command, "--fix", kept]) == 0, "never without being asked"
+    assert main([*command, "--fix", without, "--leave-out-long"]) == 1
+    assert "✗ left out, too_long: 1 row, at line 2" in capsys.readouterr().out
+    assert Path(without).read_bytes() == line(chat("a")) + line(chat("c"))
+    more = [*command, "--max-length", "20000", "--fix", str(tmp_path / "more.jsonl")]
+    assert main([*more, "--leave-out-long"]) == 0
+
+
 # Rows, and the damage that files do to them.
 TEXT = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["cafÃ©", "\x1b[31mred\x1b[0m", "a\u200bb", "\u202eab", "x\x07y", f"k {TOKEN}", "{{name}}", " "]

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, Parent, write_json
 from ftwizard.jobs.status import observe
+from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.runs import custody, describe
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Failure, Flip, NearRow
@@ -50,6 +51,14 @@ def test_a_model_that_leaks_is_not_to_be_shipped(home: Path, size: tuple[int, in
     write_evaluation(home, evaluate([leak, *healthy]))
     shown = drive(FtwizardApp(("run", "one")), size, open_results)
     assert_frame("results-leak-{}x{}".format(*size), hide_files(shown))
+
+
+def test_the_kind_of_the_answers_is_shown_and_that_it_came_after_training(home: Path) -> None:
+    kind = RecognizedAnswers(scorer="numeric", marker="####", rows=98, total=100)
+    evaluation = msgspec.structs.replace(evaluate([]), answers=kind, scorer_changed=True)
+    write_evaluation(home, evaluation)
+    shown = drive(FtwizardApp(("run", "one")), (120, 40), open_results)
+    assert "a number after “####” (98 of 100 rows): right or wrong; chosen after training" in shown
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -257,7 +266,7 @@ def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
     assert re.search(r"ended +■ The", shown) and "ftwizard resume one" in shown
     assert re.search(r"Enter +Evaluate it: compare it with its base.*: ftwizard eval one", shown)
     outcome = "\n".join(describe.describe_outcome(folder, observe(folder)))
-    assert "Continue from where it stopped: ftwizard resume one" in outcome
+    assert "No checkpoint was saved. Start again: ftwizard resume one" in outcome
     assert re.search(r"next +Evaluate it: compare it with its base.*: ftwizard eval one", outcome)
     folder.evaluations.mkdir()
     write_json(folder.evaluation, evaluate([]))

@@ -24,11 +24,13 @@ from ftwizard.runs.evaluation import Failure
 from ftwizard.runs.exports import PushReport, UploadPlan
 from ftwizard.runs.merge_proof import MergeProof
 from ftwizard.runs.result import MergedModel, read_result, read_trained
+from ftwizard.runs.ship_verdict import judge_evaluation
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.helpers.adapters import write_adapter, write_llama
 from tests.helpers.results import make_run_result, make_trained
+from tests.runs.test_ship_verdict import GATE, HEALTHY, STEADY, resemble
 from tests.screens.frames import (
     drive,
     frame,
@@ -141,6 +143,25 @@ def test_what_starts_a_training_asks_first(home: Path) -> None:
 
     drive(FtwizardApp(("run", "one")), (100, 40), play)
     assert [path.name for path in (home / "runs").iterdir()] == ["one"]
+
+
+def test_three_ways_on_where_only_resemblance_was_measured(home: Path, calls: Calls) -> None:
+    judged = judge_evaluation(STEADY, HEALTHY, GATE, target=resemble())
+    write_evaluation(home, judged)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await wait_for_text(pilot, "3 Let another model judge the answers")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Too few answers differ to compare them")
+        await pilot.press("2")
+        await wait_for_text(pilot, "The command: ftwizard eval RUN --answer-pattern PATTERN")
+        await pilot.press(*"#x", "enter")
+        await until(pilot, lambda: bool(calls))
+
+    shown = drive(FtwizardApp(("run", "one")), (120, 50), play)
+    assert "whether its answers are right was not measured" in shown
+    assert calls[0][-2:] == ("--answer-pattern", "#x")
 
 
 def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:

@@ -19,6 +19,7 @@ from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.slurm import client
 from ftwizard.slurm.job_states import SlurmJob
+from tests.helpers.checkpoints import save
 from tests.helpers.jobs import command_pid, keeper_pid, make, start, until_step
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.monitor.timed_runs import (
@@ -237,6 +238,7 @@ def test_finished_run_shows_its_final_state(timed_run: TimedRun, size: tuple[int
 def test_stopped_run_offers_to_resume(timed_run: TimedRun, size: tuple[int, int]) -> None:
     timed_run.train(123)
     timed_run.folder.log.write_text("libraries loaded\nsaved at step 123\n")
+    save(timed_run.folder.checkpoints, 123)
     timed_run.end("stopped")
     assert_monitor_frame("stopped", size, watch(size))
 

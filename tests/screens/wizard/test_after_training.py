@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.data.documents import RowPreview
+from ftwizard.data.example import Example
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.export_forms import QUANTIZATIONS
+from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import after_training, first_draft, setting_values
 from ftwizard.screens.draft.drafts import Draft, PageOutcome
@@ -122,12 +125,12 @@ def test_installed_extra_is_not_asked_for() -> None:
 def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
     draft = make_draft()
     text = after_training.format_powers(draft, {}).plain
-    assert "general: 40 items can show a loss of 20 points, not of 5" in text, "40 on a CPU"
+    assert "general: 40 items can show a loss of 20 points; for 5 points: about 390" in text, "on a CPU"
     draft = draft.with_plan(evaluate=schema.Evaluate(max_items=400, safety=False))
     draft = draft.with_plan(gate=schema.Gate(max_general_loss=0.2))
     text = after_training.format_powers(draft, {}).plain
     assert "general: 113 items can show a loss of 10 points" in text
-    assert "not of" not in text.split("general:")[1] and "safety" not in text
+    assert "; for" not in text.split("general:")[1] and "safety" not in text
 
 
 def test_answers_are_counted_as_they_are_asked() -> None:
@@ -137,7 +140,9 @@ def test_answers_are_counted_as_they_are_asked() -> None:
     bare = draft.with_plan(evaluate=schema.Evaluate(shots=0))
     assert "120 items, 240 answers" in after_training.describe_sets(bare, {})
     gpu = replace(draft, machine=make_machine(Gpu(name="GPU", memory=24 * 10**9)))
-    assert "382 items, 1,146 answers" in after_training.describe_sets(gpu, {})
+    assert "408 items, 1,224 answers" in after_training.describe_sets(gpu, {})
+    small = replace(draft, parameters=135_000_000)
+    assert "349 items, 818 answers" in after_training.describe_sets(small, {})
 
 
 def test_choices_are_in_the_plan_and_back_keeps_them() -> None:
@@ -162,7 +167,7 @@ def test_choices_are_in_the_plan_and_back_keeps_them() -> None:
     assert plan.finish.export == ("ollama:q4_k_m", "vllm")
     assert plan_file.parse(plan_file.dump(plan)) == plan
     shown, _ = on_page(do_nothing, step.draft)
-    assert "7.1" in shown and "yours" in shown and "Q4_K_M" in shown and "( ) yes   (•) no" in shown
+    assert "7.1" in shown and "yours" in shown and "( ) yes   (•) no" in shown
 
 
 @pytest.mark.parametrize(
@@ -184,6 +189,67 @@ def test_invalid_value_is_explained_and_does_not_pass(name: str, typed: str, mes
 
     _, left = on_page(play, size=(120, 40))
     assert not left
+
+
+def make_solved_draft() -> Draft:
+    """Return a draft for worked solutions."""
+    solved = [
+        RowPreview(line=n, example=msgspec.to_builtins(Example(kind="chat", messages=[
+            {"role": "user", "content": f"{n} + {n}?"},
+            {"role": "assistant", "content": f"We add {n} and {n}.\n#### {2 * n}"},
+        ])))
+        for n in range(1, 21)
+    ]  # fmt: skip
+    checked = msgspec.structs.replace(report("x"), preview=solved)
+    return make_draft().with_check(schema.Files(train="/data/rows.jsonl"), checked)
+
+
+def test_answers_of_the_rows_are_shown_as_they_are_taken() -> None:
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any], page: AfterTrainingPage) -> None:
+        page.query_one("#setting-scorer Choice", Choice).focus()
+        await wait_for_text(pilot, "row 3  …We add 3 and 3. #### 6  → 6")
+        shown.append(frame(pilot.app))
+        page.query_one("#setting-scorer Choice", Choice).value = "boxed"
+        await wait_for_text(pilot, "row 3  …We add 3 and 3. #### 6  → no answer: not scored")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "boxed finds no answer in the first 20 rows")
+        page.query_one("#setting-scorer Choice", Choice).value = "auto"
+        page.query_one("#setting-answer_pattern Input", Input).value = r"add (\d+)"
+        await wait_for_text(pilot, "row 3  …We add 3 and 3. #### 6  → 3")
+        await pilot.press("enter")
+        await until(pilot, lambda: not page.is_attached)
+
+    _, (step,) = on_page(play, make_solved_draft())
+    assert "recognized: a number after “####”" in shown[0]
+    assert "a number after “####” (20 of 20 rows): right or wrong" in shown[0]
+    assert step is not None
+    assert step.draft.plan.evaluate == schema.Evaluate(answer_pattern=r"add (\d+)")
+
+
+def test_a_pattern_that_cannot_be_used_is_explained() -> None:
+    async def play(pilot: Pilot[Any], page: AfterTrainingPage) -> None:
+        page.query_one("#setting-answer_pattern Input", Input).value = "("
+        await pilot.press("enter")
+        await wait_for_text(pilot, "✗ ")
+
+    shown, left = on_page(play, make_solved_draft())
+    assert "Answer pattern cannot be used" in " ".join(shown.split()) and not left
+
+
+def test_plain_asks_for_scorer_and_pattern_only_where_they_are_chosen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prompter = Scripted("scorer", "boxed", "", "scorer", "auto", "answer_pattern", r"add (\d+)", "")
+    draft = plain.ask(prompter, make_solved_draft())
+    assert draft.plan.evaluate == schema.Evaluate(answer_pattern=r"add (\d+)")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "a number after “####” (20 of 20 rows)" in printed
+        and "row 1 …We add 1 and 1. #### 2 → 2" in printed
+    )
+    assert "boxed finds no answer" in printed
 
 
 def test_export_without_merge_is_refused_here() -> None:
@@ -246,6 +312,7 @@ plans = st.builds(
         schema.Evaluate, general=st.booleans(), safety=st.booleans(),
         system=st.none() | st.text(min_size=1), shots=st.integers(0, 9),
         max_items=st.none() | st.integers(1, 9999), requires_headroom=st.booleans(),
+        scorer=st.sampled_from(get_args(RowScorer)), answer_pattern=st.none() | st.just("(.+)"),
         judge=st.just(schema.Judge()) | st.just(schema.Judge(url="http://h/v1", model="m")),
     ),
     st.lists(forms, unique=True, max_size=4).map(tuple),

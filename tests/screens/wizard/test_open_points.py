@@ -35,11 +35,20 @@ def list_texts(draft: Draft) -> list[str]:
 
 def test_nothing_stands_where_all_was_taken_as_advised() -> None:
     draft = draft_of()
-    fine = make_report(parts={"train": {"kept": 90}, "test": {"kept": 10}})
+    fine = make_report(parts={"train": {"kept": 3600}, "test": {"kept": 400}})
     assert not open_points.format_open_points(draft)
     assert not open_points.format_open_points(draft.with_estimate(fine))
     settled = draft.with_touched("rank")  # chosen, and equal to what is advised
     assert not open_points.format_open_points(settled)
+
+
+def test_a_gate_that_the_test_rows_cannot_show_is_told() -> None:
+    few = make_report(parts={"train": {"kept": 135}, "test": {"kept": 15}})
+    assert list_texts(draft_of().with_estimate(few)) == [
+        "· Data 15 test rows can show 40% more right, about 390 the gate’s 5%"
+    ]
+    alone = draft_of().with_plan(finish=schema.Finish(compare=False))
+    assert not list_texts(alone.with_estimate(few))
 
 
 def test_findings_are_repeated_unless_their_rows_are_left_out() -> None:
@@ -105,7 +114,7 @@ def test_estimate_warns_of_rows_memory_and_disk() -> None:
     assert list_texts(draft_of().with_estimate(estimate)) == [
         "! Data 3 training rows without reasoning: the template drops it",
         "! Data 2 training rows without trainable tokens, left out",
-        "! Data 4 test rows: the comparison shows large differences only",
+        "! Data 4 test rows: too few for a verdict, about 100 show 10% more",
         "! Recipe 12 training rows truncated",
         "! Recipe memory tight: 6.0–9.0 GB of 8.0 GB",
         "✗ Estimate not enough free disk space: 3.0 GB missing",

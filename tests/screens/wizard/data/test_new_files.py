@@ -172,6 +172,35 @@ def test_secrets_are_asked_about_and_a_fix_replaces_them(rows: Path) -> None:
     assert token in rows.read_text()
 
 
+@pytest.mark.parametrize(("key", "count"), [("enter", 29), ("escape", 30)])
+def test_rows_that_are_too_long_are_left_out_if_the_user_says_so(
+    rows: Path, key: str, count: int
+) -> None:
+    clean = [
+        json.dumps({"messages": [
+            {"role": "user", "content": f"What is {n} and {n * 7}?"},
+            {"role": "assistant", "content": "It is that. " * (3000 if n == 4 else 1)},
+        ]})
+        for n in range(30)
+    ]  # fmt: skip
+    rows.write_text("\n".join(clean) + "\n")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[PageOutcome]) -> None:
+        await read_file(pilot, "f")
+        await wait_for_text(pilot, "Leave out 1 row that is too long?")
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
+        await pilot.press("enter")
+        if count == 30:
+            await wait_for_text(pilot, "Nothing to fix")
+            return
+        await wait_for_text(pilot, "29 of 30 rows written to rows.fixed.jsonl")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "29 rows, chat messages")
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
 def test_convert_writes_a_file_for_another_target(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[PageOutcome]) -> None:
         await read_file(pilot, "c")
