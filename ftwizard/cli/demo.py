@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LOST = (
-    "The loss is expected: trained on nothing else, at a high learning rate, a model forgets what it could do.",
+    "This is expected: trained on one narrow task alone, at a high learning rate, a model forgets what it "
+    "could do before."
 )
-_KEPT = ("Nothing was found to be lost this time; with training on nothing else, it often is.",)
-_REMEDY = "Mixed with general rows, the same task costs less: ftwizard demo"
+_KEPT = (
+    "Nothing was found to be lost this time; training on one narrow task alone often does lose it."
+)
+_REMEDY = "The usual demo mixes general rows in, and learns more gently: ftwizard demo"
 _SMALL = (
-    "No failure was found, but so small a model answers few general questions rightly, and too few items "
-    "cannot prove that it lost none: a larger model and more items can."
+    "No failure was found, but a model this small has too little to lose for so few items to prove that "
+    "it lost nothing: a larger model, judged on more items, can."
 )
 
 
@@ -78,7 +81,9 @@ def demo(arguments: argparse.Namespace) -> int:
     newest = find_newest(folder)
     if status.exit_code == 0 and newest:
         _print_pairs(newest.evaluation, console)
-        end = describe_end(newest.evaluation, next_steps.find_next(folder), folder.id, forgets=arguments.forget)
+        end = describe_end(
+            newest.evaluation, next_steps.find_next(folder), folder.id, forgets=arguments.forget
+        )
         output.print_lines(console, "", describe.describe_verdict(folder), *end)
     return status.exit_code
 
@@ -140,7 +145,7 @@ def describe_end(
     """Describe what the verdict of the demo means, what is next, and how to talk to the model."""
     is_lost, helped = bool(_list_found(evaluation)), evaluation.target
     if forgets:
-        lines = [*(_LOST if is_lost else _KEPT), _REMEDY]
+        lines = [_LOST if is_lost else _KEPT, _REMEDY]
     elif evaluation.verdict == "cannot_tell" and helped and helped.outcome == "helped":
         lines = [_SMALL]
     else:

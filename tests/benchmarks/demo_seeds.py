@@ -21,7 +21,6 @@ from typing import Any
 from unittest import mock
 
 from ftwizard.__main__ import main as run_ftwizard
-from ftwizard.cli import demo
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Plan
@@ -40,7 +39,7 @@ def run_seed(seed: int, settings: list[str], *, forgets: bool) -> int:
         words = [f"recipe.seed={seed}", f"data.split.seed={seed}", *settings]
         return changes.set_values(load(*arguments, **options), words)
 
-    with mock.patch.object(demo.plan_file, "load", load_seeded):
+    with mock.patch.object(plan_file, "load", load_seeded):
         return run_ftwizard(["demo", "--yes", "--json", *(["--forget"] if forgets else [])])
 
 
@@ -91,7 +90,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--forget", action="store_true")
-    parser.add_argument("--set", action="append", default=[], help="setting of the plan, as in train")
+    parser.add_argument(
+        "--set", action="append", default=[], help="setting of the plan, as in train"
+    )
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only is not None:
