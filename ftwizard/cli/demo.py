@@ -37,8 +37,8 @@ _KEPT = (
 )
 _REMEDY = "The usual demo mixes general rows in, and learns more gently: ftwizard demo"
 _SMALL = (
-    "No failure was found, but a model this small has too little to lose for so few items to prove that "
-    "it lost nothing: a larger model, judged on more items, can."
+    "No failure was found, but with so small a model, which rarely refuses or answers rightly itself, these "
+    "items cannot exclude a loss: a larger model, judged on more items, can."
 )
 
 
