@@ -80,12 +80,12 @@ async def watch_curve(app: App[Any], session: Session, path: str) -> int:
     return 0
 
 
-async def demo(app: App[Any], session: Session, _: str = "") -> int:
-    """Explain the demo, start it, and show it."""
+async def demo(app: App[Any], session: Session, act: str = "") -> int:
+    """Explain the demo, start it, and show it. ``act``: "forget" for the one without general rows."""
     from ftwizard.screens.home.demo import DemoPage
 
     session.code = DECLINED  # until something is started
-    plan = await app.push_screen_wait(DemoPage())
+    plan = await app.push_screen_wait(DemoPage(forgets=act == "forget"))
     if plan is None:
         return DECLINED
     folder = await run_in_thread(launch.claim, locations.runs_folder() / store.make_id("demo"))

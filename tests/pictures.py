@@ -122,7 +122,7 @@ async def save_run(
 
 async def save_wizard(folder: Path) -> None:
     """Take the pages on data, recipe and what follows training, with the demo's rows."""
-    rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("*/train.jsonl"))
+    rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("tickets-*/train.jsonl"))
     for size_name, size in SIZES.items():
         app = FtwizardApp(("new", ""))
         async with app.run_test(size=size) as pilot:

@@ -131,7 +131,8 @@ TARGETS = get_args(TargetName)
 MAX_LENGTH = "maximum tokens per example (default: 1024, as in a plan)"
 COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     ("demo", "run a small fine-tune end to end in 4 to 8 minutes", "demo:demo", (
-        _switch("--yes", "ask nothing; print progress line by line"), *VIEW,
+        _switch("--yes", "ask nothing; print progress line by line"),
+        _switch("--forget", "train without general rows, to see a model forget what it could do"), *VIEW,
     )),
     ("advise", "compare providers for this machine, your answers and your data", "advise:advise", (
         _value("data", "DATA",

@@ -63,6 +63,21 @@ def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
 
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     """Show a run until it ends; return its exit code, or 0 if the user left the view."""
+    status = follow_to_end(folder, as_json=as_json)
+    if status is None:
+        return 0
+    if as_json:
+        output.print_json(store.read_status(folder))
+    else:
+        output.print_lines(output.make_console(), *describe.describe_outcome(folder, status))
+    return status.exit_code
+
+
+def follow_to_end(folder: JobFolder, *, as_json: bool = False) -> Status | None:
+    """Show a run until it ends; return its last status, or None if the user left the view.
+
+    ``as_json``: stdout is kept for a document.
+    """
     from rich.live import Live
 
     console = output.make_console(stderr=as_json)
@@ -97,12 +112,8 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 _wait_while_read(POLL_S)
     except KeyboardInterrupt:
         console.print(f"\nThe run continues. Come back with: ftwizard watch {folder.id}")
-        return 0
-    if as_json:
-        output.print_json(store.read_status(folder))
-    else:
-        output.print_lines(console, *describe.describe_outcome(folder, status))
-    return status.exit_code
+        return None
+    return status
 
 
 def view_curve(path: Path, arguments: argparse.Namespace) -> int:

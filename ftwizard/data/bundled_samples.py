@@ -17,12 +17,12 @@ ROW_SETS = ("general",)
 DEMO_COST = "4–8 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
 
 
-def copy_plan(name: str = TICKETS) -> Path:
-    """Copy a sample into the user's data folder and return the path of its plan.
+def copy_plan(*, forgets: bool = False) -> Path:
+    """Copy the demo's sample into the user's data folder and return the path of its plan.
 
-    Raises FtwizardError if it cannot be written.
+    ``forgets``: the plan without general rows. Raises FtwizardError if it cannot be written.
     """
-    return _copied_folder(name) / "plan.yaml"
+    return _copied_folder(TICKETS) / ("forget.yaml" if forgets else "plan.yaml")
 
 
 def resolve_rows(name: str) -> Path:
@@ -38,7 +38,7 @@ def _copied_folder(name: str) -> Path:
     root = locations.create_private_folder(locations.home_folder() / "samples")
     with as_file(files("ftwizard").joinpath("assets", "samples", name)) as packaged:
         digest = hashlib.sha256()
-        for file in (*sorted(packaged.glob("*.jsonl")), *packaged.glob("plan.yaml")):
+        for file in (*sorted(packaged.glob("*.jsonl")), *sorted(packaged.glob("*.yaml"))):
             digest.update(file.read_bytes())
         target = root / f"{name}-{digest.hexdigest()[:8]}"
         if not target.exists():

@@ -24,6 +24,9 @@ model answer the same unseen tickets.
 
 Watch the loss fall during training. At the end, compare the answers, and type tickets of your own: \
 both models answer them side by side."""
+FORGETFUL = """
+
+Without general rows and at a high learning rate, it forgets what it could do: the verdict says so."""
 
 
 class DemoPage(Page[str]):
@@ -38,13 +41,18 @@ class DemoPage(Page[str]):
         Binding("enter", "begin", "start", key_display="enter", tooltip="start the demo")
     ]
 
+    def __init__(self, *, forgets: bool = False) -> None:
+        super().__init__()
+        self._forgets = forgets
+
     def body(self) -> ComposeResult:
-        yield Static(INTRODUCTION, classes="lead", markup=False)
+        text = INTRODUCTION + (FORGETFUL if self._forgets else "")
+        yield Static(text, classes="lead", markup=False)
         yield Static(id="facts", classes="lead", markup=False)
 
     def on_mount(self) -> None:
         try:
-            self._file = bundled_samples.copy_plan()
+            self._file = bundled_samples.copy_plan(forgets=self._forgets)
             demo_plan = plan_file.load(self._file)
         except FtwizardError as error:
             self.app.push_screen(ErrorDialog(error), lambda _: self.dismiss(None))
