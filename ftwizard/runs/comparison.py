@@ -10,7 +10,6 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.runs import base_weights, objective_figures, search, store, verdict
-from ftwizard.runs.evaluation_files import read_helped
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.store import RunRecord
@@ -306,6 +305,8 @@ _OBJECTIVE_SCORES = {
 
 
 def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) -> ComparedRun:
+    from ftwizard.runs.evaluation_files import read_helped  # loads the plan
+
     judged = read_helped(folder)
     actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")

@@ -122,7 +122,7 @@ def judge_evaluation(
     answers alone; or a set is missing, too small, or not scored in many items. **Ship** otherwise. Failures
     that nothing was measured of are named with the verdict (``Evaluation.unjudged``).
     """
-    shown_losses, open_losses = _judge_own_sets(sets, gate)
+    shown_losses, open_losses = _judge_own_sets(_list_own(sets, failures), gate)
     against = [*_list_failures(failures, True), *shown_losses]
     gain, gain_reasons = _judge_gain(
         sets.get("target"),
@@ -209,7 +209,9 @@ def judge_set(
     change = sets[name].difference
     if change is None or name == "target":
         return None
-    return judge_loss(change, get_tolerance(name, gate), comparisons=len(_list_own(sets)) or 1)
+    return judge_loss(
+        change, get_tolerance(name, gate), comparisons=len(_list_own(sets, failures)) or 1
+    )
 
 
 def _list_failures(failures: Sequence[Failure], found: bool | None) -> Iterator[VerdictReason]:
@@ -232,21 +234,23 @@ def _is_total(collapse: Failure) -> bool:
     return collapse.evidence.get("sign") == "same" and collapse.evidence["tuned"] >= TOTAL_COLLAPSE
 
 
-def _list_own(sets: Mapping[str, SetResult]) -> dict[str, PairedDifference]:
-    """Return the changes on the sets of the user's own."""
-    others = ("target", *REQUIRED_SETS)
+def _list_own(
+    sets: Mapping[str, SetResult], failures: Sequence[Failure]
+) -> dict[str, PairedDifference]:
+    """Return the changes on the sets that no failure is judged by: those of the user's own."""
+    others = {"target", *(_SHOWN_BY[failure.name] for failure in failures)}
     return {n: r.difference for n, r in sets.items() if n not in others and r.difference}
 
 
 def _judge_own_sets(
-    sets: Mapping[str, SetResult], gate: Gate
+    own: Mapping[str, PairedDifference], gate: Gate
 ) -> tuple[list[VerdictReason], list[VerdictReason]]:
     """Return the losses of the user's own sets that are shown, and what is open.
 
     Several are corrected for being several: a loss of one must be shown at a stricter level, and what must
     be excluded is a loss of them all together.
     """
-    own, limit = _list_own(sets), gate.max_general_loss
+    limit = gate.max_general_loss
     lost = [n for n, change in own.items() if judge_loss(change, limit, comparisons=len(own))]
     shown = [VerdictReason(name="loss", sets=[name]) for name in lost]
     doubtful = [

@@ -125,7 +125,9 @@ def test_installed_extra_is_not_asked_for() -> None:
 def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
     draft = make_draft()
     text = after_training.format_powers(draft, {}).plain
-    assert "general: 40 items can show a loss of 20 points; for 5 points: about 390" in text, "on a CPU"
+    assert "general: 40 items can show a loss of 20 points; for 5 points: about 390" in text, (
+        "on a CPU"
+    )
     draft = draft.with_plan(evaluate=schema.Evaluate(max_items=400, safety=False))
     draft = draft.with_plan(gate=schema.Gate(max_general_loss=0.2))
     text = after_training.format_powers(draft, {}).plain
