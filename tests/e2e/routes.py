@@ -138,7 +138,7 @@ ROUTES: Mapping[str, Route] = {
     "working": (HELPER, ("working", RUN, "rows"), _press_keys("esc cancel")),
     "problem": (HELPER, ("problem", RUN, "rows"), _press_keys("It cannot be read")),
     "typed": (HELPER, ("typed", RUN, "rows"), _press_keys("To continue anyway, type")),
-    "finish": (HELPER, ("finish", "done", "rows"), _press_keys("answer 1 of 1")),
+    "finish": (HELPER, ("finish", "done", "rows"), _press_keys("too few test rows")),
     "monitor": ((), ("watch", RUN), _press_keys(_LOSS)),
     "stop?": ((), ("watch", RUN), _press_keys(_LOSS, ("s", "Stop this run"))),
     "compare": (
