@@ -290,12 +290,11 @@ def describe_power(
     ``wanted``: gain or loss of the gate, 0–1.
     """
     n = result.difference.n if result.difference else result.n
-    if result.provable is None or n < MIN_ROWS:
+    provable = result.provable or paired_tests.find_provable_change(n)
+    if provable is None or n < MIN_ROWS:
         return f"too few {items}s to tell: {n:,}; {_describe_needed(max(wanted, FIRST_GAIN))}"
-    line = (
-        f"{format_count(n, items)} can show a {change} of {format_points(result.provable, up=True)}"
-    )
-    if wanted and wanted < result.provable:
+    line = f"{format_count(n, items)} can show a {change} of {format_points(provable, up=True)}"
+    if wanted and wanted < provable:
         needed = paired_tests.count_needed_rows(wanted)
         line += f"; for {format_points(wanted)}: about {needed:,}"
     return line

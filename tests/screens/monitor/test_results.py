@@ -43,7 +43,7 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
         verdict="differs", base="/base", adapter="/a", tensors=272, difference_count=2
     )
     write_json(folder.merged / "proof.json", proof)
-    shown = drive(FtwizardApp(("run", "one")), (80, 36), open_results)
+    shown = drive(FtwizardApp(("run", "one")), (80, 50), open_results)
     assert "✗ Wrong: 2 of 272 tensors are not what base and adapter give." in " ".join(
         shown.split()
     )
