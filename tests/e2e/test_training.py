@@ -36,7 +36,9 @@ def test_tool_use_file_is_trained_merged_and_compared(small_workspace: Workspace
     assert result["training"]["rows"]["train_used"] == 40
     target, rows = read_target(folder), read_rows(folder)
     assert target.n == len(rows) == 5
-    assert target.loss_difference and target.loss_difference.value < 0
+    assert target.arms["tuned"].metric == "accuracy" and target.arms["tuned"].n == 5, (
+        "calls are compared"
+    )
     assert all(row.messages[0]["role"] == "system" for row in rows)
     assert (folder.merged / "model.safetensors").exists()
     for path in [folder.path, *folder.path.rglob("*")]:

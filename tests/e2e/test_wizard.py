@@ -65,7 +65,7 @@ def through_the_wizard(terminal: Tmux, file: Path, model: Path) -> None:
     terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
     terminal.wait(r"safety \d+ · \d+ items, \d+ answers")
-    terminal.keys("Tab", "Tab", "Right")
+    terminal.keys("Tab", "Tab", "Tab", "Right")
     terminal.wait(r"general \d+ · \d+ items, \d+ answers")
     terminal.keys("Enter")
     terminal.wait("whole run", timeout=540)
