@@ -24,6 +24,7 @@ from ftwizard.runs.evaluation import (
     SetResult,
 )
 from ftwizard.runs.evaluation import Flip as FlippedItem
+from ftwizard.runs.failure_text import FAILURE_TITLES
 from ftwizard.runs.ship_verdict import judge_again, judge_evaluation, judge_headroom, judge_loss
 from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
@@ -142,7 +143,7 @@ def test_table_of_truth(gain: ShipVerdict, name: FailureName, state: str) -> Non
         assert evaluation.verdict == "do_not_ship"
     else:
         assert evaluation.verdict == expected.get(state, gain)
-    headline, title = words.describe_verdict(evaluation), words.FAILURE_TITLES[name].lower()
+    headline, title = words.describe_verdict(evaluation), FAILURE_TITLES[name].lower()
     if state == "no data":
         assert f"not judged: {title}" in headline
     elif state == "found" or (state == "few items" and gain == "ship"):
