@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import email.utils
 import ssl
-from typing import Any, cast
 
+import httpx2
 import openai
 import pytest
 
@@ -159,7 +159,8 @@ def test_a_wrong_clock_is_named(
 ) -> None:
     cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
     cause.verify_code = code
-    connection = openai.APIConnectionError(request=cast(Any, None))
+    request = httpx2.Request("GET", "https://api.openai.com/v1/models")
+    connection = openai.APIConnectionError(request=request)
     connection.__cause__ = cause
 
     error = errors.translate(connection, platform.account, "list the models")

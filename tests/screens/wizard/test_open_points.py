@@ -114,7 +114,7 @@ def test_estimate_warns_of_rows_memory_and_disk() -> None:
     assert list_texts(draft_of().with_estimate(estimate)) == [
         "! Data 3 training rows without reasoning: the template drops it",
         "! Data 2 training rows without trainable tokens, left out",
-        "! Data 4 test rows: too few for a verdict, about 100 show 10% more",
+        "! Data 4 test rows: too few for a verdict, about 120 show 10% more",
         "! Recipe 12 training rows truncated",
         "! Recipe memory tight: 6.0–9.0 GB of 8.0 GB",
         "✗ Estimate not enough free disk space: 3.0 GB missing",
