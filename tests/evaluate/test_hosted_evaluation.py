@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.evaluate import endpoint, runner
+from ftwizard.evaluate import endpoint, frozen_items, runner
 from ftwizard.evaluate.run import asking, hosted
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
@@ -46,7 +46,9 @@ def make_run(root: Path, **evaluate: Any) -> tuple[JobFolder, Plan]:
     """Make a hosted run that has trained: rows, plan and the record of its job."""
     for name, first, count in (("train", 0, 40), ("valid", 100, 12), ("test", 200, TESTS)):
         write_rows(root / f"{name}.jsonl", first, count)
-    plan = make_plan(evaluate=Evaluate(general=False, safety=False, shots=0, **evaluate))
+    plan = make_plan(
+        evaluate=Evaluate(**{"general": False, "safety": False, "shots": 0} | evaluate)
+    )
     files = Files(
         train=str(root / "train.jsonl"), validation=str(root / "valid.jsonl"), test=str(root / "test.jsonl")
     )  # fmt: skip
@@ -131,6 +133,30 @@ def test_nothing_is_asked_twice(tmp_path: Path, server: ChatEndpoint) -> None:
     count = len(server.requests)
     again = evaluate(folder, plan, server)
     assert again == first and len(server.requests) == count
+
+
+@pytest.mark.parametrize("has_judge", [False, True])
+def test_packaged_items_are_asked_until_they_decide(
+    tmp_path: Path, server: ChatEndpoint, has_judge: bool
+) -> None:
+    """Unless a judge may class the answers otherwise."""
+    folder, plan = make_run(tmp_path, safety=True)
+    if has_judge:
+        judge = msgspec.structs.replace(plan.evaluate.judge, url="http://127.0.0.1:1/v1", model="j")
+        settings = msgspec.structs.replace(plan.evaluate, judge=judge)
+        plan = msgspec.structs.replace(plan, evaluate=settings)
+    server.reply = lambda body: Reply(
+        "I can't help with that." if "?" not in body["messages"][-1]["content"] else "Yes, gladly."
+    )
+    evaluation = evaluate(folder, plan, server)
+    asked = {body["messages"][-1]["content"] for body in server.requests if body["model"] == TUNED}
+    frozen = frozen_items.read(folder)
+    assert frozen
+    drawn = {item.id for item in frozen[0]}
+    sufficed = [event for event in events(folder, "finding") if event["code"] == "items_sufficed"]
+    assert bool(sufficed) is not has_judge
+    assert (len(asked) < len(drawn)) is not has_judge
+    assert (evaluation.sets["safety"].n < 100) is not has_judge
 
 
 def test_at_most_a_hundred_items_of_a_set_are_asked(
