@@ -17,8 +17,7 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
-from ftwizard.export import objective_script, script_rows, skypilot, training_script
-from ftwizard.export.objective_script import ObjectiveFacts
+from ftwizard.export import objective_script, script_rows, training_script
 from ftwizard.export.script_rows import ScriptRow
 from ftwizard.export.training_script import ScriptFacts
 from ftwizard.hardware import hub_kernels
@@ -123,9 +122,9 @@ def eject(
         "requirements.txt": _list_requirements(versions),
     }
     files |= copies
-    cluster = skypilot.name_cluster(out.name)
+    cluster = training_script.name_cluster(out.name)
     if accelerator:
-        files[skypilot.TASK] = skypilot.build_task(cluster, accelerator.kind, facts)
+        files[training_script.TASK] = training_script.build_task(cluster, accelerator.kind, facts)
     data = {"train": [*rows.train, *rows.mix], "validation": rows.validation}
     with _new_folder(out) as part:
         for name, text in files.items():
@@ -152,7 +151,7 @@ def eject(
         differing={name: installed.get(name, "") for name in versions if installed.get(name) != versions[name]},
         left_out=facts.left_out,
         processes=processes,
-        task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
+        task=f"sky launch -c {cluster} {training_script.TASK}" if accelerator else None,
         gpu=accelerator.kind if accelerator else None,
     )  # fmt: skip
 
@@ -203,7 +202,6 @@ def _gather_facts(
         revision=source.commit if source.kind == "hub" else None,
         precision=loaded.precision,  # type: ignore[arg-type]
         attention=loaded.attention,
-        kernels=plan.recipe.kernels,
         targets=loaded.targets,
         parameters=loaded.parameters,
         form=form,
@@ -217,10 +215,8 @@ def _gather_facts(
         checkpointing=_name_checkpointing(),
         has_experts=model_loading.has_experts(base),
         initial_adapter=_has_initial_weights(origin.run),
-        objective=ObjectiveFacts(
-            asks_reference_first=_asks_reference_first(origin),
-            stop_ids=tuple(sorted(encoder.stop_ids | _read_eos(encoder))),
-        ),
+        asks_reference_first=_asks_reference_first(origin),
+        stop_ids=tuple(sorted(encoder.stop_ids | _read_eos(encoder))),
         notes=tuple(_list_reasons(origin)),
         left_out=tuple(_list_left_out(plan, processes, shards=_shards(origin, base, encoded))),
     )
@@ -369,7 +365,7 @@ def _choose_versions(origin: Origin, facts: ScriptFacts) -> tuple[dict[str, str]
     adapter = () if origin.plan.recipe.method == "full" else ("peft",)
     quantized = ("bitsandbytes",) if origin.plan.recipe.method == "qlora" else ()
     flash = ("flash-attn",) if facts.attention == "flash_attention_2" else ()
-    from_hub = facts.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
+    from_hub = origin.plan.recipe.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
     kernels = ("kernels",) if from_hub else ()
     rewards = objective_script.get_packages(origin.plan)
     names = (*REQUIRED, *adapter, *quantized, *flash, *kernels, *rewards)
