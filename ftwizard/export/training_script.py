@@ -8,14 +8,14 @@ import json
 import pprint
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import msgspec
 
 from ftwizard.estimate import training_setup
-from ftwizard.export import objective_script, script_rows
+from ftwizard.export import objective_script, script_rows, templates
 from ftwizard.plan.schema import Plan
 from ftwizard.rewards.reward import name_uniquely
 from ftwizard.runs.ejected_script import SETUP, START_ONE, RowForm, list_commands, start_command
@@ -124,15 +124,8 @@ def name_cluster(folder: str) -> str:
     return f"ft-{name}"[:30].rstrip("-")
 
 
-def _render(template: str, facts: ScriptFacts, **more: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ftwizard", "assets/script"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+def _render(name: str, facts: ScriptFacts, **more: Any) -> str:
+    filters: dict[str, Callable[..., str]] = {
         "count": "{:,}".format,
         "repr": repr,
         "pformat": functools.partial(pprint.pformat, sort_dicts=False),
@@ -142,7 +135,7 @@ def _render(template: str, facts: ScriptFacts, **more: Any) -> str:
         "paragraph": _paragraph,
         "source": _read_source,
     }
-    return environment.get_template(template).render(msgspec.structs.asdict(facts), **more)
+    return templates.load(f"script/{name}", filters).render(msgspec.structs.asdict(facts), **more)
 
 
 def _quote(text: str) -> str:
