@@ -1,4 +1,4 @@
-"""Parts of an ejected script that depend on the training objective: DPO, KTO and GRPO beside SFT."""
+"""What an ejected script needs by its training objective: processes, reward functions, limits."""
 
 from __future__ import annotations
 
