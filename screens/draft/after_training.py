@@ -304,7 +304,7 @@ def format_examples(draft: Draft) -> Text:
         text.append(f"row {example.line}  ", "dim").append(f"…{tail}")
         if example.answer is None:
             text.append("  → no answer: not scored\n", palette.WARNING)
-        elif kind and (kind.is_checked and kind.scorer != "judge"):
+        elif kind and (kind.is_checked and kind.scorer not in ("judge", "rewards")):
             answer = make_visible(" ".join(example.answer.split()), MAX_ANSWER)
             text.append("  → ", palette.ACCENT).append(f"{answer}\n", "bold")
         else:

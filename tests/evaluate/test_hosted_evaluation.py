@@ -20,6 +20,7 @@ from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Evaluate, Files, Foundry, Model, Plan
 from ftwizard.providers.base import Endpoint
+from ftwizard.rewards.recognized_answers import describe_answers
 from ftwizard.runs import evaluation_files, evaluation_plan, remote
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, error, serve_chat
 from tests.helpers.hosted import BASE, TUNED, make_plan, make_remote
@@ -133,6 +134,24 @@ def test_nothing_is_asked_twice(tmp_path: Path, server: ChatEndpoint) -> None:
     count = len(server.requests)
     again = evaluate(folder, plan, server)
     assert again == first and len(server.requests) == count
+
+
+def test_a_function_of_the_user_scores_the_test_rows(tmp_path: Path, server: ChatEndpoint) -> None:
+    """Half of the points for the word, so that answers are graded."""
+    (tmp_path / "score.py").write_text(
+        "def score(completions, reference_answer, **columns):\n"
+        "    return [\n"
+        "        0.5 * ('code' in said['content']) + 0.5 * (said['content'] == right)\n"
+        "        for (said,), right in zip(completions, reference_answer)\n"
+        "    ]\n"
+    )
+    folder, plan = make_run(tmp_path, scorer=f"{tmp_path}/score.py:score")
+    evaluation = evaluate(folder, plan, server)
+    arms = evaluation.sets["target"].arms
+    assert (arms["base"].score, arms["tuned"].score) == (0.0, 1.0)
+    assert evaluation.target.outcome == "helped" and not evaluation.target.is_style
+    assert evaluation.answers.scorer == "rewards"
+    assert describe_answers(evaluation.answers) == "free text: your function decides"
 
 
 @pytest.mark.parametrize("has_judge", [False, True])
