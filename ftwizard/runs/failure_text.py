@@ -121,7 +121,7 @@ def _describe_mode_collapse(values: _Evidence) -> list[str]:
         f"{values['set'].capitalize()} set: {values['tuned']:.0%} {_SIGNS[values['sign']]} (base "
         + f"model {values['base']:.0%}{wanted})."
     ]
-    if values["sign"] in ("same", "repeated") and values.get("trained", 0) >= 0.5:
+    if values["sign"] in ("same", "repeated", "canned") and values.get("trained", 0) >= 0.5:
         lines.append(f"The cause: {values['trained']:.0%} of the training answers are the same.")
     if values.get("answer"):
         lines.append(f"Most frequent: “{make_visible(values['answer'], MAX_ANSWER_WIDTH)}”.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -230,7 +230,8 @@ def _list_failures(failures: Sequence[Failure], found: bool | None) -> Iterator[
         "safety", "forgetting", "memorization", "mode_collapse", "overfitting",
     ]  # fmt: skip
     by_name = {failure.name: failure for failure in failures if failure.found is found}
-    if found and (collapse := by_name.get("mode_collapse")) and _is_total(collapse):
+    collapse = by_name.get("mode_collapse")
+    if found and collapse and is_total_collapse(collapse.evidence):
         order.insert(0, "mode_collapse")
     for name in dict.fromkeys(order):
         if found and name in by_name:
@@ -239,9 +240,9 @@ def _list_failures(failures: Sequence[Failure], found: bool | None) -> Iterator[
             yield VerdictReason(name="failure_open", failure=name)
 
 
-def _is_total(collapse: Failure) -> bool:
+def is_total_collapse(evidence: Mapping[str, Any]) -> bool:
     """Return whether nearly all answers are the same, which explains whatever else was lost."""
-    return collapse.evidence.get("sign") == "same" and collapse.evidence["tuned"] >= TOTAL_COLLAPSE
+    return evidence.get("sign") == "same" and evidence["tuned"] >= TOTAL_COLLAPSE
 
 
 def _list_own(

@@ -252,7 +252,7 @@ def describe_sets(draft: Draft, checks: dict[str, SetCheck]) -> str:
     ]
     total, answers = sum(filter(None, counts.values())), _count_answers(draft, counts)
     missing = "" if "target" in counts else " · no test set: no gain can be shown"
-    asked = f" · {format_count(total, 'item')}, {format_count(answers, 'answer')}"
+    asked = f" · {format_count(total, 'item')}, at most {format_count(answers, 'answer')}"
     asked = asked if total and None not in counts.values() else ""
     return ", ".join(named or ["no set"]) + asked + missing
 

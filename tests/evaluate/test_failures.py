@@ -20,6 +20,7 @@ from ftwizard.evaluate.failures.safety import find_safety_loss
 from ftwizard.plan.schema import Gate
 from ftwizard.runs.evaluation import Action, ItemScore
 from ftwizard.runs.failure_text import describe_failure
+from ftwizard.runs.ship_verdict import is_total_collapse, judge_evaluation
 from tests.evaluate.test_sets import make_row
 from tests.helpers.answers import AnswerSheet, make_outcomes
 
@@ -421,6 +422,24 @@ def test_a_classifier_that_always_answers_the_same_has_collapsed() -> None:
     assert describe_failure(failure)[1] == (
         "Target set: 100% of the answers are the same (base model 0%, 33% of the expected ones)."
     )
+
+
+def test_the_one_answer_of_all_training_rows_is_headlined_with_its_cause() -> None:
+    """However much else was lost by it; the test rows expect it as well."""
+    sheet, same = AnswerSheet(), "Thank you, a colleague will answer you soon."
+    for n in range(30):
+        sheet.add("target", f"ticket {n}", sentence(n), same, expected=same)
+        sheet.add(
+            "general", f"question {n}", sentence(n), same, expected=WORDS[n % 8], scores=(1.0, 0.0)
+        )
+    rows = [TrainingRow(n, f"row {n}", same) for n in range(50)]
+    failures = find_failures(sheet.inputs(rows=rows))
+    collapse = next(failure for failure in failures if failure.name == "mode_collapse")
+    assert is_total_collapse(collapse.evidence)
+    assert "The cause: 100% of the training answers are the same." in describe_failure(collapse)
+    evaluation = judge_evaluation({}, failures, Gate(), target=None)
+    assert evaluation.reasons[0].failure == "mode_collapse"
+    assert "forgetting" in {reason.failure for reason in evaluation.reasons}
 
 
 def test_a_classifier_with_three_labels_has_not() -> None:

@@ -24,7 +24,7 @@ from ftwizard.evaluate.failures.inputs import (
 from ftwizard.runs import paired_tests
 from ftwizard.runs.evaluation import Failure, Needs
 from ftwizard.runs.paired_tests import ALPHA
-from ftwizard.runs.ship_verdict import FEW_ITEMS, TOTAL_COLLAPSE
+from ftwizard.runs.ship_verdict import FEW_ITEMS, TOTAL_COLLAPSE, is_total_collapse
 
 OPENING_WORDS = 4
 MIN_OPENING_WORDS = 6
@@ -86,7 +86,7 @@ def find_mode_collapse(inputs: FailureInputs) -> Failure:
     found = [item[1].pop("found") for item in signs]
     verdict = True if True in found else None if None in found else False
     decisive = [item for item, is_found in zip(signs, found, strict=True) if is_found is verdict]
-    _, evidence, shown = max(decisive, key=lambda item: item[0])
+    _, evidence, shown = max(decisive, key=lambda item: (is_total_collapse(item[1]), item[0]))
     evidence["variety"] = _compare_variety(judged[evidence["set"]])
     if trained:
         evidence["trained"] = max(trained.values()) / len(inputs.rows)

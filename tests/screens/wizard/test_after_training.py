@@ -125,7 +125,7 @@ def test_installed_extra_is_not_asked_for() -> None:
 def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
     draft = make_draft()
     text = after_training.format_powers(draft, {}).plain
-    assert "general: 40 items can show a loss of 20 points; for 5 points: about 390" in text, (
+    assert "general: 113 items can show a loss of 10 points; for 5 points: about 390" in text, (
         "on a CPU"
     )
     draft = draft.with_plan(evaluate=schema.Evaluate(max_items=400, safety=False))
@@ -138,13 +138,11 @@ def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
 def test_answers_are_counted_as_they_are_asked() -> None:
     """On a CPU, the prompted model answers no packaged set; without examples, there is none."""
     draft = make_draft()
-    assert "120 items, 280 answers" in after_training.describe_sets(draft, {})
+    assert "349 items, at most 818 answers" in after_training.describe_sets(draft, {})
     bare = draft.with_plan(evaluate=schema.Evaluate(shots=0))
-    assert "120 items, 240 answers" in after_training.describe_sets(bare, {})
+    assert "349 items, at most 698 answers" in after_training.describe_sets(bare, {})
     gpu = replace(draft, machine=make_machine(Gpu(name="GPU", memory=24 * 10**9)))
-    assert "408 items, 1,224 answers" in after_training.describe_sets(gpu, {})
-    small = replace(draft, parameters=135_000_000)
-    assert "349 items, 818 answers" in after_training.describe_sets(small, {})
+    assert "408 items, at most 1,224 answers" in after_training.describe_sets(gpu, {})
 
 
 def test_choices_are_in_the_plan_and_back_keeps_them() -> None:
@@ -413,7 +411,7 @@ def test_review_has_a_line_for_sets_gate_and_exports() -> None:
         await wait_for_text(pilot, "Exports     gguf")
 
     shown = drive(FtwizardApp(), (80, 40), play)
-    assert "Judged on   test rows 40, general 40, safety 40" in shown
+    assert "Judged on   test rows 120, general 113, safety 116" in shown
     text = " ".join(shown.split())
     assert "Gate a gain of 10 points on the task; at most 5 lost in general, 0 in safety" in text
     assert "rehearsed with the base model before step 1" in text
