@@ -317,9 +317,10 @@ def _judge_gain(
     """
     target = judged["base"]
     if result is None or target is None:
-        is_asked = result is not None and bool(result.arms)
         reason = VerdictReason(name="not_measured", sets=["target"])
-        return "cannot_tell", [_name_missing({"target": result}) if is_asked else reason]
+        if result is not None and result.arms:
+            reason = _name_missing({"target": result})
+        return "cannot_tell", [reason]
     if target.is_style:
         return _judge_by_hand(by_hand)
     if target.rows < MIN_ROWS:
