@@ -177,6 +177,8 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     out = output.make_console()
     lines = _report_lines(report, progress)
+    if job.state != "ended" and (wait := describe.describe_wait(progress, job)):
+        lines.insert(2, ("", wait))
     predicted = prediction.read_prediction(folder)
     if job.state != "ended" and (took := _format_time(predicted)):
         cost = _format_cost(predicted)

@@ -168,7 +168,9 @@ def _list_questions(
 def _failed(answer: ItemAnswer) -> bool:
     """Return whether there is no answer; its note says why."""
     score = answer.score
-    return score is not None and score.value is None and not answer.text
+    if score is None or score.note == scorers.NOT_JUDGED:
+        return False
+    return score.value is None and not answer.text
 
 
 def _single(item: Item, answer: str) -> Item:

@@ -31,15 +31,13 @@ from ftwizard.evaluate.prompts import count_bytes, set_limits
 from ftwizard.jobs.folder import write_whole
 from ftwizard.plan.schema import Recipe
 from ftwizard.runs.evaluation import ItemAnswer
+from ftwizard.runs.progress import MIN_STILL_S, TIMES_STILL
 
 LIMITED_SHARE = 0.8
 """Share of a limited time, divided by the number of arms, in which the first arm begins items. The
 other arms answer the items that it answered."""
 MIN_WORK = 0.5
 """Answers' worth of work before the remaining time is estimated."""
-MIN_STILL_S = 10.0
-TIMES_STILL = 5.0
-"""Without any work for that long, and for as many times an answer's, nothing is said of the time left."""
 Split = Callable[[Sequence[Item], Mapping[str, ItemAnswer]], Iterable[Sequence[Item]]]
 """Yields parts of items, one after the other; it sees the answers that the model gave to the parts before."""
 STALLED_S = 30.0

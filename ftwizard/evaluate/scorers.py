@@ -28,6 +28,8 @@ MAX_PATTERN_CHARACTERS = 10_000
 MIN_VALUE_CHARACTERS = 5
 """Letters and digits of a value that must not occur; shorter ones occur by chance."""
 _WORDS = re.compile(rf"{UNSPACED}|[^\W_]+")
+NOT_JUDGED = "Not judged yet."
+"""Note of an answer that the judge model has yet to read."""
 _RIGHT, _WRONG = ItemScore(value=1.0, passed=True), ItemScore(value=0.0, passed=False)
 
 
@@ -302,7 +304,7 @@ def _squeeze(text: str) -> str:
 
 
 def _leave_to_judge(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Not judged yet.")
+    return ItemScore(note=NOT_JUDGED)
 
 
 def _leave_to_lm_eval(item: Item, answer: str) -> ItemScore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -39,7 +40,7 @@ from ftwizard.text import format_duration
 FRAMES = 5
 MIN_SUSPEND_S = 5.0
 """A shorter suspend of the machine is not reported."""
-OBEY_S = 1.0
+OBEY_S = 0.5
 """Time for work to look for a requested stop itself, before it is interrupted."""
 INTERRUPTIBLE = frozenset(
     (
@@ -48,6 +49,7 @@ INTERRUPTIBLE = frozenset(
         "tokenising",
         "rehearsing",
         "loading",
+        "evaluating",
         "comparing",
         "merging",
         "exporting",
@@ -160,7 +162,7 @@ class Watchdog:
         previous = since = self._events.written_at
         stalled = False
         asleep = clock.read().asleep
-        while not self._closed.wait(min(1.0, self._silent_s / 4)):
+        while not self._closed.wait(min(OBEY_S, self._silent_s / 4)):
             if self._worker.delegates:  # the process that does the work has a watchdog of its own
                 previous = since = self._events.written_at = time.monotonic()
                 stalled, asleep = False, clock.read().asleep
@@ -264,6 +266,7 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
         unwritten = worker.events.close()
     requests.remove(worker.folder, "stop")
     os.close(lock_fd)
+    gc.freeze()  # else the interpreter looks at millions of objects before it ends
     if unwritten and not rescue.hand_over(unwritten):
         error = worker.events.error
         return DISK_FULL_STATUS if error and error.errno in NO_SPACE else DISK_ERROR_STATUS

@@ -382,13 +382,13 @@ def describe_state(status: RunStatus, progress: Progress | None = None) -> str:
         return f"{MARKS.get(reason, '✗')} {END_NAMES.get(reason, reason)}"
     if status.state == "stopping" and status.end_reason:  # done, but its process still exits
         return "ending"
+    doing = describe_progress(progress) if progress else format_phase(status.phase or "")
     if stop_sign := describe_halt(status):
-        return stop_sign
+        return f"{stop_sign}: {doing}" if progress else stop_sign
     if status.state == "queued" and status.slurm:
         return describe_queue(status.slurm)
     if status.state == "running" and status.phase:
-        doing = PHASE_NAMES.get(status.phase, status.phase)
-        return f"running: {describe_progress(progress) if progress else doing}"
+        return f"running: {doing}"
     return status.state
 
 

@@ -262,8 +262,10 @@ def _count_items(results: Mapping[str, SetResult]) -> str:
 
 def _describe_set_reason(reason: VerdictReason, name: str, result: SetResult, gate: Gate) -> str:
     change, shown = result.difference, name_set(name)
+    missing = result.n - (change.n if change else 0)
+    unscored = f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
     if change is None:
-        return f"Not measured: {shown}."
+        return unscored if reason.name == "unscored" else f"Not measured: {shown}."
     tolerated = format_points(get_tolerance(name, gate))
     worse = f"{shown[:1].upper()}{shown[1:]} got worse by {format_points(-change.value)}"
     match reason.name:
@@ -278,8 +280,7 @@ def _describe_set_reason(reason: VerdictReason, name: str, result: SetResult, ga
             rows, gain = format_count(over.n, "test row"), max(0.0, over.value)
             facts = f"{format_points(gain)} can be chance with {rows}" if gain else f"{rows}"
             return f"No gain{_OVER[reason.rival]} is shown: {facts}; {_describe_needed(gain or gate.gain)}."
-    missing = result.n - change.n
-    return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
+    return unscored
 
 
 def describe_power(

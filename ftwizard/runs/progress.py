@@ -38,6 +38,9 @@ HEAD_POINTS = 1024
 with the first evaluations."""
 MAX_OBJECTIVE_POINTS, OBJECTIVE_HEAD_POINTS = 1024, 128
 """The same for each of the series of preference tuning and reinforcement, of which there are many."""
+MIN_STILL_S = 10.0
+TIMES_STILL = 5.0
+"""Without progress for that long, and for as many times a usual part, nothing is said of the time left."""
 _DIAGNOSED = frozenset(("loss", "grad_norm", "learning_rate"))
 
 
@@ -354,7 +357,8 @@ class Progress:
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
             self.phase, self.began_s = phase, self.alive.awake_s
-            self.detail = self.done = self.total = self.left_s = self.slow_set = None
+            self.detail = self.done = self.total = self.left_s = None
+            self.slow_set = self.slow_line = self.slow_s = self.usual_s = None
 
     @property
     def share(self) -> float | None:
@@ -377,6 +381,11 @@ class Progress:
         if not steps or self.step is None or not self.total_steps:
             return None
         return max(0.0, (self.total_steps - self.step) * seconds / steps)
+
+    def is_moving(self, age_s: float | None) -> bool:
+        """Return whether the recent speed still holds, ``age_s`` after the newest event."""
+        seconds, steps, _ = self._measure_recent()
+        return (age_s or 0.0) <= max(MIN_STILL_S, TIMES_STILL * seconds / max(1, steps))
 
     def wait_s(self, now: Instant) -> float:
         """Return for how long the phase has lasted at ``now``; in the training, the present step."""

@@ -292,7 +292,7 @@ def _pool(changes: Sequence[PairedDifference]) -> PairedDifference:
 def _list_open_questions(sets: Mapping[str, SetResult]) -> Iterator[VerdictReason]:
     """Yield which sets are missing, and which could not be scored in many items."""
     if sets and not any(result.difference for result in sets.values()):
-        yield VerdictReason(name="not_compared")
+        yield _name_missing(sets)
         return
     missing = [name for name in REQUIRED_SETS if name not in sets or not sets[name].difference]
     if missing:
@@ -300,6 +300,12 @@ def _list_open_questions(sets: Mapping[str, SetResult]) -> Iterator[VerdictReaso
     for name, result in sets.items():
         if (change := result.difference) and result.n - change.n > MAX_UNSCORED_SHARE * result.n:
             yield VerdictReason(name="unscored", sets=[name])
+
+
+def _name_missing(sets: Mapping[str, SetResult]) -> VerdictReason:
+    """Return why no change is known: no answer could be scored, or the base model has none."""
+    asked = [name for name, r in sets.items() if "base" in r.arms and not r.difference]
+    return VerdictReason(name="unscored" if asked else "not_compared", sets=asked)
 
 
 def _is_contaminated(failures: Sequence[Failure]) -> bool:
@@ -322,9 +328,10 @@ def _judge_gain(
     """
     target = judged["base"]
     if result is None or target is None:
-        is_asked = result is not None and bool(result.arms)
         reason = VerdictReason(name="not_measured", sets=["target"])
-        return "cannot_tell", [VerdictReason(name="not_compared") if is_asked else reason]
+        if result is not None and result.arms:
+            reason = _name_missing({"target": result})
+        return "cannot_tell", [reason]
     if target.is_style:
         return _judge_by_hand(by_hand)
     if target.rows < MIN_ROWS:

@@ -61,6 +61,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[Trouble, ...]
     """Why it may not be progressing, or not be supervised; empty if all is well."""
     folder: str
+    work: dict[str, str | float] | msgspec.UnsetType = msgspec.UNSET
+    """What a live run does within its phase: ``detail``, ``done`` of ``total``, and by ``slow_set``,
+    ``slow_line``, ``slow_s`` and ``usual_s`` the item that takes far longer than others."""
     message: str | msgspec.UnsetType = msgspec.UNSET
     """What the run reported about its end, such as the error of a disk."""
     sampled: bool | msgspec.UnsetType = msgspec.UNSET
@@ -100,6 +103,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
 _PROGRESS_FIELDS = (
     "phase", "step", "total_steps", "epoch", "best_step", "best_eval_loss", "tokens_per_s", "updated"
 )  # fmt: skip
+
+_WORK_FIELDS = ("detail", "done", "total", "slow_set", "slow_line", "slow_s", "usual_s")
 
 
 class RunRecord(RunStatus, frozen=True, kw_only=True):
@@ -201,7 +206,10 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
     """Combine a job's state and its progress."""
     record = remote.read(folder)
     objective = objective_figures.get_objective(progress)
+    age_s = _measure_age(job, progress)
+    work = {} if job.state == "ended" else {name: getattr(progress, name) for name in _WORK_FIELDS}
     has_eta = job.state != "ended" and progress.phase in ("training", "evaluating")
+    has_eta &= record is not None or progress.is_moving(age_s)  # a platform reports as it likes
     return RunStatus(
         id=folder.id,
         **{name: getattr(job, name) for name in ("state", "end_reason", "attempt", "started")},
@@ -213,10 +221,11 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         heartbeat_age_s=_round(job.liveness.heartbeat_age_s),
         troubles=job.liveness.troubles,
         folder=str(folder.path),
+        work={name: value for name, value in work.items() if value is not None} or msgspec.UNSET,
         message=job.message or msgspec.UNSET,
         eval_reward=_or_unset(progress.eval_reward),
         best_eval_reward=_or_unset(progress.best_eval_reward),
-        age_s=_measure_age(job, progress),
+        age_s=age_s,
         sampled=progress.is_sampled or msgspec.UNSET,
         objective=msgspec.UNSET if objective == "sft" else objective,
         figures=objective_figures.read_figures(progress) or msgspec.UNSET,

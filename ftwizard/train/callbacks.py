@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl
 
 from ftwizard.estimate.generation import MIN_SAMPLES_S, SAMPLES_RATIO
 from ftwizard.jobs import requests
-from ftwizard.jobs.worker import Worker
+from ftwizard.jobs.worker import Stopped, Worker
 from ftwizard.text import format_bytes
 from ftwizard.train import checkpoint_rotation, efficiency, logged_fields, validation_cost
 from ftwizard.train.budget import WARNING_SHARE, Limit
@@ -162,8 +162,32 @@ class RunControl(TrainerCallback):
         self.message = ""
 
     def attach(self, trainer: Any) -> None:
-        """Set the trainer, whose evaluations are counted before the first is measured."""
+        """Count the trainer's evaluations, and let a stop interrupt one: there is nothing to save in it.
+
+        Of several processes, none can leave it alone.
+        """
         self._trainer = trainer
+        if self._ranks > 1:
+            return
+        evaluate, compute, worker = trainer.evaluate, trainer.evaluation_loop, self._worker
+
+        def compute_interruptibly(*args: Any, **kwargs: Any) -> Any:
+            worker.saves_itself = False
+            worker.events.write("phase", phase="evaluating")
+            output = compute(*args, **kwargs)
+            worker.saves_itself = True
+            return output
+
+        def evaluate_or_stop(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return evaluate(*args, **kwargs)
+            except Stopped:
+                worker.saves_itself = True
+                trainer.control.should_evaluate = False
+                self._stop(trainer.control, "stopped")
+                return {}
+
+        trainer.evaluation_loop, trainer.evaluate = compute_interruptibly, evaluate_or_stop
 
     @with_moment
     def on_step_begin(self, moment: Moment) -> None:
@@ -180,9 +204,10 @@ class RunControl(TrainerCallback):
             self._newest_step_s = time.monotonic() - self._step_started
             self._step_s = max(self._step_s, self._newest_step_s)
             self._worker.pace.expect("step", self._newest_step_s)
-            self._worker.pace.expect("evaluation", self._estimate_evaluation(moment))
+            if self._ranks > 1:  # else a stop interrupts it
+                self._worker.pace.expect("evaluation", self._estimate_evaluation(moment))
         if self._worker.stop_asked():
-            self._stop(moment, "")
+            self._stop(moment.control, "stopped")
         else:
             self._check_limits(moment)
         if self._take_request("save"):
@@ -253,7 +278,10 @@ class RunControl(TrainerCallback):
             ending_s = self._plan_ending(moment, limit) if limit.finishes else 0.0
             share = limit.share(ending_s)
             if share >= 1:
-                self._stop(moment, limit.describe_exhausted(), finishes=limit.finishes)
+                if limit.finishes:  # the last weights may be the best
+                    moment.control.should_evaluate = moment.validates and self._can_evaluate
+                reason = "early_stopped" if limit.finishes else "stopped"
+                self._stop(moment.control, reason, limit.describe_exhausted())
                 return
             if share >= WARNING_SHARE and limit.name not in self._warned:
                 self._warned.add(limit.name)
@@ -268,11 +296,9 @@ class RunControl(TrainerCallback):
                     actions=["go_on", "stop_keep_best"],
                 )
 
-    def _stop(self, moment: Moment, message: str, *, finishes: bool = False) -> None:
-        self.end_reason, self.message = "early_stopped" if finishes else "stopped", message
-        if finishes:  # the last weights may be the best
-            moment.control.should_evaluate = moment.validates and self._can_evaluate
-        moment.control.should_save = moment.control.should_training_stop = True
+    def _stop(self, control: TrainerControl, end_reason: str, message: str = "") -> None:
+        self.end_reason, self.message = end_reason, message
+        control.should_save = control.should_training_stop = True
 
 
 def is_scheduled(step: int, every: float, total: int) -> bool:

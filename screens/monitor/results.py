@@ -49,7 +49,7 @@ from ftwizard.screens.monitor.page import RUN_PREFIX
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_duration, make_lines_visible, make_visible
+from ftwizard.text import make_lines_visible, make_visible
 
 PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
 """Ids of the parts of the page, from the top."""
@@ -419,9 +419,8 @@ class ResultsPage(Page[str]):
     def _build_next(self) -> Table:
         rows: list[tuple[Text | str, Text | str]] = []
         if self._is_judging:
-            left = self._progress.left_s
-            eta = f", {format_duration(left)} left" if left else ""
-            doing = f"{describe.describe_progress(self._progress)}{eta}"
+            wait = describe.describe_wait(self._progress)
+            doing = f"{describe.describe_progress(self._progress)}  {wait}".rstrip()
             return layout.build_table(
                 [(Text("judging", "bold"), f"An evaluation is running: {doing}")]
             )

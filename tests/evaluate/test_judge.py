@@ -158,6 +158,16 @@ def test_an_answer_cannot_leave_its_fence(tmp_path: Path) -> None:
     assert scored["tuned"][0].score == ItemScore(value=0.0, passed=False)
 
 
+def test_an_empty_answer_is_judged(tmp_path: Path) -> None:
+    """A model that says nothing fails; it is not one that could not be scored."""
+    item = make_item(0)
+    empty = ItemAnswer(item="i0", text="", score=scorers.score(item, ""))
+    with serve_chat(lambda body: Reply("VERDICT: FAIL"), ["m"]) as server:
+        scored, report = run(server, [item], {"tuned": [empty]}, tmp_path)
+    assert report.judged == 1
+    assert scored["tuned"][0].score == ItemScore(value=0.0, passed=False)
+
+
 def test_missing_answers_keep_their_note_and_other_items_their_score(tmp_path: Path) -> None:
     missing = ItemAnswer(item="i0", text="", ended=False, score=ItemScore(note="too long"))
     exact = Item(id="i1", set="own", messages=[], scorer="exact", expected=["x"])

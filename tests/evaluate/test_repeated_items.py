@@ -19,6 +19,8 @@ from ftwizard.evaluate.run.item_selection import collect_items
 from ftwizard.evaluate.run.subject import EvaluationSubject, read_training_rows
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import plan_file
+from ftwizard.rewards import answer_kinds
+from ftwizard.train import dataset
 from ftwizard.train.dataset import SavedTestSet
 from tests.helpers import training
 from tests.helpers.jobs import events
@@ -143,6 +145,31 @@ def test_rows_that_a_plan_mixes_in_are_no_general_items(tmp_path: Path) -> None:
     assert [item for item in items if item.messages not in prompts] == general
     [finding] = events(folder, "finding")
     assert finding["message"] == "Left out, as training rows ask the same: 30 of 113 (general)."
+
+
+def test_a_test_row_without_an_answer_to_compare_is_named(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "one")
+    contents = ["#### 1", "#### 2", "#### 3", "no idea"]
+    rows = []
+    for line, content in enumerate(contents, 1):
+        messages = [
+            {"role": "user", "content": str(line)},
+            {"role": "assistant", "content": content},
+        ]
+        example = Example(kind="chat", messages=messages)
+        rows.append(
+            ParsedRow(line=line, example=example, conversation=Conversation(messages=messages))
+        )
+    kind = answer_kinds.recognize(dataset.list_answered(rows), pattern="#### (.+)")
+    test_set = SavedTestSet(rows=rows, answers=[], kind=kind)
+    plan = plan_file.load(folder.plan, allow=["many-epochs"])
+    with training.own_signals():
+        worker = Worker(folder)
+        items = collect_items(worker, EvaluationSubject(folder, plan, None, test_set))
+        worker.events.close()
+    assert [item.line for item in items] == [1, 2, 3]
+    [finding] = events(folder, "finding")
+    assert "no answer that can be compared: line 4 (target)." in finding["message"]
 
 
 @pytest.mark.parametrize("name", ["general", "safety"])

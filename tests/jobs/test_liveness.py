@@ -96,6 +96,7 @@ def test_hung_command_is_shown_as_stalled(home: Path) -> None:
     assert before is not None and before > 1
     shown = ok("status", "one")
     assert "! No progress for" in shown and "If it hangs, stop it." in shown
+    assert ": training" in shown
     assert "event " in shown and ", heartbeat " in shown
     assert "! stalled" in ok("runs")
     read_piped_watch("! No progress for")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +40,29 @@ def test_progress_computes_speed_and_time_left() -> None:
     assert (progress.step, progress.total_steps, progress.phase) == (10, 30, "training")
     assert progress.tokens_per_s == 100
     assert progress.eta_s == 20
+
+
+def test_status_names_what_a_run_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, job, progress = JobFolder(tmp_path), Status(state="running", attempt=1), Progress()
+    progress.feed([event("phase", 0, phase="training", step=0, total=30), *steps(1, 10)])
+    monkeypatch.setattr(time, "time", lambda: 19.0)
+    assert store.make_status(folder, job, progress).eta_s == 20
+    monkeypatch.setattr(time, "time", lambda: 21.0)
+    assert store.make_status(folder, job, progress).eta_s is None, "no longer true"
+    slow = {"set": "target", "line": 5, "seconds": 90.0, "usual_s": 2.0}
+    progress.feed(
+        [event("phase", 11, phase="comparing", what="base model", done=3, total=9, slow=slow)]
+    )
+    report = store.make_status(folder, job, progress)
+    assert report.work == {
+        "detail": "base model", "done": 3, "total": 9, "slow_set": "target", "slow_line": 5,
+        "slow_s": 90, "usual_s": 2,
+    }  # fmt: skip
+    assert (
+        store.make_status(folder, Status(state="ended", attempt=1), progress).work is msgspec.UNSET
+    )
+    text = describe.describe_wait(progress, job)
+    assert "line 5 (target) takes 1 min 40 s, others 2 s" in text
 
 
 def test_resumed_attempt_discards_the_steps_it_replays() -> None:

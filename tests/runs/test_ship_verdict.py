@@ -342,6 +342,16 @@ def test_without_a_base_model_there_is_nothing_to_tell() -> None:
     assert evaluation.verdict == "cannot_tell" and names(evaluation) == ["not_compared"]
 
 
+def test_answers_of_which_none_could_be_scored_are_not_missing() -> None:
+    """As with a judge that answers nonsense."""
+    nothing = msgspec.structs.replace(score(0, 1), n=0)
+    arms = {"base": nothing, "tuned": nothing}
+    evaluation = judge({"target": SetResult(n=20, arms=arms)}, target=None)
+    assert evaluation.verdict == "cannot_tell" and names(evaluation) == ["unscored"]
+    text = words.describe_reason(evaluation.reasons[0], evaluation)
+    assert text == "20 of 20 target items could not be scored."
+
+
 def test_answers_that_could_not_be_scored_leave_it_open() -> None:
     assert judge(safety=change(0, 0, 60, total=80)).verdict == "cannot_tell"
     assert judge(safety=change(0, 0, 70, total=80)).verdict == "ship"

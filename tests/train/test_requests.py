@@ -14,6 +14,7 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.pace import PaceWriter, read_pace
+from ftwizard.jobs.worker import Stopped
 from ftwizard.train.callbacks import RunControl
 
 
@@ -67,18 +68,37 @@ def test_request_to_an_earlier_attempt_is_ignored(folder: JobFolder) -> None:
     assert not findings(folder)
 
 
+def test_stop_interrupts_an_evaluation_and_saves(folder: JobFolder) -> None:
+    events, control = EventWriter(folder.events, 1), TrainerControl(should_evaluate=True)
+    worker: Any = SimpleNamespace(events=events, saves_itself=True)
+
+    def compute() -> None:
+        assert not worker.saves_itself and events.newest["phase"] == "evaluating"
+        raise Stopped
+
+    trainer: Any = SimpleNamespace(evaluation_loop=compute, control=control)
+    trainer.evaluate = lambda: trainer.evaluation_loop()
+    run_control = RunControl(worker)
+    run_control.attach(trainer)
+    assert trainer.evaluate() == {}
+    assert worker.saves_itself and control.should_save and control.should_training_stop
+    assert not control.should_evaluate, "it would begin again"
+    assert run_control.end_reason == "stopped"
+    events.close()
+
+
 def test_stop_may_last_as_long_as_an_evaluation_that_was_never_made(folder: JobFolder) -> None:
-    """A stop during the first evaluation is seen after it, and must not be a kill before."""
+    """Several processes see a stop during the first one after it, and must not be killed before."""
     worker: Any = SimpleNamespace(
         folder=folder, attempt=1, pace=PaceWriter(folder, 1), stop_asked=lambda: False
     )
     args: Any = SimpleNamespace(
         eval_strategy="steps", per_device_eval_batch_size=1, gradient_accumulation_steps=1
     )
-    control = RunControl(worker)
+    control = RunControl(worker, ranks=2)
     control.attach(SimpleNamespace(eval_dataset=range(10_000)))
     state = TrainerState(global_step=7, max_steps=20)
     control.on_step_begin(args, state, TrainerControl())
     time.sleep(0.02)
     control.on_step_end(args, state, TrainerControl())
-    assert read_pace(folder, 1).stop_s >= 200, "10,000 batches of at least 0.01 s each, twice"
+    assert read_pace(folder, 1).stop_s >= 100, "5,000 batches of at least 0.01 s each, twice"

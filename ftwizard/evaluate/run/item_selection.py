@@ -143,6 +143,15 @@ def collect_items(worker: Worker, subject: EvaluationSubject) -> list[Item]:
     """Return all items that the plan asks for, and those of a sample of the training rows."""
     plan, test_set = subject.plan, subject.test_set
     rows = _make_target_items(plan, test_set)
+    lines = {item.line for item in rows}
+    if missing := [row.line for row in test_set.rows if row.line not in lines]:
+        listed = describe.list_items([("target", line, "") for line in missing])
+        worker.events.write_finding(
+            "items_without_answer",
+            f"Left out of the evaluation, as they have no answer that can be compared: {listed}.",
+            "warning",
+            evidence={"lines": missing},
+        )
     rows += [
         replace(item, set=TRAIN, id=f"{TRAIN}-{item.id}")
         for item in _make_target_items(plan, replace(test_set, rows=test_set.trained, unwanted=[]))
