@@ -73,6 +73,13 @@ def bound_mean(values: Sequence[float]) -> Interval:
     return Interval(max(0.0, mean - spread), min(1.0, mean + spread))
 
 
+def bound_scores(scores: Sequence[float]) -> Interval:
+    """Return the interval of the mean of scores: that of a share if all are 0 or 1."""
+    if set(scores) <= {0.0, 1.0}:
+        return bound_share(int(sum(scores)), len(scores))
+    return bound_mean(scores)
+
+
 def find_provable_change(rows: int, discordant_share: float = DISCORDANT_SHARE) -> float | None:
     """Return the smallest net change, 0–1, that is significant on ``rows`` paired rows.
 
@@ -132,12 +139,14 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
 def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
     """Compare the means of scores of 0–1 over the same rows, of which there is at least one.
 
-    It is ``compare_means``, with an interval that is at least as wide as that of Agresti and Min
-    would be for these changes: a bootstrap of few differing rows is too narrow, and of none has no
-    width at all.
+    It is ``compare_outcomes`` if all are 0 or 1. Else it is ``compare_means``, with an interval that is
+    at least as wide as that of Agresti and Min would be for these changes: a bootstrap of few differing
+    rows is too narrow, and of none has no width at all.
     """
-    test = compare_means(base, tuned)
     changes = [after - before for before, after in zip(base, tuned, strict=True)]
+    if {*base, *tuned} <= {0.0, 1.0}:
+        return compare_outcomes(changes.count(1.0), changes.count(-1.0), len(changes))
+    test = compare_means(base, tuned)
     rows = len(changes) + 2
     total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
     spread = Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
