@@ -22,7 +22,6 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.preference_results import Answers
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests, ship_verdict, verdict
-from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.evaluation import (
     ArmScore,
     Evaluation,
@@ -32,7 +31,7 @@ from ftwizard.runs.evaluation import (
     PairedDifference,
     SetResult,
 )
-from ftwizard.runs.verdict import RewardSpan, RowScores, ScoredPair, Verdict
+from ftwizard.runs.verdict import AnswerKind, RewardSpan, RowScores, ScoredPair, Verdict
 
 STYLE_SCORERS = ("chrf", "rouge")
 """Scorers of how far an answer resembles the expected one, right or wrong."""

@@ -18,10 +18,10 @@ from ftwizard.errors import MissingExtra
 from ftwizard.evaluate import refusals
 from ftwizard.evaluate.items import Item, ScorerName
 from ftwizard.rewards import answer_kinds, answer_parts, json_answers, quantities
+from ftwizard.rewards.answer_scores import normalize_answer
 from ftwizard.rewards.choices import find_choice, read_choices
 from ftwizard.rewards.json_answers import MAX_MATCH_S
 from ftwizard.rewards.words import UNSPACED, fold, has_words
-from ftwizard.runs import answer_kind
 from ftwizard.runs.evaluation import AnswerClass, ItemScore
 
 MAX_PATTERN_CHARACTERS = 10_000
@@ -105,7 +105,7 @@ def _score_exact(item: Item, answer: str) -> ItemScore:
 
 def _score_normalized(item: Item, answer: str) -> ItemScore:
     """Without case, surrounding punctuation and repeated white space, as in the comparison."""
-    return _judge_match(any(answer_kind.is_match("short", answer, text) for text in item.expected))
+    return _judge_match(normalize_answer(answer) in map(normalize_answer, item.expected))
 
 
 def _score_contains(item: Item, answer: str) -> ItemScore:
@@ -206,7 +206,7 @@ def _is_same_value(answer: str, expected: str) -> bool:
         return answer_parts.is_same_date(dates, date)
     if answer_parts.normalize_math(answer) == answer_parts.normalize_math(expected):
         return True
-    return answer_kind.is_match("short", answer, expected)
+    return normalize_answer(answer) == normalize_answer(expected)
 
 
 def _score_date(item: Item, answer: str) -> ItemScore:

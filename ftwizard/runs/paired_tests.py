@@ -133,7 +133,7 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     down = math.hypot(fixed / rows - gains.low, losses.high - broken / rows)
     up = math.hypot(gains.high - fixed / rows, broken / rows - losses.low)
     low, high = min(center - spread, change - down), max(center + spread, change + up)
-    return _allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
+    return allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
 
 
 def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
@@ -151,7 +151,7 @@ def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
     total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
     spread = Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
     low, high = min(test.low, total / rows - spread), max(test.high, total / rows + spread)
-    return _allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
+    return allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
 
 
 def compare_means(
@@ -175,10 +175,10 @@ def compare_means(
     low, high = np.quantile(np.concatenate(means), [ALPHA / 2, 1 - ALPHA / 2])
     mean = float(changes.sum() / weight.sum())
     p = _flip_signs(changes, random)
-    return _allow_chance(PairedTest(mean, float(low), float(high), p))
+    return allow_chance(PairedTest(mean, float(low), float(high), p))
 
 
-def _allow_chance(test: PairedTest) -> PairedTest:
+def allow_chance(test: PairedTest) -> PairedTest:
     """Widen the interval to 0 where the p-value does not exclude chance, so that both agree."""
     if test.p < ALPHA:
         return test
