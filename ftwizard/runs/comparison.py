@@ -173,7 +173,6 @@ def compare(sides: list[Side]) -> Comparison:
         reasons=[
             *_explain_objectives(sides),
             *_explain(sides, validation, model, length),
-            *_explain_samples(sides),
         ],
     )
 
@@ -189,12 +188,6 @@ def _explain_objectives(sides: list[Side]) -> Iterator[str]:
         yield f"Different objectives ({', '.join(listed)}): their losses cannot be compared."
     elif not _ranks_by_loss(sides[0]):
         yield "The loss of GRPO ranks nothing. Compare rewards, on the same prompts."
-
-
-def _explain_samples(sides: list[Side]) -> Iterator[str]:
-    for side in sides:
-        if side.record.sampled is True:
-            yield f"Run {side.label} is long and has no summary: not all of its events were read."
 
 
 def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -68,8 +68,6 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
     steps = sorted(progress.checkpoints)
     if folder is not None:
         on_disk = {path.name for path in folder.checkpoints.glob("checkpoint-*")}
-        if progress.is_sampled:
-            steps = sorted(int(name[11:]) for name in on_disk if name[11:].isdecimal())
         steps = [step for step in steps if f"checkpoint-{step}" in on_disk]
         if script := watched.read(folder):  # they are in a folder of its own
             steps = watched.list_saved_steps(script)

@@ -63,7 +63,7 @@ def read_evidence(worker: Worker, subject: EvaluationSubject, step: int | None) 
     """Return the training rows and the curve of a run. ``step``: of the tuned weights; None: the last."""
     worker.phase("comparing", what="the verdict")
     rows = to_training_rows(*read_training_rows(worker, subject))
-    progress = read_progress(subject.folder, exact=True)
+    progress = read_progress(subject.folder)
     curve = loss_curves.from_progress(progress, subject.folder)
     return RunEvidence(rows, curve, step, _find_length_rule(progress.findings))
 
