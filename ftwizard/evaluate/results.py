@@ -173,7 +173,7 @@ def judge_target(
 
 
 def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowScores:
-    value = _get_value(answer)
+    value = answer.value or 0.0
     graded: dict[str, Any] = {}
     if kind == "json" or kind == "text":
         graded[measure] = value * 100 if measure == "chrf" else value
@@ -182,11 +182,6 @@ def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowSco
 
 def _drop_duplicates(items: Iterable[Item]) -> list[Item]:
     return list({item.id: item for item in items}.values())
-
-
-def _get_value(answer: ItemAnswer) -> float:
-    assert answer.score is not None and answer.score.value is not None
-    return answer.score.value
 
 
 def _get_loss(answer: ItemAnswer) -> float | None:
@@ -198,17 +193,13 @@ def _is_right(answer: ItemAnswer) -> bool:
     return bool(answer.score and answer.score.passed)
 
 
-def _is_scored(answer: ItemAnswer | None) -> bool:
-    return answer is not None and answer.score is not None and answer.score.value is not None
-
-
 def _is_binary(items: Sequence[Item], answers: Answers) -> bool:
     """Return whether every scored answer of a set is right or wrong, none graded."""
     return all(
         answer.score.passed is not None
         for lines in answers.values()
         for item in items
-        if (answer := lines.get(item.id)) and answer.score and answer.score.value is not None
+        if (answer := lines.get(item.id)) and answer.score and answer.value is not None
     )
 
 
@@ -219,7 +210,7 @@ def _summarize_arm(
     span: RewardSpan | None,
 ) -> ArmScore:
     lines = [answers.get(item.id) for item in items]
-    scores = [_get_value(line) for line in lines if line and _is_scored(line)]
+    scores = [line.value for line in lines if line and line.value is not None]
     bounds = paired_tests.bound_scores(scores)
     losses = [
         (loss, max(1, line.loss_tokens))

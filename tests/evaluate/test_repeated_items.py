@@ -132,7 +132,7 @@ def test_rows_that_a_plan_mixes_in_are_no_general_items(tmp_path: Path) -> None:
         tmp_path, "one", training=30, more={"data": {"mix": mix}, "evaluate": {"general": True}}
     )
     plan = plan_file.load(folder.plan, allow=["many-epochs"])
-    subject = EvaluationSubject(folder, plan, None, SavedTestSet(rows=[], answers=[]))
+    subject = EvaluationSubject(folder, plan, None, SavedTestSet(rows=[]))
     with training.own_signals():
         worker = Worker(folder)
         general = collect_items(worker, subject)

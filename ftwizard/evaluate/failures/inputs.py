@@ -63,16 +63,13 @@ class Pair(NamedTuple):
     @property
     def is_scored(self) -> bool:
         """Return whether both answers have a score."""
-        scores = (self.base.score, self.tuned.score)
-        return all(score is not None and score.value is not None for score in scores)
+        return self.base.value is not None and self.tuned.value is not None
 
     @property
     def change(self) -> float:
         """Return the score of the tuned model minus that of the base model; 0 without scores."""
-        base, tuned = self.base.score, self.tuned.score
-        if base is None or tuned is None or base.value is None or tuned.value is None:
-            return 0.0
-        return tuned.value - base.value
+        base, tuned = self.base.value, self.tuned.value
+        return 0.0 if base is None or tuned is None else tuned - base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +171,7 @@ def compare_pairs(pairs: Sequence[Pair]) -> PairedTest:
 
 def list_scores(pairs: Sequence[Pair], model: str) -> list[float]:
     """Return the scores of one model in scored pairs."""
-    return [getattr(pair, model).score.value for pair in pairs]
+    return [getattr(pair, model).value for pair in pairs]
 
 
 def round_scores(pairs: Sequence[Pair]) -> list[Pair]:
