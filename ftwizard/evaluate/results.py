@@ -249,13 +249,11 @@ def _compare(pairs: Sequence[Pair]) -> PairedDifference | None:
 
 def _compare_losses(items: Sequence[Item], answers: Answers) -> PairedDifference | None:
     """Compare the losses of base and tuned model per token of the expected answers."""
-    base, tuned = answers.get("base", {}), answers.get("tuned", {})
     rows = [
-        (first_loss, second_loss, float(max(1, before.loss_tokens)))
-        for item in items
-        if (before := base.get(item.id)) and (after := tuned.get(item.id))
-        if (first_loss := _get_loss(before)) is not None
-        if (second_loss := _get_loss(after)) is not None
+        (before, after, float(max(1, pair.base.loss_tokens)))
+        for pair in pair_answers(items, answers.get("base", {}), answers.get("tuned", {}))
+        if (before := _get_loss(pair.base)) is not None
+        if (after := _get_loss(pair.tuned)) is not None
     ]
     if not rows:
         return None

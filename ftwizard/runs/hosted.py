@@ -446,19 +446,17 @@ def compare_with_prediction(folder: JobFolder, record: RemoteJob) -> PredictionR
     return PredictionResult(predicted=RunFigures(), actual=RunFigures(), error={})
 
 
+_RECORDED = ("provider", "trained_tokens", "predicted_cost", "actual_cost", "checkpoints", "url")
+
+
 def make_result(record: RemoteJob, method: str) -> RemoteResult:
     """Return what ``result.json`` says of a job that has ended. ``method``: in the platform's words."""
     return RemoteResult(
-        provider=record.provider,
+        **{name: getattr(record, name) for name in _RECORDED},
         job_id=record.job_id or "",
         status=record.status or "",
         base=record.model,
         model=record.tuned_model,
         method=method,
-        trained_tokens=record.trained_tokens,
-        predicted_cost=record.predicted_cost,
-        actual_cost=record.actual_cost,
         rows={part: file.rows for part, file in record.files.items()},
-        checkpoints=record.checkpoints,
-        url=record.url,
     )
