@@ -45,6 +45,8 @@ def score(item: Item, answer: str) -> ItemScore:
         if narrowed is None:
             return _WRONG
         item, answer = narrowed
+    if note := _NOT_HERE.get(item.scorer):
+        return ItemScore(note=note)
     return _SCORERS[item.scorer](item, answer)
 
 
@@ -301,22 +303,14 @@ def _squeeze(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _leave_to_judge(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Not judged yet.")
-
-
-def _leave_to_lm_eval(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Only lm-eval scores it.")
-
-
-def _leave_to_rewards(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Not scored by the rewards yet.")
-
-
-def _leave_to_likelihood(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Only its probability is scored.")
-
-
+_NOT_HERE: dict[ScorerName, str] = {
+    "judge": "Not judged yet.",
+    "lm_eval": "Only lm-eval scores it.",
+    "rewards": "Not scored by the rewards yet.",
+    "prefers": "Only its probability is scored.",
+    "wanted": "Only its probability is scored.",
+}
+"""Notes of scorers that need more than the answer's text."""
 _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "exact": _score_exact,
     "normalized": _score_normalized,
@@ -336,11 +330,6 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "refusal": _score_class,
     "answered": _score_class,
     "absent": _score_absent,
-    "judge": _leave_to_judge,
-    "lm_eval": _leave_to_lm_eval,
-    "rewards": _leave_to_rewards,
-    "prefers": _leave_to_likelihood,
-    "wanted": _leave_to_likelihood,
 }
 
 
