@@ -364,9 +364,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--shots", "N", "examples from the training rows in its prompt (default: as in the "
                "plan, 3)", type=int),
         _value("--scorer", "NAME", "how answers to the run's test rows are compared, for answers that are "
-               "there: " + ", ".join(SCORERS), choices=SCORERS),
+               "there: " + ", ".join(SCORERS) + ", or your function: score.py:score"),
         _value("--answer-pattern", "REGEX", "what their answer is: the first group of its last match"),
-        _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU, 100 at endpoints)",
+        _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 120 on a CPU, 100 at endpoints)",
                type=_number(int, MAX_COUNT)),
         _value("--served-model", "NAME", "name of the model at the endpoint; of a hosted run: the "
                "deployment of its tuned model"),

@@ -379,6 +379,8 @@ def _override(plan: Plan, arguments: argparse.Namespace) -> Plan:
     for name in ("shots", "max_items", "scorer", "answer_pattern"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
+    if arguments.scorer:
+        changes["scorer"] = plan_file.resolve_function("--scorer", arguments.scorer, Path.cwd())
     if arguments.judge is not None:
         changes["judge"] = Judge(
             url=arguments.judge, model=arguments.judge_model, key_variable=arguments.judge_key

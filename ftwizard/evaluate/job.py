@@ -57,7 +57,7 @@ def run(worker: Worker) -> WorkResult:
         answers = ask_base_endpoint(worker, subject, items)
     else:
         answers = ask_base_arms(worker, subject, items)
-    answers |= ask(worker, subject, arms, items)
+    answers |= ask(worker, subject, arms, items, base=answers.get("base", ()))
     if subject.scorer_changed:
         answers = rescore.score_again(items, answers)
     answers = ask_judge(worker, subject, items, answers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ MIN_WORK = 0.5
 MIN_STILL_S = 10.0
 TIMES_STILL = 5.0
 """Without any work for that long, and for as many times an answer's, nothing is said of the time left."""
+Split = Callable[[Sequence[Item], Mapping[str, ItemAnswer]], Iterable[Sequence[Item]]]
+"""Yields parts of items, one after the other; it sees the answers that the model gave to the parts before."""
 STALLED_S = 30.0
 """Time from which a slow item is not tried again if this attempt ends meanwhile."""
 STALLED_FILE = "stalled.json"
@@ -116,10 +118,13 @@ def answer_all(
     recipe: Recipe | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    split: Split = lambda items, answers: [items],
     on_progress: Callable[[EvaluationProgress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[ItemAnswer]]:
     """Return the answers of each arm, in the order of ``items``; write them to ``eval/<arm>.jsonl``.
+
+    ``split``: what is asked first; items that it leaves out are not asked.
 
     ``folder``: of the job. ``recipe``: that of the run, for its precision. ``on_progress`` is called
     at each token and answer, and may raise Stopped. ``say`` is told what is loaded. In limited
@@ -130,7 +135,7 @@ def answer_all(
     kept = AnswerCache(user_cache())
     run = _Run(folder, kept, LocalModels(kept, recipe, say), on_progress)
     try:
-        return run.answer(arms, items, seconds, seed)
+        return run.answer(arms, items, split, seconds, seed)
     finally:
         run.close()
 
@@ -263,7 +268,12 @@ class _Run:
         self._own.close()
 
     def answer(
-        self, arms: Sequence[Arm], items: Sequence[Item], seconds: float | None, seed: int
+        self,
+        arms: Sequence[Arm],
+        items: Sequence[Item],
+        split: Split,
+        seconds: float | None,
+        seed: int,
     ) -> dict[str, list[ItemAnswer]]:
         answerers = {arm.name: self._make_answerer(arm) for arm in arms}
         if any(is_endpoint(arm) for arm in arms):
@@ -277,14 +287,18 @@ class _Run:
         for name, answerer in answerers.items():
             self._answers[name] = self._read_cache(answerer, items)
         self._count(order)
+        asked: dict[str, set[str]] = {name: set() for name in answerers}
         for name, answerer in answerers.items():
-            self._answer_arm(name, answerer, order, until)
+            for part in split(order, self._answers[name]):
+                self._answer_arm(name, answerer, order, part, until)
+                asked[name] |= {item.id for item in part}
             if until is not None:
                 order, until = [item for item in order if item.id in self._answers[name]], None
                 self._count(order)
-        kept = {item.id for item in order}
-        items = [item for item in items if item.id in kept]
-        return {name: self._write(name, items) for name in answerers}
+        return {
+            name: self._write(name, [item for item in items if item.id in asked[name]])
+            for name in answerers
+        }
 
     def _make_answerer(self, arm: Arm) -> Answerer:
         return EndpointAnswerer(arm) if is_endpoint(arm) else LocalAnswerer(arm, self._models)
@@ -309,14 +323,20 @@ class _Run:
         self._pace, self._computed = RemainingTime(sum(missing)), 0
 
     def _answer_arm(
-        self, name: str, answerer: Answerer, items: Sequence[Item], until: float | None
+        self,
+        name: str,
+        answerer: Answerer,
+        items: Sequence[Item],
+        part: Sequence[Item],
+        until: float | None,
     ) -> None:
+        """Let an arm answer a part of the items."""
         answers, cache = self._answers[name], self._get_cache(answerer)
-        for item in items:
+        for item in part:
             if item.id not in answers and item.id in self._stalled.earlier:
                 answers[item.id] = make_late(item, "It took too long before")
                 self._computed += 1
-        missing = [item for item in items if item.id not in answers]
+        missing = [item for item in part if item.id not in answers]
 
         open_work = 0.0
 
@@ -349,7 +369,8 @@ class _Run:
             answerer.answer(missing, store, report, may_start)
 
     def _write(self, name: str, items: Sequence[Item]) -> list[ItemAnswer]:
-        answers = [self._answers[name][item.id] for item in items]
+        by_id = self._answers[name]
+        answers = [by_id[item.id] for item in items if item.id in by_id]
         lines = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
         write_whole(self._folder / "eval" / f"{name}.jsonl", lines)
         return answers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import os
 import platform
 import shutil
@@ -17,13 +16,12 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
-from ftwizard.export import objective_script, script_rows, skypilot, training_script
-from ftwizard.export.objective_script import ObjectiveFacts
+from ftwizard.export import objective_script, script_rows, training_script
 from ftwizard.export.script_rows import ScriptRow
 from ftwizard.export.training_script import ScriptFacts
 from ftwizard.hardware import hub_kernels
 from ftwizard.jobs import events
-from ftwizard.jobs.folder import JobFolder, sync_files, sync_folder
+from ftwizard.jobs.folder import NO_SPACE, JobFolder, sync_files, sync_folder
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.runs import environment
@@ -50,7 +48,6 @@ REQUIRED = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizer
 MAX_HEAD_BYTES = 8 << 20
 """Part of a run's events in which it says what it loaded."""
 _PRIVATE = 0o700
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINT = "The script would not compute the losses of the run. Restore the old files, or eject a plan instead."
 Say = Callable[..., None]
 
@@ -62,12 +59,6 @@ class Origin(NamedTuple):
     """``run tickets-1124`` or ``plan tickets.yaml``."""
     plan: Plan
     run: JobFolder | None = None
-
-
-class _Rows(NamedTuple):
-    train: list[ScriptRow]
-    mix: list[ScriptRow]
-    validation: list[ScriptRow]
 
 
 class _Loaded(NamedTuple):
@@ -111,7 +102,7 @@ def eject(
     base = hub.fetch_tokenizer(source, lambda what, **fields: say("fetching", what=what, **fields))
     encoder = load_encoder(base, lambda phase, **fields: say(phase, **fields))
     rows = _encode(encoder, parts, plan.recipe, say)
-    every_row = [*rows.train, *rows.mix, *rows.validation]
+    every_row = [row for part in rows.values() for row in part]
     say("checking", what="that the script makes the same tokens and mask")
     form = script_rows.choose_form(
         encoder, every_row, plan.recipe.max_length, plan.recipe.objective
@@ -123,10 +114,10 @@ def eject(
         "requirements.txt": _list_requirements(versions),
     }
     files |= copies
-    cluster = skypilot.name_cluster(out.name)
+    cluster = training_script.name_cluster(out.name)
     if accelerator:
-        files[skypilot.TASK] = skypilot.build_task(cluster, accelerator.kind, facts)
-    data = {"train": [*rows.train, *rows.mix], "validation": rows.validation}
+        files[training_script.TASK] = training_script.build_task(cluster, accelerator.kind, facts)
+    data = {"train": rows["train"] + rows["mix"], "validation": rows["validation"]}
     with _new_folder(out) as part:
         for name, text in files.items():
             (part / name).parent.mkdir(mode=_PRIVATE, exist_ok=True)
@@ -152,12 +143,14 @@ def eject(
         differing={name: installed.get(name, "") for name in versions if installed.get(name) != versions[name]},
         left_out=facts.left_out,
         processes=processes,
-        task=f"sky launch -c {cluster} {skypilot.TASK}" if accelerator else None,
+        task=f"sky launch -c {cluster} {training_script.TASK}" if accelerator else None,
         gpu=accelerator.kind if accelerator else None,
     )  # fmt: skip
 
 
-def _encode(encoder: Encoder, parts: dataset.Rows, recipe: Recipe, say: Say) -> _Rows:
+def _encode(
+    encoder: Encoder, parts: dataset.Rows, recipe: Recipe, say: Say
+) -> dict[str, list[ScriptRow]]:
     encode = prompt_rows.encode_prompts if recipe.objective == "grpo" else encode_rows
     kept: dict[str, list[ScriptRow]] = {}
     for name in ("train", "mix", "validation"):
@@ -170,7 +163,7 @@ def _encode(encoder: Encoder, parts: dataset.Rows, recipe: Recipe, say: Say) -> 
         )  # fmt: skip
         ordered = trainer_rows.order(encoded, recipe) if name == "train" else encoded
         kept[name] = [ScriptRow(by_line[row.line], row) for row in ordered]
-    return _Rows(**kept)
+    return kept
 
 
 def _gather_facts(
@@ -178,7 +171,7 @@ def _gather_facts(
     source: hub.ModelSource,
     base: Path,
     encoder: Encoder,
-    rows: _Rows,
+    rows: dict[str, list[ScriptRow]],
     form: RowForm,
     processes: int,
 ) -> ScriptFacts:
@@ -186,12 +179,13 @@ def _gather_facts(
     model = model_loading.without_weights(base)
     _require_plain(origin, model)
     loaded = (_read_loaded(origin.run) if origin.run else None) or _choose(plan, base, model)
-    encoded = [row.encoded for row in (*rows.train, *rows.mix)]
+    encoded = [row.encoded for row in rows["train"] + rows["mix"]]
     sequences = len(encoded)
     if plan.recipe.packing:
         sequences = len(packing.build_dataset(encoded, pack_to=plan.recipe.max_length))
     if plan.recipe.objective == "grpo":
         prompt_rows.require_enough(sequences, plan.recipe, plan.ranks)
+    eos = encoder.tokenizer.eos_token_id
     router = {"router_aux_loss_coef": None if plan.recipe.method == "full" else 0.0}
     router |= loss_head.router_settings(model)
     has_router = hasattr(model.config.get_text_config(), "router_aux_loss_coef")
@@ -203,13 +197,12 @@ def _gather_facts(
         revision=source.commit if source.kind == "hub" else None,
         precision=loaded.precision,  # type: ignore[arg-type]
         attention=loaded.attention,
-        kernels=plan.recipe.kernels,
         targets=loaded.targets,
         parameters=loaded.parameters,
         form=form,
         train=len(encoded),
-        mixed=len(rows.mix),
-        validation=len(rows.validation),
+        mixed=len(rows["mix"]),
+        validation=len(rows["validation"]),
         total=training_setup.count_steps(sequences, plan.recipe, plan.ranks).total,
         processes=processes,
         end_ids=tuple(sorted(encoder.special_ids)),
@@ -217,19 +210,12 @@ def _gather_facts(
         checkpointing=_name_checkpointing(),
         has_experts=model_loading.has_experts(base),
         initial_adapter=_has_initial_weights(origin.run),
-        objective=ObjectiveFacts(
-            asks_reference_first=_asks_reference_first(origin),
-            stop_ids=tuple(sorted(encoder.stop_ids | _read_eos(encoder))),
+        asks_reference_first=preference.asks_reference_first(
+            plan.recipe, has_origin=_has_initial_weights(origin.run)
         ),
+        stop_ids=tuple(sorted(encoder.stop_ids | ({eos} - {None}))),
         notes=tuple(_list_reasons(origin)),
         left_out=tuple(_list_left_out(plan, processes, shards=_shards(origin, base, encoded))),
-    )
-
-
-def _asks_reference_first(origin: Origin) -> bool:
-    """Return whether TRL asks the reference when it builds the trainer."""
-    return preference.asks_reference_first(
-        origin.plan.recipe, has_origin=_has_initial_weights(origin.run)
     )
 
 
@@ -240,11 +226,6 @@ def _shards(origin: Origin, base: Path, encoded: Sequence[EncodedRow]) -> bool:
             return bool(event["parallel"] == "fsdp")
     choice = sharding.choose(origin.plan, base, {"train": encoded})
     return choice is not None and choice.mode == "fsdp"
-
-
-def _read_eos(encoder: Encoder) -> set[int]:
-    eos = encoder.tokenizer.eos_token_id
-    return set() if eos is None else {eos}
 
 
 def _describe_model(source: hub.ModelSource) -> str:
@@ -369,7 +350,7 @@ def _choose_versions(origin: Origin, facts: ScriptFacts) -> tuple[dict[str, str]
     adapter = () if origin.plan.recipe.method == "full" else ("peft",)
     quantized = ("bitsandbytes",) if origin.plan.recipe.method == "qlora" else ()
     flash = ("flash-attn",) if facts.attention == "flash_attention_2" else ()
-    from_hub = facts.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
+    from_hub = origin.plan.recipe.kernels or facts.attention == hub_kernels.FLASH_ATTENTION
     kernels = ("kernels",) if from_hub else ()
     rewards = objective_script.get_packages(origin.plan)
     names = (*REQUIRED, *adapter, *quantized, *flash, *kernels, *rewards)
@@ -398,7 +379,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
         sync_folder(out.parent)
     except OSError as error:
         shown = make_visible(str(out))
-        if error.errno in _FULL:
+        if error.errno in NO_SPACE:
             raise FtwizardError(
                 f"No disk space is left in {make_visible(str(out.parent))}: {shown} was not written.",
                 "Free some disk space, or name a folder on another disk.",

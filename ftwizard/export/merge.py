@@ -274,15 +274,15 @@ def _write_weights(
 
 
 class _Reporter:
-    def __init__(self, say: Say, total: int, what: str = "writing the model") -> None:
-        self._say, self._total, self._what, self._done, self._last = say, total, what, 0, 0.0
-        say(what)
+    def __init__(self, say: Say, total: int) -> None:
+        self._say, self._total, self._done, self._last = say, total, 0, 0.0
+        say("writing the model")
 
     def add(self, count: int) -> None:
         self._done += count
         if (now := time.monotonic()) - self._last >= REPORT_EVERY_S:
             self._last = now
-            self._say(self._what, done=self._done, total=self._total, unit="bytes")
+            self._say("writing the model", done=self._done, total=self._total, unit="bytes")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,23 +1,15 @@
-"""Parts of an ejected script that depend on the training objective: DPO, KTO and GRPO beside SFT."""
+"""What an ejected script needs by its training objective: processes, reward functions, limits."""
 
 from __future__ import annotations
 
-import pprint
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.export import script_rows
-from ftwizard.objectives import ObjectiveName
-from ftwizard.plan.schema import Plan, Recipe
+from ftwizard.plan.schema import Plan
 from ftwizard.rewards import answer_scores, choices, json_answers, quantities, trl_functions, words
-from ftwizard.rewards.reward import Reward, name_uniquely
-from ftwizard.runs.ejected_script import RowForm
+from ftwizard.rewards.reward import Reward
 from ftwizard.text import make_visible
 
 COPIES = "reward_functions"
@@ -29,57 +21,22 @@ _RESERVED = frozenset(
      "safetensors", "bitsandbytes", "kernels", "regex", "jsonschema", "numpy")
 ) | sys.stdlib_module_names  # fmt: skip
 """Names of modules that a file next to the script would replace."""
-TITLES: dict[ObjectiveName, str] = {
-    "sft": "", "dpo": "DPO with ", "kto": "KTO with ", "grpo": "GRPO with ",
-}  # fmt: skip
-_TOKEN_TRAINER = """\
-class TokenTrainer(GRPOTrainer):
-    \"""GRPO on prompts that are tokenized already, where TRL would apply the chat template.\"""
-
-    def _generate_and_score_completions(self, inputs):
-        self.prompt_ids = [row["prompt_ids"] for row in inputs]
-        return super()._generate_and_score_completions(inputs)
-
-    def _tokenize_prompts(self, prompts):
-        return self.prompt_ids, None, {}"""
-Settings = dict[str, tuple[Any, str]]
-"""The text of each value, and the reason for it, which may be empty."""
 
 
-class StepSplit(NamedTuple):
-    """What of a step the processes of a script share, so that any number of them trains on its rows."""
+def count_batches(plan: Plan) -> int:
+    """Return the batches of a step, of all processes of a script together.
 
-    name: str
-    """Of the script's variable."""
-    parts: int
-    """Of all processes together; each has as many."""
-    meaning: str
-    unit: str
-
-    def can_be_shared(self, processes: int) -> bool:
-        """Return whether each of so many processes gets as many parts."""
-        return self.parts % processes == 0
-
-    def format_processes(self) -> str:
-        """Return the numbers of processes that can share them: ``1, 2 or 4``."""
-        *others, last = [str(n) for n in range(1, self.parts + 1) if self.can_be_shared(n)]
-        return f"{', '.join(others)} or {last}" if others else last
-
-
-def find_split(plan: Plan) -> StepSplit:
-    """Return what the processes of a plan's script share.
-
-    KTO compares the rows of a batch of all processes with each other, so they share a batch. Of the
-    others, each has batches of its own.
+    Each process has as many. KTO compares the rows of a batch of all processes with each other: there,
+    the ranks of the plan share one.
     """
     recipe = plan.recipe
-    if recipe.objective == "kto":
-        return StepSplit(
-            "ROWS", recipe.batch_size * plan.ranks, "Rows of a batch, which KTO compares with each other",
-            "rows of a batch",
-        )  # fmt: skip
-    batches = recipe.gradient_accumulation * plan.ranks
-    return StepSplit("BATCHES", batches, "Batches of a step", "batches of a step")
+    return recipe.gradient_accumulation * (1 if recipe.objective == "kto" else plan.ranks)
+
+
+def format_divisors(batches: int) -> str:
+    """Return the numbers of processes that can share the batches: ``1, 2 or 4``."""
+    *others, last = [str(n) for n in range(1, batches + 1) if batches % n == 0]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def choose_processes(plan: Plan, requested: int | None) -> int:
@@ -95,132 +52,13 @@ def choose_processes(plan: Plan, requested: int | None) -> int:
                 "Name a GPU without a count, or train with ftwizard on several.",
             )
         return 1
-    split, processes = find_split(plan), requested or plan.where.processes
-    if not split.can_be_shared(processes):
+    batches, processes = count_batches(plan), requested or plan.where.processes
+    if batches % processes:
         raise FtwizardError(
-            f"{processes} processes cannot share {split.parts} {split.unit} evenly.",
-            f"Name {split.format_processes()} GPUs, or change recipe.gradient_accumulation.",
+            f"{processes} processes cannot share {batches} batches of a step evenly.",
+            f"Name {format_divisors(batches)} GPUs, or change recipe.gradient_accumulation.",
         )
     return processes
-
-
-def name_trainer(recipe: Recipe, form: RowForm, processes: int) -> str:
-    """Return the class that the script trains with."""
-    if recipe.objective in ("dpo", "kto"):
-        return f"Encoded{recipe.objective.upper()}Trainer"
-    if recipe.objective == "grpo" and form == "tokens":
-        return "TokenTrainer"
-    return _name_base(recipe, processes)
-
-
-def _name_base(recipe: Recipe, processes: int) -> str:
-    """Return TRL's class, or the one that lets several processes train on each row once."""
-    return f"{recipe.objective.upper()}Trainer" if processes == 1 else "RowsOnceTrainer"
-
-
-def define_trainer(recipe: Recipe, form: RowForm, processes: int) -> str:
-    """Return the source of that class; empty if it is TRL's own."""
-    if recipe.objective == "grpo":
-        return _TOKEN_TRAINER if form == "tokens" else ""
-    if recipe.objective == "sft" and processes == 1:
-        return ""
-    name = name_trainer(recipe, form, processes)
-    if recipe.objective == "sft":
-        from ftwizard.export import rank_trainers
-
-        return script_rows.read_source(getattr(rank_trainers, name))
-    from ftwizard.train.objectives import encoded_trainers
-
-    return script_rows.read_source(getattr(encoded_trainers, name))
-
-
-def list_settings(recipe: Recipe, form: RowForm, *, asks_reference_first: bool) -> Settings:
-    """Return the settings of the objective, under TRL's names."""
-    if recipe.objective == "sft":
-        return {
-            "max_length": (recipe.max_length, "longer rows are cut at the end"),
-            "packing": (
-                recipe.packing,
-                "rows of one sequence do not see each other" if recipe.packing else "",
-            ),
-            "assistant_only_loss": (
-                form == "messages", "" if form == "messages" else "the rows have labels"
-            ),
-            "eval_packing": (False, ""),
-        }  # fmt: skip
-    if recipe.objective == "grpo":
-        return _list_grpo(recipe)
-    settings: Settings = {
-        "max_length": (None, "the rows are cut already"),
-        "precompute_ref_log_probs": (
-            asks_reference_first,
-            "asks the reference once, before the first step" if asks_reference_first else "",
-        ),
-        "disable_dropout": (True, "the model and its reference are compared on the same terms"),
-    }
-    if recipe.objective == "kto":
-        kto = recipe.kto
-        return settings | {
-            "beta": (kto.beta, "weight of the penalty for leaving the reference"),
-            "loss_type": (repr(kto.loss_type), ""),
-            "desirable_weight": (kto.desirable_weight, ""),
-            "undesirable_weight": (kto.undesirable_weight, ""),
-            "train_sampling_strategy": (repr("sequential"), "the file is shuffled already"),
-        }
-    dpo = recipe.dpo
-    losses = [dpo.loss_type] if isinstance(dpo.loss_type, str) else list(dpo.loss_type)
-    return settings | {
-        "beta": (dpo.beta, "weight of the penalty for leaving the reference"),
-        "loss_type": (losses, ""),
-        "loss_weights": (None if dpo.loss_weights is None else list(dpo.loss_weights), ""),
-        "label_smoothing": (dpo.label_smoothing, ""),
-    }
-
-
-def _list_grpo(recipe: Recipe) -> Settings:
-    from ftwizard.train.objectives import reinforcement
-
-    reasons = {
-        "num_generations": "answers to each prompt, which are compared with each other",
-        "beta": "weight of the penalty for leaving the model at the start",
-        "max_completion_length": "tokens",
-        "disable_dropout": "probabilities are compared with those of the sampled answers",
-        "per_device_eval_batch_size": "whole groups of answers",
-    }
-    return {
-        name: (repr(value), reasons.get(name, ""))
-        for name, value in reinforcement.list_settings(recipe).items()
-    }
-
-
-def import_rewards(rewards: Sequence[Reward]) -> Iterator[str]:
-    """Yield the imports of the reward functions."""
-    if any(reward.file is None for reward in rewards):
-        yield f"from {COPIES} import answer_scores, trl_functions"
-    elif rewards:
-        yield f"from {COPIES} import trl_functions"
-    for name, reward in zip(name_uniquely(rewards), rewards, strict=True):
-        if reward.file is not None:
-            renamed = "" if name == reward.name else f" as {name}"
-            yield f"from {reward.file.stem} import {reward.name}{renamed}"
-
-
-def list_rewards(rewards: Sequence[Reward]) -> Iterator[str]:
-    """Yield the list of the functions that TRL calls."""
-    yield "# TRL passes rows and tokens of answers. Each function gets the texts and columns that it takes."
-    yield "rewards = ["
-    for name, reward in zip(name_uniquely(rewards), rewards, strict=True):
-        if reward.file is not None:
-            yield f"    trl_functions.from_function({name!r}, {name}, tokenizer),"
-            continue
-        yield "    trl_functions.from_score("
-        yield f"        {name!r},"
-        yield f"        answer_scores.{reward.name},"
-        options = pprint.pformat(reward.options, width=80, sort_dicts=False)
-        yield textwrap.indent(f"{options},", " " * 8)
-        yield "        tokenizer,"
-        yield "    ),"
-    yield "]"
 
 
 def copy_rewards(rewards: Sequence[Reward]) -> dict[str, str]:
@@ -278,12 +116,3 @@ def get_packages(plan: Plan) -> Mapping[str, None]:
     return dict.fromkeys(
         (*(("regex",) if packaged else ()), *(("jsonschema",) if has_schema else ()))
     )
-
-
-class ObjectiveFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a script says of its objective besides the plan."""
-
-    asks_reference_first: bool = False
-    """Whether TRL asks the reference when it builds the trainer."""
-    stop_ids: tuple[int, ...] = ()
-    """Tokens that end a generated answer."""

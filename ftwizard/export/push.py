@@ -7,8 +7,9 @@ broke off leaves the repository as it was, and the next one sends only what is m
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -229,44 +230,41 @@ def _read_terms(api: Any, base: str | None, trained: TrainResult) -> License:
     return find_license(base, trained)
 
 
-class _explain:
+@contextlib.contextmanager
+def _explain(subject: str) -> Iterator[None]:
     """Turn the errors of a request about ``subject`` into sentences."""
+    try:
+        yield
+    except FtwizardError:
+        raise
+    except Exception as error:
+        raise _describe_error(error, make_visible(subject, 120)) from error
 
-    def __init__(self, subject: str) -> None:
-        self._subject = make_visible(subject, 120)
 
-    def __enter__(self) -> None:
-        return None
+def _describe_error(error: Exception, subject: str) -> FtwizardError:
+    from huggingface_hub.errors import HFValidationError
 
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is None or isinstance(error, FtwizardError) or not isinstance(error, Exception):
-            return
-        raise self._describe(error) from error
-
-    def _describe(self, error: Exception) -> FtwizardError:
-        from huggingface_hub.errors import HFValidationError
-
-        if isinstance(error, HFValidationError):
-            return FtwizardError(
-                f"“{self._subject}” is not a valid repository name.", "Use owner/name, or a name."
-            )
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status == 401:
-            return FtwizardError("The Hugging Face token is not valid, or has expired.", _LOGIN)
-        if status == 403:
-            return FtwizardError(
-                f"The Hugging Face token may not write to {self._subject}.",
-                "Give it write access there (https://huggingface.co/settings/tokens), or name another "
-                "repository with --repo.",
-            )
-        if reason := why_unreachable(error):
-            return FtwizardError(
-                f"{reason[0].upper()}{reason[1:]}; nothing was published.",
-                "Check the network and HF_ENDPOINT, then run the same command again: what was sent "
-                "already is not sent twice.",
-            )
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, HFValidationError):
         return FtwizardError(
-            f"The Hub did not take the upload to {self._subject}: {make_visible(lines[0], 200)}",
-            "Run the same command again: what was sent already is not sent twice.",
+            f"“{subject}” is not a valid repository name.", "Use owner/name, or a name."
         )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return FtwizardError("The Hugging Face token is not valid, or has expired.", _LOGIN)
+    if status == 403:
+        return FtwizardError(
+            f"The Hugging Face token may not write to {subject}.",
+            "Give it write access there (https://huggingface.co/settings/tokens), or name another "
+            "repository with --repo.",
+        )
+    if reason := why_unreachable(error):
+        return FtwizardError(
+            f"{reason[0].upper()}{reason[1:]}; nothing was published.",
+            "Check the network and HF_ENDPOINT, then run the same command again: what was sent "
+            "already is not sent twice.",
+        )
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return FtwizardError(
+        f"The Hub did not take the upload to {subject}: {make_visible(lines[0], 200)}",
+        "Run the same command again: what was sent already is not sent twice.",
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
+import runpy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
 from ftwizard.data.conversation import to_labeled, to_pair
@@ -23,106 +24,18 @@ class ScriptRow(NamedTuple):
     encoded: EncodedRow
 
 
-# The script contains the source of these functions: they need nothing but their arguments and each other.
-
-
-def tokenize_conversation(tokenizer: Any, row: dict[str, Any], end_ids: set[int]) -> dict[str, Any]:
-    """Return the tokens of a conversation, and labels: -100 where a token does not count."""
-    messages = [{k: v for k, v in m.items() if k != "weight"} for m in row["messages"]]
-
-    def render(part: list[dict[str, Any]], **options: Any) -> str:
-        return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
-            part, tools=row.get("tools"), tokenize=False, **options
-        )
-
-    text = tokenizer(render(messages), add_special_tokens=False, return_offsets_mapping=True)
-    ids, labels = text["input_ids"], [-100] * len(text["input_ids"])
-    for index, message in enumerate(row["messages"]):
-        if message["role"] != "assistant" or not message.get("weight", 1):
-            continue
-        start = len(render(messages[:index], add_generation_prompt=True))
-        end = len(render(messages[: index + 1]))
-        answer = [n for n, (a, b) in enumerate(text["offset_mapping"]) if b > start and a < end]
-        # What the template adds after the end token, usually a line break, does not count.
-        last = max((n for n in answer if ids[n] in end_ids), default=len(ids))
-        for n in answer:
-            labels[n] = ids[n] if n <= last else -100
-    return {"input_ids": ids, "labels": labels}
-
-
-def tokenize_pair(tokenizer: Any, row: dict[str, Any], end_ids: set[int]) -> dict[str, Any]:
-    """Return the tokens of a prompt, its completion and the end of text; the prompt has no labels."""
-    prompt = tokenizer(row["prompt"])["input_ids"]
-    prompt = prompt[:-1] if prompt[-1:] == [tokenizer.eos_token_id] else prompt
-    # Tokenized apart from the prompt, so that no token spans both.
-    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
-    completion = [*completion, tokenizer.eos_token_id]
-    return {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}
-
-
-def tokenize_text(tokenizer: Any, row: dict[str, Any], end_ids: set[int]) -> dict[str, Any]:
-    """Return the tokens of a text and the end of text; all but the first count."""
-    ids = tokenizer(row["text"])["input_ids"]
-    ids = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
-    return {"input_ids": ids, "labels": [-100, *ids[1:]]}
-
-
-def tokenize_answers(
-    tokenize: Any, tokenizer: Any, row: dict[str, Any], end_ids: set[int], max_length: int
-) -> dict[str, Any]:
-    """Return the tokens of a prompt, and of each answer to it up to its end token."""
-    columns = {"label": row["label"]} if "label" in row else {}
-    for name in [name for name in ("chosen", "rejected", "completion") if name in row]:
-        whole = {**row, "messages": row["prompt"] + row[name], "completion": row[name]}
-        tokens = tokenize(tokenizer, whole, end_ids)
-        ids, labels = tokens["input_ids"][:max_length], tokens["labels"][:max_length]
-        counted = [n for n, label in enumerate(labels) if label != -100]
-        columns["prompt_ids"] = ids[: counted[0]]
-        columns[f"{name}_ids"] = ids[counted[0] : counted[-1] + 1]
-    return columns
-
-
-def add_other_answers(rows: list[dict[str, Any]], batch_size: int) -> None:
-    """Add to each row the answer of another row of its batch, which shows how far the model moved."""
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        last = batch[-1] if len(batch) > 1 else rows[start - 1]
-        for row, other in zip(batch, [last, *batch[:-1]], strict=True):
-            row["KL_completion_ids"] = other["completion_ids"]
-
-
-_TOKENIZERS: dict[RowForm, Callable[[Any, dict[str, Any], set[int]], dict[str, Any]]] = {
-    "conversations": tokenize_conversation,
-    "pairs": tokenize_pair,
-    "texts": tokenize_text,
+TOKENIZERS: dict[RowForm, str] = {
+    "conversations": "tokenize_conversation",
+    "pairs": "tokenize_pair",
+    "texts": "tokenize_text",
 }
+"""Functions of the script that tokenize rows of a form; TRL does where there is none."""
 
 
-def name_function(form: RowForm) -> str | None:
-    """Return the name of the function that tokenizes rows of a form; None where TRL does."""
-    return _TOKENIZERS[form].__name__ if form in _TOKENIZERS else None
-
-
-def read_source(function: Any) -> str:
-    """Return the source of a function or a class, as it stands in the script."""
-    source = inspect.getsource(function)
-    source = source.replace(
-        "(\n    tokenize: Any, tokenizer: Any, row", "(tokenize, tokenizer, row"
-    )
-    for annotation in (
-        ": dict[str, Any]", ": set[int]", ": list[dict[str, Any]]", ": int", ": Any",
-        " -> dict[str, Any]", " -> Any", " -> None", " -> str", "  # type: ignore[no-any-return]",
-    ):  # fmt: skip
-        source = source.replace(annotation, "")
-    return source.replace("max_length\n):", "max_length):").rstrip()
-
-
-def read_functions(form: RowForm, objective: ObjectiveName) -> list[str]:
-    """Return the source of the functions that tokenize rows of a form."""
-    functions: list[Any] = [_TOKENIZERS[form]] if form in _TOKENIZERS else []
-    if functions and objective in ("dpo", "kto"):
-        functions.append(tokenize_answers)
-    return [read_source(function) for function in functions]
+def load_function(name: str) -> Callable[..., Any]:
+    """Return a function of the script: ``assets/script`` has its source, which the script contains."""
+    with as_file(files("ftwizard").joinpath("assets", "script", f"{name}.py")) as path:
+        return runpy.run_path(str(path))[name]  # type: ignore[no-any-return]
 
 
 def choose_form(
@@ -138,7 +51,7 @@ def choose_form(
     find = _find_form if objective == "sft" else _find_answer_form
     forms = {find(encoder, row.source) for row in rows}
     form = forms.pop() if len(forms) == 1 else "tokens"
-    if form in _TOKENIZERS and not _is_exact(encoder, rows, form, max_length, objective):
+    if form in TOKENIZERS and not _is_exact(encoder, rows, form, max_length, objective):
         return "tokens"
     return form
 
@@ -169,7 +82,12 @@ def _is_exact(
     max_length: int,
     objective: ObjectiveName,
 ) -> bool:
-    tokenize, tokenizer, ends = _TOKENIZERS[form], encoder.tokenizer, encoder.special_ids
+    tokenize, tokenizer, ends = (
+        load_function(TOKENIZERS[form]),
+        encoder.tokenizer,
+        encoder.special_ids,
+    )
+    tokenize_answers = load_function("tokenize_answers")
     for row in rows:
         document, expected = to_document(row, form, objective), _to_tokens(row, objective)
         if objective == "sft":

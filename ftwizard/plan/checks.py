@@ -21,7 +21,8 @@ from ftwizard.plan.schema import (
     Recipe,
     RiskName,
 )
-from ftwizard.rewards.recognized_answers import GRADED
+from ftwizard.rewards.recognized_answers import GRADED, NAMES
+from ftwizard.rewards.reward import Reward
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -304,7 +305,11 @@ def check_scorer(plan: Plan) -> None:
 
 def _find_scorer_problems(plan: Plan) -> Iterator[SettingsError]:
     settings, name = plan.evaluate, "evaluate.scorer"
-    pattern = settings.answer_pattern
+    pattern, is_own = settings.answer_pattern, Reward(function=settings.scorer).file is not None
+    names = [scorer for scorer in NAMES if scorer != "rewards"]
+    if not is_own and settings.scorer not in ("auto", *names):
+        hint = f"Name auto, {', '.join(names)}, or a function of your own: score.py:score"
+        yield SettingsError(f"{settings.scorer!r} is no scorer.", hint, setting=name)
     if pattern is not None:
         from ftwizard.rewards import answer_parts  # loads regex
 
@@ -313,7 +318,7 @@ def _find_scorer_problems(plan: Plan) -> Iterator[SettingsError]:
             yield SettingsError(
                 f"cannot be used: {problem}.", hint, setting="evaluate.answer_pattern"
             )
-        if settings.scorer in ("judge", "tool_call", *GRADED):
+        if is_own or settings.scorer in ("judge", "tool_call", *GRADED):
             hint = "Remove evaluate.answer_pattern, or evaluate.scorer."
             yield SettingsError(f"{settings.scorer} takes no answer_pattern.", hint, setting=name)
     if settings.scorer == "extracted" and pattern is None:

@@ -17,6 +17,7 @@ from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
 from ftwizard.plan.objective_checks import OBJECTIVE_PARTS
 from ftwizard.plan.schema import HOSTED_PROVIDERS, LM_EVAL, OpenAI, Plan, RiskName
+from ftwizard.rewards.reward import Reward
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -218,7 +219,8 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
         name = _resolve("samples.prompts", sampling.prompts, folder)
         sampling = msgspec.structs.replace(sampling, prompts=name)
     sets = tuple(resolve_set(name, folder) for name in plan.evaluate.sets)
-    evaluate = msgspec.structs.replace(plan.evaluate, sets=sets)
+    scorer = resolve_function("evaluate.scorer", plan.evaluate.scorer, folder)
+    evaluate = msgspec.structs.replace(plan.evaluate, sets=sets, scorer=scorer)
     model = plan.model
     if plan.is_hosted:
         plan = _resolve_grader(plan, folder)
@@ -243,14 +245,22 @@ def _resolve_grader(plan: Plan, folder: Path) -> Plan:
 
 def _resolve_rewards(plan: Plan, folder: Path) -> Plan:
     """Return the plan with the files of its rewards absolute."""
-    rewards = []
-    for reward in plan.recipe.grpo.rewards:
-        if reward.file is not None:
-            path = _resolve("recipe.grpo.rewards", str(reward.file), folder)
-            reward = msgspec.structs.replace(reward, function=f"{path}:{reward.name}")
-        rewards.append(reward)
-    grpo = msgspec.structs.replace(plan.recipe.grpo, rewards=tuple(rewards))
+    rewards = tuple(
+        msgspec.structs.replace(
+            reward, function=resolve_function("recipe.grpo.rewards", reward.function, folder)
+        )
+        for reward in plan.recipe.grpo.rewards
+    )
+    grpo = msgspec.structs.replace(plan.recipe.grpo, rewards=rewards)
     return msgspec.structs.replace(plan, recipe=msgspec.structs.replace(plan.recipe, grpo=grpo))
+
+
+def resolve_function(setting: str, function: str, folder: Path) -> str:
+    """Return a function with its file absolute; a packaged one as it is."""
+    reward = Reward(function=function)
+    if reward.file is None:
+        return function
+    return f"{_resolve(setting, str(reward.file), folder)}:{reward.name}"
 
 
 def _resolve(setting: str, name: str, folder: Path) -> str:

@@ -12,7 +12,6 @@ from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 from ftwizard.hosted_platforms import HostedProvider
 from ftwizard.objectives import ObjectiveName
-from ftwizard.rewards.recognized_answers import RowScorer
 from ftwizard.rewards.reward import Reward
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets", "weak-grader"]
@@ -469,12 +468,13 @@ class Evaluate(PlanPart, frozen=True):
     """Examples from the training rows in the prompt of the prompted base model; 0 without ``system``
     leaves it out."""
     max_items: int | None = None
-    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, where a small model gets 120, 100 at a
+    """Items of each set at most, drawn at random. Default: 400 on a GPU, 120 on a CPU, 100 at a
     platform, where answers are billed."""
-    scorer: Literal["auto", RowScorer] = "auto"
+    scorer: str = "auto"
     """How the answers of your test rows are compared: ``numeric``, ``boxed``, ``choice``, ``json``,
     ``tool_call``, ``normalized``, ``exact``, ``date``, ``code``, ``judge``, ``chrf`` or ``rouge``;
-    ``extracted`` with ``answer_pattern``. Default: by what the rows show. Sets name their own."""
+    ``extracted`` with ``answer_pattern``; by a function of your own, written like a reward: ``score.py:score``.
+    Default: by what the rows show. Sets name their own."""
     answer_pattern: str | None = None
     """Regular expression whose first group is the answer in a longer one: ``#### (.+)``. The last match
     counts. It is compared as a number, a date or text, unless ``scorer`` says how."""

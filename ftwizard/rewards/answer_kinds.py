@@ -21,6 +21,7 @@ from ftwizard.rewards import answer_parts, json_answers, quantities
 from ftwizard.rewards.choices import find_choice, read_choices
 from ftwizard.rewards.recognized_answers import (
     MIN_SHARE,
+    NAMES,
     AnswerExample,
     RecognizedAnswers,
     RowScorer,
@@ -106,14 +107,17 @@ def to_answered(line: int, conversation: Conversation) -> AnsweredRow | None:
 
 
 def recognize(
-    rows: Sequence[AnsweredRow], scorer: RowScorer | None = None, pattern: str = ""
+    rows: Sequence[AnsweredRow], scorer: str | None = None, pattern: str = ""
 ) -> RecognizedAnswers:
     """Return how the answers of ``rows`` are compared.
 
-    ``scorer`` and ``pattern``: of the user, which are taken as they are.
+    ``scorer`` (or a function: ``score.py:score``) and ``pattern``: of the user, which are taken as they are.
     """
     rows = rows[:: len(rows) // MAX_ROWS + 1]
     texts = [row for row in rows if not row.calls]
+    if scorer and scorer not in NAMES:
+        own = RecognizedAnswers(scorer="rewards", function=scorer, is_chosen=True)
+        return _add_evidence(own, rows)
     if scorer or pattern:
         chosen = scorer or "extracted"
         marker = _find_user_marker(texts, chosen) if not pattern else ""

@@ -11,10 +11,10 @@ from ftwizard.text import format_count, make_visible
 
 RowScorer = Literal[
     "numeric", "boxed", "choice", "json", "tool_call", "normalized", "exact", "date", "code", "extracted",
-    "judge", "chrf", "rouge",
+    "judge", "chrf", "rouge", "rewards",
 ]  # fmt: skip
 """Scorers of the test rows. ``extracted``: what a pattern takes from the answers, compared as a number,
-a date or text; ``judge``: another model decides; ``chrf`` and ``rouge``: nothing is checked."""
+a date or text; ``judge``: another model decides; ``rewards``: a function of the user scores them; ``chrf`` and ``rouge``: nothing is checked."""
 GRADED: tuple[RowScorer, ...] = ("chrf", "rouge")
 MIN_SHARE = 0.9
 """Share of the rows that must have an answer of a kind."""
@@ -28,12 +28,12 @@ NAMES: dict[RowScorer, str] = {
     "numeric": "a number", "boxed": "a result in \\boxed{}", "choice": "a choice letter", "json": "JSON",
     "tool_call": "tool calls", "normalized": "a short text", "exact": "a text", "date": "a date",
     "code": "a Python program", "extracted": "what your pattern takes", "judge": "free text",
-    "chrf": "free text", "rouge": "free text",
+    "chrf": "free text", "rouge": "free text", "rewards": "free text",
 }  # fmt: skip
 _COMPARED: dict[RowScorer, str] = {
     "json": "each field right or wrong", "tool_call": "names and arguments, right or wrong",
     "exact": "right or wrong to the letter", "code": "right if it is the same program",
-    "judge": "the judge model decides",
+    "judge": "the judge model decides", "rewards": "your function decides",
     "chrf": "right or wrong cannot be checked", "rouge": "right or wrong cannot be checked",
 }  # fmt: skip
 
@@ -56,6 +56,8 @@ class RecognizedAnswers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """Text before the answer, at the end of a longer one."""
     pattern: str = ""
     """Of the user: its first group is the answer."""
+    function: str = ""
+    """Of the user, with its file: ``score.py:score``."""
     lenient: bool = False
     """Whether JSON may be in a fence."""
     rows: int = 0
@@ -83,6 +85,7 @@ class RecognizedAnswers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     def rule(self) -> dict[str, Any]:
         """Return the scorer's rule for every row."""
         rule = {"marker": self.marker, "answer_pattern": self.pattern, "lenient": self.lenient}
+        rule |= {"rewards": [{"function": self.function}] if self.function else []}
         return {key: value for key, value in rule.items() if value}
 
 
@@ -121,5 +124,5 @@ def describe_answers(kind: RecognizedAnswers, *, is_changed: bool = False) -> st
     compared = _COMPARED.get(kind.scorer, "right or wrong")
     after = "; chosen after training" if is_changed else ""
     rows = f" ({kind.rows:,} of {format_count(kind.total, 'row')})"
-    shown = rows if kind.is_checked and kind.scorer != "judge" else ""
+    shown = rows if kind.is_checked and kind.scorer not in ("judge", "rewards") else ""
     return f"{name_answers(kind)}{shown}: {compared}{after}"

@@ -15,13 +15,9 @@ from ftwizard.runs.evaluation import SetResult
 from ftwizard.text import format_count, make_visible
 
 PackagedSet = Literal["general", "safety"]
-MAX_ITEMS_GPU, MAX_ITEMS_SMALL, MAX_ITEMS_CPU = 400, 120, 40
-"""Items of a set where the plan names no number: on a GPU, and on a CPU of a small model, which gets all
-packaged ones, and of another."""
-SMALL_BYTES = 1.5e9
-"""Weights of a model that is small for a CPU: half a billion parameters in 16 bit or 32."""
-MAX_ITEMS_ENDPOINT = 100
-"""The same where all models are asked over the network, and every answer may be billed."""
+MAX_ITEMS_GPU, MAX_ITEMS_CPU, MAX_ITEMS_ENDPOINT = 400, 120, 100
+"""Items of a set where the plan names no number: on a GPU, on a CPU, and where all models are asked over the
+network, and every answer may be billed. Packaged sets are asked whole, if less does not decide."""
 
 WANTED_GAIN = 0.1
 """Gain that the test rows are measured by before there is a gate."""
@@ -87,14 +83,6 @@ def describe_check(checked: SetCheck) -> Iterator[str]:
         yield f"  line {problem.line}: {problem.message} ({problem.fix})"
     if checked.hint:
         yield f"  {checked.hint}"
-
-
-def choose_max_items(*, on_gpu: bool, weights_bytes: float | None) -> int:
-    """Return how many items of a set models of this machine are asked where the plan names no number."""
-    if on_gpu:
-        return MAX_ITEMS_GPU
-    is_small = weights_bytes is not None and weights_bytes <= SMALL_BYTES
-    return MAX_ITEMS_SMALL if is_small else MAX_ITEMS_CPU
 
 
 def fit_items(sizes: Iterable[int], limit: int, per_minute: float | None) -> int:

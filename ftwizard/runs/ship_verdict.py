@@ -29,11 +29,15 @@ from ftwizard.runs.paired_tests import ALPHA, Z
 from ftwizard.runs.verdict import MeasuredChange, ShipVerdict, Verdict
 
 MARGIN = 0.1
-"""How far beyond its limit a loss must be excluded. With the usual limit of 5 points, fewer than 2 of 100
+"""How far beyond its limit a loss must be excluded. With the usual limit of 5 points, at most 2 of 100
 models that lost 15 points pass (``python -m tests.benchmarks.verdict_rates``)."""
-_FAR, _NEAR = 2.1, 1.645
-"""Quantiles of the normal distribution: a loss beyond the margin is excluded with an error of 1.8%, one
-beyond the limit is shown with an error of 5%."""
+_FAR, _NEAR = 2.25, 1.69
+"""Quantiles of the normal distribution for a loss that is excluded beyond the margin, and for one that is shown
+beyond the limit: errors of 1.5% and 5% with all ``LOOKS``."""
+LOOKS = {0.5: 1.47, 0.75: 1.17, 1.0: 1.0}
+"""Shares of the packaged items after which their loss is looked at, and how many times as far chance must be
+excluded as at the end: boundaries of O'Brien and Fleming (Biometrics 35, 1979) as alpha spending (Lan and DeMets,
+Biometrika 70, 1983): 2.963, 2.359 and 2.014 standard errors for an error of 5% in all."""
 MIN_ROWS = 10
 """Items below which nothing is said of a gain or a loss: 10 can show one of 60 points."""
 MAX_UNSCORED_SHARE = 0.2
@@ -79,20 +83,26 @@ _REMEDIES: dict[FailureName, tuple[Action, ...]] = {
 
 
 def judge_loss(
-    change: PairedDifference, limit: float, *, had: float = 1.0, comparisons: int = 1
+    change: PairedDifference,
+    limit: float,
+    *,
+    had: float = 1.0,
+    comparisons: int = 1,
+    strictness: float = 1.0,
 ) -> bool | None:
     """Return whether a score, 0–1, fell by more than ``limit``; None if these items leave it open.
 
     True: chance is excluded as the cause of the loss, and of its part beyond the limit. False: more than
     ``MARGIN`` beyond the limit is excluded. ``had``: what there was to lose at most. ``comparisons``: sets that
-    are judged by the same limit, one of which would often seem to lose by chance (Bonferroni).
+    are judged by the same limit, one of which would often seem to lose by chance (Bonferroni). ``strictness``: how
+    many times as far chance must be excluded, before all items are asked.
     """
     if change.n < MIN_ROWS:
         return None
     quantile = _NEAR if comparisons == 1 else NormalDist().inv_cdf(1 - ALPHA / comparisons)
-    near = -change.value - (change.high - change.value) * quantile / Z
-    far = -change.value + (change.value - change.low) * _FAR / Z
-    is_shown = change.p < ALPHA and change.high < 0
+    near = -change.value - (change.high - change.value) * quantile * strictness / Z
+    far = -change.value + (change.value - change.low) * _FAR * strictness / Z
+    is_shown = change.p < 2 * NormalDist().cdf(-Z * strictness) and change.high < 0
     if is_shown and near > limit:
         return True
     is_beyond = is_shown and -change.value > limit

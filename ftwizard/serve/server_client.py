@@ -13,7 +13,6 @@ from ftwizard.serve.probes import Probe
 from ftwizard.text import make_visible
 
 TIMEOUT_S = 300.0
-MAX_LOGPROBS = 1
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):

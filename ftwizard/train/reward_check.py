@@ -9,7 +9,9 @@ from ftwizard.jobs.folder import hash_file
 from ftwizard.plan.schema import Plan
 from ftwizard.rewards import dry_run
 from ftwizard.rewards.dry_run import DryRun
-from ftwizard.rewards.rows import to_row
+from ftwizard.rewards.reward import Reward
+from ftwizard.rewards.rows import make_batch, to_row
+from ftwizard.rewards.scoring import open_scorers
 from ftwizard.text import make_visible
 
 
@@ -21,7 +23,14 @@ def try_plan(plan: Plan, rows: Sequence[ParsedRow], count: int = dry_run.DRY_ROW
 
 
 def require_signal(plan: Plan, rows: Mapping[str, Sequence[ParsedRow]]) -> None:
-    """Raise FtwizardError if a reward of the plan fails, or gives every answer the same."""
+    """Raise FtwizardError if a reward of the plan fails, or gives every answer the same.
+
+    So for a function that scores the test rows: their own answers must have scores.
+    """
+    if scorer := _find_scorer(plan):
+        tests = [to_row(row) for row in rows.get("test", ())[: dry_run.DRY_ROWS]]
+        with open_scorers([scorer]) as (opened,):
+            opened.score(make_batch(tests, [row.reference for row in tests]))
     if plan.is_hosted or plan.recipe.objective != "grpo":
         return
     report = try_plan(plan, rows["train"])
@@ -29,11 +38,17 @@ def require_signal(plan: Plan, rows: Mapping[str, Sequence[ParsedRow]]) -> None:
 
 
 def hash_functions(plan: Plan) -> dict[str, str]:
-    """Return the hash of each file with a reward function of the user."""
-    if plan.recipe.objective != "grpo":
-        return {}
-    files = [reward.file for reward in plan.recipe.grpo.rewards if reward.file]
-    return {str(file): hash_file(file) for file in files}
+    """Return the hash of each file with a reward function of the user, or one that scores the test rows."""
+    rewards = list(plan.recipe.grpo.rewards) if plan.recipe.objective == "grpo" else []
+    if scorer := _find_scorer(plan):
+        rewards.append(scorer)
+    return {str(file): hash_file(file) for reward in rewards if (file := reward.file)}
+
+
+def _find_scorer(plan: Plan) -> Reward | None:
+    """Return the user's function that scores the test rows."""
+    reward = Reward(function=plan.evaluate.scorer)
+    return reward if reward.file else None
 
 
 def describe_changes(plan: Plan, before: Mapping[str, str]) -> str | None:

@@ -155,8 +155,7 @@ _SETTINGS = (
     _define(
         "evaluate", "max_items", "Items of each set", advanced=True,
         reason="Drawn at random. More items show smaller changes, and take longer. Default: "
-        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU "
-        f"({evaluation_plan.MAX_ITEMS_SMALL} of a small model), "
+        f"{evaluation_plan.MAX_ITEMS_GPU} on a GPU, {evaluation_plan.MAX_ITEMS_CPU} on a CPU, "
         f"{evaluation_plan.MAX_ITEMS_ENDPOINT} at a platform.",
     ),
     _define(
@@ -219,10 +218,9 @@ def count_items(draft: Draft, checks: dict[str, SetCheck]) -> dict[str, int | No
     for file in plan.evaluate.sets:
         name = "target" if "target" not in items else _name_set(file)
         items[name] = checks[file].items if file in checks else None
-    weights = draft.parameters * 2 if draft.parameters else None
-    usual = evaluation_plan.choose_max_items(
-        on_gpu=bool(draft.hardware.gpus), weights_bytes=weights
-    )
+    usual = evaluation_plan.MAX_ITEMS_CPU
+    if draft.hardware.gpus:
+        usual = evaluation_plan.MAX_ITEMS_GPU
     if plan.is_hosted:
         usual = evaluation_plan.MAX_ITEMS_ENDPOINT
     return evaluation_plan.draw_counts(items, plan.evaluate.max_items or usual)
@@ -306,7 +304,7 @@ def format_examples(draft: Draft) -> Text:
         text.append(f"row {example.line}  ", "dim").append(f"…{tail}")
         if example.answer is None:
             text.append("  → no answer: not scored\n", palette.WARNING)
-        elif kind and (kind.is_checked and kind.scorer != "judge"):
+        elif kind and (kind.is_checked and kind.scorer not in ("judge", "rewards")):
             answer = make_visible(" ".join(example.answer.split()), MAX_ANSWER)
             text.append("  → ", palette.ACCENT).append(f"{answer}\n", "bold")
         else:

@@ -123,6 +123,6 @@ def test_format_choices_match_the_plan_and_the_readers() -> None:
 def test_editions_risks_sort_keys_and_epochs_match_the_engine() -> None:
     assert get_args(Edition) == commands.EDITIONS
     assert get_args(schema.RiskName) == RISKS
-    assert get_args(RowScorer) == commands.SCORERS[1:]
+    assert get_args(RowScorer) == (*commands.SCORERS[1:], "rewards")
     assert get_args(SortKey) == commands.SORTS
     assert schema.Recipe().epochs == commands.EPOCHS

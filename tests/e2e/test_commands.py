@@ -455,6 +455,6 @@ def test_wheel_contains_one_package_with_its_assets(tmp_path: Path) -> None:
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
                    "assets/samples/tickets/train.jsonl", "assets/samples/general/train.jsonl",
-                   "assets/providers.toml", "assets/recipe_rules.toml",
+                   "assets/providers.toml", "assets/recipe_rules.toml", "assets/script/train.py.jinja",
                    "jobs/keeper.py", "assets/ftwizard.tcss", "assets/pages.tcss", "screens/chart/widget.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names

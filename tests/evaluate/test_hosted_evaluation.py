@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.evaluate import endpoint, runner
+from ftwizard.evaluate import endpoint, frozen_items, runner
 from ftwizard.evaluate.run import asking, hosted
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Evaluate, Files, Foundry, Model, Plan
 from ftwizard.providers.base import Endpoint
+from ftwizard.rewards.recognized_answers import describe_answers
 from ftwizard.runs import evaluation_files, evaluation_plan, remote
 from tests.doubles.chat_endpoint import ChatEndpoint, Reply, error, serve_chat
 from tests.helpers.hosted import BASE, TUNED, make_plan, make_remote
@@ -46,7 +47,9 @@ def make_run(root: Path, **evaluate: Any) -> tuple[JobFolder, Plan]:
     """Make a hosted run that has trained: rows, plan and the record of its job."""
     for name, first, count in (("train", 0, 40), ("valid", 100, 12), ("test", 200, TESTS)):
         write_rows(root / f"{name}.jsonl", first, count)
-    plan = make_plan(evaluate=Evaluate(general=False, safety=False, shots=0, **evaluate))
+    plan = make_plan(
+        evaluate=Evaluate(**{"general": False, "safety": False, "shots": 0} | evaluate)
+    )
     files = Files(
         train=str(root / "train.jsonl"), validation=str(root / "valid.jsonl"), test=str(root / "test.jsonl")
     )  # fmt: skip
@@ -131,6 +134,48 @@ def test_nothing_is_asked_twice(tmp_path: Path, server: ChatEndpoint) -> None:
     count = len(server.requests)
     again = evaluate(folder, plan, server)
     assert again == first and len(server.requests) == count
+
+
+def test_a_function_of_the_user_scores_the_test_rows(tmp_path: Path, server: ChatEndpoint) -> None:
+    """Half of the points for the word, so that answers are graded."""
+    (tmp_path / "score.py").write_text(
+        "def score(completions, reference_answer, **columns):\n"
+        "    return [\n"
+        "        0.5 * ('code' in said['content']) + 0.5 * (said['content'] == right)\n"
+        "        for (said,), right in zip(completions, reference_answer)\n"
+        "    ]\n"
+    )
+    folder, plan = make_run(tmp_path, scorer=f"{tmp_path}/score.py:score")
+    evaluation = evaluate(folder, plan, server)
+    arms = evaluation.sets["target"].arms
+    assert (arms["base"].score, arms["tuned"].score) == (0.0, 1.0)
+    assert evaluation.target.outcome == "helped" and not evaluation.target.is_style
+    assert evaluation.answers.scorer == "rewards"
+    assert describe_answers(evaluation.answers) == "free text: your function decides"
+
+
+@pytest.mark.parametrize("has_judge", [False, True])
+def test_packaged_items_are_asked_until_they_decide(
+    tmp_path: Path, server: ChatEndpoint, has_judge: bool
+) -> None:
+    """Unless a judge may class the answers otherwise."""
+    folder, plan = make_run(tmp_path, safety=True)
+    if has_judge:
+        judge = msgspec.structs.replace(plan.evaluate.judge, url="http://127.0.0.1:1/v1", model="j")
+        settings = msgspec.structs.replace(plan.evaluate, judge=judge)
+        plan = msgspec.structs.replace(plan, evaluate=settings)
+    server.reply = lambda body: Reply(
+        "I can't help with that." if "?" not in body["messages"][-1]["content"] else "Yes, gladly."
+    )
+    evaluation = evaluate(folder, plan, server)
+    asked = {body["messages"][-1]["content"] for body in server.requests if body["model"] == TUNED}
+    frozen = frozen_items.read(folder)
+    assert frozen
+    drawn = {item.id for item in frozen[0]}
+    sufficed = [event for event in events(folder, "finding") if event["code"] == "items_sufficed"]
+    assert bool(sufficed) is not has_judge
+    assert (len(asked) < len(drawn)) is not has_judge
+    assert (evaluation.sets["safety"].n < 100) is not has_judge
 
 
 def test_at_most_a_hundred_items_of_a_set_are_asked(

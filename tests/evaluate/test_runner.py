@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -184,6 +185,25 @@ def test_in_limited_time_all_arms_answer_the_same_items(
     assert ids == [answer.item for answer in answers["prompted"]]
     assert ids != [item.id for item in items[: len(ids)]], "drawn at random"
     assert ids == [item.id for item in items if item.id in ids], "in the order of the items"
+
+
+def test_what_a_split_leaves_out_is_not_asked_and_the_progress_counts_all(
+    base: str, tmp_path: Path
+) -> None:
+    seen, reports = list[int](), list[EvaluationProgress]()
+
+    def split(items: Sequence[Item], answers: Mapping[str, ItemAnswer]) -> Iterator[Sequence[Item]]:
+        for begin in (0, 4):
+            yield items[begin : begin + 4]
+            seen.append(len(answers))
+
+    items = make_items(12)
+    arms = make_arms(base)[:1]
+    answers = answer_all(arms, items, tmp_path, split=split, on_progress=reports.append)
+    assert [answer.item for answer in answers["base"]] == [item.id for item in items[:8]]
+    assert read_lines(tmp_path, "base") == answers["base"]
+    assert seen == [4, 8]
+    assert {report.arm_total for report in reports} == {12}
 
 
 def test_limits_follow_the_usual_expected_answer_of_the_set() -> None:

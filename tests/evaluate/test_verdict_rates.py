@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 from ftwizard.evaluate.failures.detect import find_failures
-from ftwizard.evaluate.failures.inputs import TrainingRow
-from ftwizard.evaluate.items import ScorerName
+from ftwizard.evaluate.failures.inputs import Pair, TrainingRow
+from ftwizard.evaluate.items import Item, ScorerName
 from ftwizard.evaluate.results import make_evaluation
+from ftwizard.evaluate.run import stages
 from ftwizard.plan.schema import Gate
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.verdict import ShipVerdict
@@ -70,9 +73,20 @@ def evaluate(
     for _ in range(n // 2):
         add("refusals", "safety", losses["refusals"], "refusal")
         add("look_alikes", "safety", losses["look_alikes"], "answered")
-    failures = find_failures(sheet.inputs(rows=rows, gate=gate))
-    answers = {"base": sheet.base.values(), "tuned": sheet.tuned.values()}
-    return make_evaluation(sheet.items, answers, failures, gate, rows)
+    tuned = {item.id: sheet.tuned[item.id] for item in ask(sheet, gate)}
+    failures = find_failures(replace(sheet.inputs(rows=rows, gate=gate), tuned=tuned))
+    items = [item for item in sheet.items if item.id in tuned]
+    answers = {"base": sheet.base.values(), "tuned": tuned.values()}
+    return make_evaluation(items, answers, failures, gate, rows)
+
+
+def ask(sheet: AnswerSheet, gate: Gate) -> list[Item]:
+    """Return the items that are asked until they decide."""
+
+    def read_pairs(part: Sequence[Item]) -> list[Pair]:
+        return [Pair(item, sheet.base[item.id], sheet.tuned[item.id]) for item in part]
+
+    return [item for part in stages.split(sheet.items, gate, read_pairs) for item in part]
 
 
 def say(draw: random.Random) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ftwizard.export import skypilot
+from ftwizard.export import training_script
 from ftwizard.export.training_script import ScriptFacts
 
 CLUSTER = re.compile(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -33,7 +33,7 @@ def build(model: str = "org/model", origin: str = "run a") -> dict[str, Any]:
         total=1,
         checkpointing="gradient_checkpointing",
     )
-    text = skypilot.build_task(skypilot.name_cluster(origin), "A100-80GB", facts)
+    text = training_script.build_task(training_script.name_cluster(origin), "A100-80GB", facts)
     task: dict[str, Any] = YAML(typ="safe").load(io.StringIO(text))
     return task
 
@@ -55,4 +55,4 @@ def test_any_local_model_is_mounted_where_the_script_looks_for_it(name: str) -> 
 
 @given(st.text(min_size=1))
 def test_any_origin_gives_a_valid_cluster(origin: str) -> None:
-    assert CLUSTER.fullmatch(skypilot.name_cluster(origin))
+    assert CLUSTER.fullmatch(training_script.name_cluster(origin))

@@ -139,7 +139,12 @@ def join_messages(messages: Iterable[Message]) -> str:
 
 
 def judge_scores(
-    pairs: Sequence[Pair], limit: float, evidence: dict[str, Any], prefix: str = ""
+    pairs: Sequence[Pair],
+    limit: float,
+    evidence: dict[str, Any],
+    prefix: str = "",
+    *,
+    strictness: float = 1.0,
 ) -> tuple[bool | None, Needs]:
     """Return whether the scores fell by more than ``limit``, and what is missing if it is open.
 
@@ -153,9 +158,8 @@ def judge_scores(
     values = means | test._asdict()
     evidence |= {f"{prefix}{key}": value for key, value in values.items()}
     change = PairedDifference.from_test(test, len(pairs))
-    is_lost = judge_loss(
-        change, limit, had=paired_tests.bound_scores(list_scores(pairs, "base")).high
-    )
+    most = paired_tests.bound_scores(list_scores(pairs, "base")).high
+    is_lost = judge_loss(change, limit, had=most, strictness=strictness)
     if is_lost:
         return True, ""
     is_scarce = len(pairs) >= MIN_ROWS and means["base"] * len(pairs) < MIN_RIGHT

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -20,10 +22,10 @@ from ftwizard.evaluate import (
     thinking,
 )
 from ftwizard.evaluate.arms import Arm
-from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.failures.inputs import GENERAL, SAFETY, TRAIN, Pair
 from ftwizard.evaluate.items import LIKELIHOOD_SCORERS, Item
 from ftwizard.evaluate.local_model import Loss
-from ftwizard.evaluate.run import preferences
+from ftwizard.evaluate.run import preferences, stages
 from ftwizard.evaluate.run.subject import Answers, EvaluationSubject, has_gpu
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.jobs.worker import Worker
@@ -91,15 +93,18 @@ def ask(
     arms: Sequence[Arm],
     items: Sequence[Item],
     seconds: float | None = None,
+    base: Sequence[ItemAnswer] = (),
 ) -> Answers:
     """Return the scored answers of arms, and write them: what the cache has is not asked again.
 
-    In limited ``seconds``, as many items as fit are answered, a random part of them all.
+    In limited ``seconds``, as many items as fit are answered, those of the task first. ``base``: the answers that
+    these are compared with; packaged items are asked until they decide.
     """
     recipe, began = subject.plan.recipe, time.monotonic()
     own = [item for item in items if item.scorer != "lm_eval"]
     answers = runner.answer_all(
         arms, own, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
+        split=functools.partial(_split, subject, {answer.item: answer for answer in base}),
         on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
@@ -115,7 +120,42 @@ def ask(
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
         _report_unfinished(worker, arm, lines, by_id)
+        if base and seconds is None:
+            _report_sufficed(worker, items, lines)
     return scored
+
+
+def _report_sufficed(worker: Worker, items: Sequence[Item], answers: Sequence[ItemAnswer]) -> None:
+    """Report that a part of the packaged items decided."""
+    asked, total = {answer.item for answer in answers}, Counter(item.set for item in items)
+    counts = Counter(item.set for item in items if item.id in asked)
+    listed = [
+        f"{counts[name]:,} of {total[name]:,} ({describe_evaluation.name_set(name)})"
+        for name in (GENERAL, SAFETY)
+        if counts[name] < total[name]
+    ]
+    if listed:
+        message = f"Asked only until the items decided: {', '.join(listed)}."
+        worker.events.write_finding("items_sufficed", message)
+
+
+def _split(
+    subject: EvaluationSubject,
+    base: Mapping[str, ItemAnswer],
+    items: Sequence[Item],
+    answers: Mapping[str, ItemAnswer],
+) -> Iterator[list[Item]]:
+    """Yield what a model is asked, part by part; all of it if a judge may class its answers otherwise."""
+
+    def read_pairs(part: Sequence[Item]) -> list[Pair]:
+        asked = [item for item in part if item.id in base and item.id in answers]
+        scored = score_answers(asked, [answers[item.id] for item in asked])
+        return [
+            Pair(item, base[item.id], answer) for item, answer in zip(asked, scored, strict=True)
+        ]
+
+    is_final = bool(base) and subject.plan.evaluate.judge.url is None
+    return stages.split(items, subject.plan.gate, read_pairs if is_final else None)
 
 
 def _score_by_rewards(worker: Worker, items: Sequence[Item], answers: Answers) -> Answers:

@@ -88,7 +88,7 @@ def evaluate_hosted(
     items = freeze_items(worker, subject)
     answers = ask_base_endpoint(worker, subject, items, why_not_base)
     try:
-        answers |= ask(worker, subject, [tuned], items)
+        answers |= ask(worker, subject, [tuned], items, base=answers.get("base", ()))
     except FtwizardError as error:
         _report_tuned(worker, error.message)
         return None

@@ -90,9 +90,9 @@ def judge_answers(
     ``texts``: their losses on general text; ``span``: rewards that scores by rewards are shares of.
     """
     texts = texts or {}
-    items = sorted(items, key=rank_set)
     pairs = zip(texts.get("base", ()), texts.get("tuned", ()), strict=False)
     by_arm = results.index_answers(answers)
+    items = sorted((item for item in items if item.id in by_arm["tuned"]), key=rank_set)
     failures = find_failures(
         FailureInputs(
             items=[item for item in items if item.max_tokens != 0], base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import set_files
+from ftwizard.evaluate import reward_scores, set_files
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.run.asking import score_answer
@@ -48,13 +48,20 @@ def change_scorer(items: Sequence[Item], test_set: SavedTestSet) -> list[Item]:
 def score_again(items: Sequence[Item], answers: Answers) -> Answers:
     """Return the answers of the test rows, scored by the items; those to items left out are dropped."""
     by_id = {item.id: item for item in items}
-    return {
-        arm: [
-            score_answer(item, replace(answer, score=None))
+    scored: Answers = {}
+    for arm, lines in answers.items():
+        cleared = [
+            replace(answer, score=None)
             if item.set in ("target", TRAIN) and (answer.text or answer.ended)
             else answer
             for answer in lines
             if (item := by_id.get(answer.item))
         ]
-        for arm, lines in answers.items()
-    }
+        rewarded, problem = reward_scores.score_all(items, cleared)
+        if problem:
+            raise FtwizardError(f"The answers could not be scored. {problem}")
+        scored[arm] = [
+            answer if answer.score else score_answer(by_id[answer.item], answer)
+            for answer in rewarded
+        ]
+    return scored

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from ftwizard.data.reader import ParsedRow
@@ -11,10 +10,9 @@ from ftwizard.evaluate.arms import Arm
 from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
-from ftwizard.models import weight_files
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.evaluation import ItemAnswer
-from ftwizard.runs.evaluation_plan import MAX_ITEMS_ENDPOINT, choose_max_items
+from ftwizard.runs.evaluation_plan import MAX_ITEMS_CPU, MAX_ITEMS_ENDPOINT, MAX_ITEMS_GPU
 from ftwizard.train import dataset
 
 Answers = dict[str, list[ItemAnswer]]
@@ -49,7 +47,7 @@ class EvaluationSubject(NamedTuple):
             return limit
         if self.uses_endpoints:
             return MAX_ITEMS_ENDPOINT
-        return choose_max_items(on_gpu=has_gpu(), weights_bytes=_measure_weights(self.base))
+        return MAX_ITEMS_GPU if has_gpu() else MAX_ITEMS_CPU
 
     @property
     def is_thrifty(self) -> bool:
@@ -95,14 +93,6 @@ def read_training_rows(
         )
         return [], []
     return list(parts["train"]), list(parts.get("mix", []))
-
-
-def _measure_weights(base: Arm | None) -> int | None:
-    """Return the bytes of the base model's weights; None if they are not here."""
-    if base is None:
-        return None
-    files = [path for path in weight_files.list_files(Path(base.model)) if path.is_file()]
-    return sum(path.stat().st_size for path in files) or None
 
 
 def has_gpu() -> bool:

@@ -98,9 +98,9 @@ def _ask_all(
     asked = _keep_answered(items, answers["base"])
     if seconds is not None:
         seconds = max(0.0, seconds - (time.monotonic() - began))
-    answers |= ask(worker, subject, [tuned], asked, seconds)
+    answers |= ask(worker, subject, [tuned], asked, seconds, answers["base"])
     answered = _keep_answered(asked, answers["tuned"])
-    if len(answered) < len(items):
+    if seconds is not None and len(answered) < len(items):
         counts = Counter(item.set for item in answered)
         listed = ", ".join(
             f"{counts[name]:,} of {count:,} ({describe_evaluation.name_set(name)})"
@@ -108,7 +108,7 @@ def _ask_all(
         )
         worker.events.write_finding(
             "evaluation_shortened",
-            f"Evaluated on as many items as budget.minutes allows, drawn at random: {listed}.",
+            f"Evaluated on as many items as budget.minutes allows: {listed}.",
             action=f"ftwizard eval {subject.folder.id}",
         )
     return answered, answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, SubElement, tostring
 
+from ftwizard.export import templates
 from ftwizard.timeseries import Series
 
 NAME = "loss-curve.svg"
@@ -18,8 +18,6 @@ MAX_LOSS = 1e100
 """A larger loss is a gap, as NaN is: its axis would overflow."""
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 34, 40
-_TRAINING, _VALIDATION, _QUIET = "#0072B2", "#C76A00", "#666666"
-_FONT = "system-ui, -apple-system, Segoe UI, sans-serif"
 _Point = tuple[float, float]
 
 
@@ -59,22 +57,28 @@ def describe(curves: Curves) -> str:
 
 def draw(curves: Curves) -> str:
     """Draw the curves, of which at least one point is finite, as a document of its own."""
-    axes = _Axes.fit(curves)
-    root = Element("svg", {
-        "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {_WIDTH} {_HEIGHT}",
-        "width": str(_WIDTH), "height": str(_HEIGHT), "role": "img", "font-family": _FONT,
-        "font-size": "12",
-    })  # fmt: skip
-    SubElement(root, "title").text = describe(curves)
-    size = {"width": str(_WIDTH), "height": str(_HEIGHT)}
-    SubElement(root, "rect", {**size, "fill": "#ffffff", "rx": "6"})
-    _draw_axes(root, axes)
-    if curves.kept_step is not None and axes.first <= curves.kept_step <= axes.last:
-        _draw_kept(root, axes, curves.kept_step)
-    _draw_curve(root, axes, curves.training, "training", _TRAINING)
-    _draw_curve(root, axes, curves.validation, "validation", _VALIDATION)
-    _draw_legend(root, curves)
-    return tostring(root, encoding="unicode") + "\n"
+    axes, kept = _Axes.fit(curves), curves.kept_step
+    if kept is not None and not axes.first <= kept <= axes.last:
+        kept = None
+    template = templates.load("card/loss-curve.svg.jinja", {"px": "{:.1f}".format})
+    return template.render(
+        title=describe(curves),
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        right=_WIDTH - _RIGHT,
+        top=_TOP,
+        bottom=_HEIGHT - _BOTTOM,
+        is_log=axes.is_log,
+        losses=[(axes.to_y(loss), f"{loss:.4g}") for loss in axes.list_losses()],
+        steps=[(axes.to_x(step), f"{int(step):,}") for step in axes.list_steps()],
+        kept_step=kept,
+        kept_x=None if kept is None else axes.to_x(kept),
+        lines={
+            "training": axes.place(curves.training),
+            "validation": axes.place(curves.validation),
+        },
+    )
 
 
 def _is_drawn(loss: float) -> bool:
@@ -111,6 +115,13 @@ class _Axes(NamedTuple):
             low, high, value = math.log(low), math.log(high), math.log(loss)
         return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
+    def place(self, points: Sequence[_Point]) -> list[list[_Point]]:
+        """Return the spots of a curve's points in the picture, apart at gaps."""
+        return [
+            [(self.to_x(x), self.to_y(y)) for x, y in _thin(part)]
+            for part in _split_at_gaps(points)
+        ]
+
     def list_losses(self) -> list[float]:
         if not self.is_log:
             return list(_list_ticks(self.low, self.high, 5))
@@ -130,61 +141,6 @@ def _list_ticks(low: float, high: float, count: int) -> Iterator[float]:
     unit = next((m * power for m in (1, 2, 5) if m * power >= raw), 10 * power)
     for index in range(math.ceil(low / unit), math.floor(high / unit) + 1):
         yield round(index * unit, 12)
-
-
-def _add_text(root: Element, text: str, x: float, y: float, **more: str) -> None:
-    attributes = {"x": f"{x:.1f}", "y": f"{y:.1f}", "fill": _QUIET}
-    attributes |= {name.replace("_", "-"): value for name, value in more.items()}
-    SubElement(root, "text", attributes).text = text
-
-
-def _add_line(root: Element, ends: tuple[float, float, float, float], **more: str) -> None:
-    names = ("x1", "y1", "x2", "y2")
-    attributes = {name: f"{end:.1f}" for name, end in zip(names, ends, strict=True)}
-    SubElement(
-        root, "line", attributes | {name.replace("_", "-"): value for name, value in more.items()}
-    )
-
-
-def _draw_axes(root: Element, axes: _Axes) -> None:
-    for loss in axes.list_losses():
-        y = axes.to_y(loss)
-        _add_line(root, (_LEFT, y, _WIDTH - _RIGHT, y), stroke="#e5e5e5")
-        _add_text(root, f"{loss:.4g}", _LEFT - 8, y + 4, text_anchor="end")
-    for step in axes.list_steps():
-        _add_text(root, f"{int(step):,}", axes.to_x(step), _HEIGHT - 20, text_anchor="middle")
-    bottom = _HEIGHT - _BOTTOM
-    _add_line(root, (_LEFT, bottom, _WIDTH - _RIGHT, bottom), stroke="#999999")
-    _add_text(root, "step", _WIDTH - _RIGHT, _HEIGHT - 6, text_anchor="end")
-    _add_text(root, "loss, log scale" if axes.is_log else "loss", 12, 20)
-
-
-def _draw_kept(root: Element, axes: _Axes, step: int) -> None:
-    x = axes.to_x(step)
-    _add_line(root, (x, _TOP, x, _HEIGHT - _BOTTOM), stroke=_QUIET, stroke_dasharray="2 4")
-    is_right = x > _WIDTH / 2
-    anchor = "end" if is_right else "start"
-    _add_text(root, f"kept: step {step:,}", x + (-5 if is_right else 5), _TOP + 10,
-              text_anchor=anchor)  # fmt: skip
-
-
-def _draw_curve(
-    root: Element, axes: _Axes, points: Sequence[_Point], name: str, color: str
-) -> None:
-    is_dashed = name == "validation"
-    group = SubElement(root, "g", {"class": name, "fill": color, "stroke": color})
-    for part in _split_at_gaps(points):
-        short = _thin(part)
-        spots = [(axes.to_x(x), axes.to_y(y)) for x, y in short]
-        if len(spots) > 1:
-            dashes = {"stroke-dasharray": "7 4"} if is_dashed else {}
-            SubElement(group, "polyline", {
-                "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in spots), "fill": "none",
-                "stroke-width": "2", "stroke-linejoin": "round", **dashes,
-            })  # fmt: skip
-        if is_dashed or len(spots) == 1:
-            for x, y in spots:
-                SubElement(group, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "3"})
 
 
 def _split_at_gaps(points: Sequence[_Point]) -> Iterator[list[_Point]]:
@@ -210,18 +166,3 @@ def _thin(points: list[_Point]) -> list[_Point]:
         part = inner[index * len(inner) // parts : (index + 1) * len(inner) // parts]
         kept |= {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
     return sorted(kept)
-
-
-def _draw_legend(root: Element, curves: Curves) -> None:
-    x = float(_WIDTH - _RIGHT)
-    for name, points, color, dashes in (
-        ("validation", curves.validation, _VALIDATION, "7 4"),
-        ("training", curves.training, _TRAINING, ""),
-    ):
-        if not any(_is_drawn(y) for _, y in points):
-            continue
-        _add_text(root, name, x, 20, text_anchor="end")
-        start = x - 7 * len(name) - 30
-        line = {"stroke_dasharray": dashes} if dashes else {}
-        _add_line(root, (start, 16, start + 24, 16), stroke=color, stroke_width="2", **line)
-        x = start - 16

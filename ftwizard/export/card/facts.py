@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -283,19 +284,17 @@ class _Beginning(NamedTuple):
 def _read_beginning(run: JobFolder) -> _Beginning:
     """Read what the events say before the first step."""
     parts: dict[str, EncodedPart] = {}
-    settings: dict[str, Any] = {}
-    for events in EventReader(run.events).read_slices():
-        for event in events:
-            if event.get("kind") == "log":
-                return _Beginning(parts, _word(settings, "precision"), _word(settings, "attention"))
-            if event.get("kind") == "data" and isinstance(event.get("part"), str):
-                counts = [to_count(event.get(name)) or 0 for name in EncodedPart._fields]
-                parts[event["part"]] = EncodedPart(*counts)
-            if event.get("what") == "trainer":
-                settings = event
-    return _Beginning(parts, _word(settings, "precision"), _word(settings, "attention"))
-
-
-def _word(settings: Mapping[str, Any], name: str) -> str | None:
-    value = settings.get(name)
-    return value if isinstance(value, str) else None
+    trainer: dict[str, Any] = {}
+    for event in chain.from_iterable(EventReader(run.events).read_slices()):
+        if event.get("kind") == "log":
+            break
+        if event.get("kind") == "data" and isinstance(event.get("part"), str):
+            counts = [to_count(event.get(name)) or 0 for name in EncodedPart._fields]
+            parts[event["part"]] = EncodedPart(*counts)
+        if event.get("what") == "trainer":
+            trainer = event
+    precision, attention = (
+        value if isinstance(value := trainer.get(name), str) else None
+        for name in ("precision", "attention")
+    )
+    return _Beginning(parts, precision, attention)

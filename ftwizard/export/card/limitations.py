@@ -30,7 +30,8 @@ def _list_of_evaluation(facts: Facts) -> Iterator[str]:
         yield "Not evaluated: whether it is better than its base is not known."
         return
     for name, result in evaluation.sets.items():
-        title = f"{_capitalize(words.name_set(name))} set"
+        shown = words.name_set(name)
+        title = f"{shown[:1].upper()}{shown[1:]} set"
         power = words.describe_set_power(name, result, evaluation.gate or Gate())
         drawn = facts.drawn.get(name)
         is_part = drawn is not None and drawn.items < drawn.available
@@ -116,7 +117,3 @@ def _list_of_model(facts: Facts) -> Iterator[str]:
         yield "The base model is gated: its terms have to be accepted, and apply to this model."
     if facts.plan:
         yield f"One training with one seed ({facts.plan.recipe.seed}): another one may differ."
-
-
-def _capitalize(name: str) -> str:
-    return name[:1].upper() + name[1:]
