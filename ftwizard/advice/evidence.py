@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -23,7 +21,7 @@ from ftwizard.plan.schema import Evaluate
 from ftwizard.quantity import Figure, today
 from ftwizard.rewards import answer_kinds
 from ftwizard.rewards.answer_kinds import AnsweredRow
-from ftwizard.rewards.recognized_answers import RecognizedAnswers
+from ftwizard.rewards.recognized_answers import MIN_SHARE, RecognizedAnswers, RowScorer
 from ftwizard.text import format_count
 
 CHANGING_FACTS_CODE = "changing_facts"
@@ -85,7 +83,7 @@ def read_evidence(report: DataReport) -> Evidence:
     """Return the evidence in a data check report."""
     by_code = {finding.code: finding for finding in report.findings}
     changing, subject = by_code.get(CHANGING_FACTS_CODE), by_code.get(SUBJECT_FACTS_CODE)
-    gradable = detect_gradable(*_preview_answers(report.preview))
+    gradable = detect_gradable(_list_answers(report.preview))
     return Evidence(
         path=report.path, format=report.format, rows=report.rows, usable=report.usable,
         tokens=_to_figure(report.tokens) if report.tokens else None,
@@ -170,20 +168,14 @@ def recognize_as_planned(rows: Sequence[AnsweredRow], settings: Evaluate) -> Rec
 
 
 Kind = Literal["number", "json", "code", "choice", "quote"]
-MIN_SHARE = 0.8
-"""Share of answers of one kind from which the task counts as that kind."""
 MIN_ANSWERS = 20
-MAX_CHOICES = 20
-"""Largest number of distinct answers of a choice, each used ``MIN_REPEATS`` times on average."""
-MIN_REPEATS = 5
-MAX_CHOICE_CHARACTERS = 60
-MIN_QUOTE_CHARACTERS = 2
-_FINAL = re.compile(
-    r"(?:####|\\boxed\{|answer is:?|=)\s*\$?(-?[\d.,/]+)\}?\s*[.$]*\s*$", re.IGNORECASE
+_CODE = re.compile(
+    r"```[\w+-]*\n.*\n```$|(def |class |import |from \w+ import|SELECT |function |#include|public )",
+    re.DOTALL,
 )
-_NUMBER = re.compile(r"[-+]?[$€£]?\s?[\d.,]*\d[\d.,/]*\s?(?:%|[a-z]{1,3})?", re.IGNORECASE)
-_FENCE = re.compile(r"^```[\w+-]*\n.*\n```$", re.DOTALL)
-_CODE = re.compile(r"^\s*(def |class |import |from \w+ import|SELECT |function |#include|public )")
+_KINDS: dict[RowScorer, Kind] = {
+    "numeric": "number", "boxed": "number", "json": "json", "code": "code", "choice": "choice",
+}  # fmt: skip
 _WORDS: dict[Kind, tuple[str, str]] = {
     "number": ("end in a number", "compare the number"),
     "json": ("are JSON", "compare the fields"),
@@ -225,53 +217,27 @@ class RftSuggestion(Sourced, frozen=True, kw_only=True):
     """It writes a grader for such answers; empty where the template has no example."""
 
 
-def detect_gradable(answers: Iterable[str], prompts: Sequence[str] = ()) -> GradableAnswers | None:
-    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few.
+def detect_gradable(rows: Sequence[AnsweredRow]) -> GradableAnswers | None:
+    """Detect the kind of the answers; None if most cannot be verified, or there are too few.
 
-    ``prompts``: the last message of the user before each answer.
+    Short texts count where they are from their prompts, and code in any language.
     """
-    pairs = [
-        (text, prompt)
-        for answer, prompt in itertools.zip_longest(answers, prompts, fillvalue="")
-        if (text := answer.strip())
-    ]
-    texts = [text for text, _ in pairs]
-    if len(texts) < MIN_ANSWERS:
+    if len(rows) < MIN_ANSWERS:
         return None
-    counts = Counter(kind for text, prompt in pairs if (kind := _kind(text, prompt)))
-    different = len(set(texts))
-    short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
-    is_choice = 1 < different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS)
-    if is_choice and short >= MIN_SHARE * len(texts):
-        counts = Counter({"choice": short})
-    if not counts:
+    recognized = answer_kinds.recognize(rows)
+    kind, count = _KINDS.get(recognized.scorer), recognized.rows
+    if recognized.has_labels:
+        kind = "choice"
+    elif recognized.scorer in ("normalized", "date"):
+        kind, count = (
+            "quote",
+            sum(row.answer.strip().casefold() in row.prompt.casefold() for row in rows),
+        )
+    elif not recognized.is_checked:
+        kind, count = "code", sum(bool(_CODE.match(row.answer.strip())) for row in rows)
+    if kind is None or count < MIN_SHARE * len(rows):
         return None
-    kind, count = counts.most_common(1)[0]
-    share = count / len(texts)
-    return (
-        GradableAnswers(kind=kind, share=share, looked_at=len(texts))
-        if share >= MIN_SHARE
-        else None
-    )
-
-
-def _kind(text: str, prompt: str) -> Kind | None:
-    if text[0] in "[{" and _is_json(text):
-        return "json"
-    if _NUMBER.fullmatch(text) or _FINAL.search(text):
-        return "number"
-    if _FENCE.match(text) or _CODE.match(text):
-        inner = text.strip("`").partition("\n")[2].strip()
-        return "json" if text.startswith("```json") and _is_json(inner) else "code"
-    is_short = MIN_QUOTE_CHARACTERS <= len(text) <= MAX_CHOICE_CHARACTERS
-    return "quote" if is_short and text.casefold() in prompt.casefold() else None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict | list)
-    except (ValueError, RecursionError):
-        return False
+    return GradableAnswers(kind=kind, share=count / len(rows), looked_at=len(rows))
 
 
 def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
@@ -308,26 +274,15 @@ def describe_template(rft: RftSuggestion) -> str:
     return f"Template of a grader: {rft.command}" if rft.command else ""
 
 
-def _preview_answers(preview: Sequence[RowPreview]) -> tuple[list[str], list[str]]:
-    """Return the right answer of each row in a report's preview, and the user's message before it.
-
-    That is the last message of the assistant, if it is plain text; of a prompt, a field of the row.
-    """
-    answers: list[str] = []
-    prompts: list[str] = []
-    for row in preview:
-        turns = [*row.example["messages"], *row.example["chosen"]]
-        answer = next((turn for turn in reversed(turns) if turn.get("role") == "assistant"), None)
-        text = answer.get("content") if answer else None
-        if row.example["kind"] == "prompt":
-            text = _get_reference(row.example.get("extra"))
-        user: dict[str, object] = next(
-            (turn for turn in reversed(turns) if turn.get("role") == "user"), {}
-        )
-        if isinstance(text, str):
-            answers.append(text)
-            prompts.append(prompt if isinstance(prompt := user.get("content"), str) else "")
-    return answers, prompts
+def _list_answers(preview: Sequence[RowPreview]) -> list[AnsweredRow]:
+    """Return the right answers of the rows in a report; those of prompts are in a field of the row."""
+    references = [
+        AnsweredRow(row.line, reference, row.example["messages"])
+        for row in preview
+        if row.example["kind"] == "prompt"
+        and (reference := _get_reference(row.example.get("extra")))
+    ]
+    return references or answer_kinds.from_preview(preview)
 
 
 def _get_reference(extra: object) -> str | None:

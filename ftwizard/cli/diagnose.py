@@ -54,14 +54,11 @@ class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Value]
     action: str
     findings: list[DiagnosisFinding]
-    sampled: bool | msgspec.UnsetType = msgspec.UNSET
-    """True for a long run without a summary: the curve is of a sample of its events."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis of a curve."""
     curve, progress = _read_curve(arguments.run)
-    is_sampled = progress is not None and progress.is_sampled
     verdict = diagnose(curve)
     listed = to_findings(verdict)
     document = DiagnosisReport(
@@ -76,10 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
         evidence=verdict.evidence,
         action=listed[0].action,
         findings=listed,
-        sampled=is_sampled or msgspec.UNSET,
     )
     former = describe_former(progress.findings) if progress else ""
-    lines = _report_lines(curve, verdict, listed, former, is_sampled=is_sampled)
+    lines = _report_lines(curve, verdict, listed, former)
     output.print_report(arguments, document, lines)
     return 0
 
@@ -133,8 +129,6 @@ def _report_lines(
     verdict: CurveVerdict,
     listed: list[DiagnosisFinding],
     former: str,
-    *,
-    is_sampled: bool,
 ) -> Iterator[str]:
     first, *rest = listed
     details = []
@@ -157,5 +151,4 @@ def _report_lines(
         counts = f"{len(rewards):,} rewards, {counts}"
     sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
-    sample = ", a sample of a long run" if is_sampled else ""
-    yield f"  {counts}{mean}, up to step {curve.last_step:,.0f}{sample}"
+    yield f"  {counts}{mean}, up to step {curve.last_step:,.0f}"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ftwizard.plan.schema import Plan
     from ftwizard.providers.base import Endpoint, Platform
     from ftwizard.providers.session import PlatformSession
-    from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.remote import RemoteJob
     from ftwizard.runs.result import MergedModel
 
@@ -53,7 +52,7 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
     if lowest := hosted.describe_lowest(worker.folder.id, record):
         text, command = lowest
         worker.events.write_finding("better_checkpoint", text, action=command)
-    evaluation = _evaluate(worker, plan, base, tuned)
+    _evaluate(worker, plan, base, tuned)
     merged = _merge(worker, plan, record)
     result = RunResult(
         end_reason="finished",
@@ -61,7 +60,6 @@ def run(worker: Worker, plan: Plan) -> WorkResult:
         training=read_trained(worker.folder),
         remote=hosted.make_result(record, platform.get_method(plan)),
         merged=merged,
-        ship=evaluation.verdict if evaluation else None,
         seconds=round(time.monotonic() - began, 1),
         **msgspec.structs.asdict(hosted.compare_with_prediction(worker.folder, record)),
     )
@@ -236,11 +234,11 @@ def _report_unmerged(worker: Worker, plan: Plan, message: str, severity: str = "
     worker.events.write_finding("not_merged", text, severity, action=command)
 
 
-def _evaluate(worker: Worker, plan: Plan, base: _Served, tuned: _Served) -> Evaluation | None:
+def _evaluate(worker: Worker, plan: Plan, base: _Served, tuned: _Served) -> None:
     """Compare the tuned model with its base."""
     from ftwizard.evaluate.run.hosted import evaluate_hosted, make_arm
 
-    return evaluate_hosted(
+    evaluate_hosted(
         worker,
         plan,
         make_arm("base", base.endpoint, plan) if base.endpoint else None,

@@ -124,7 +124,6 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
     error = record.error or {}
     peak = record.actual.peak_memory if record.actual else None
     predicted_cost = _format_cost(record.predicted)
-    about = "~" if record.sampled is True and record.best_eval_loss is not None else ""
     return {
         "run": record.id,
         "state": "queued"
@@ -135,7 +134,7 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "child of": make_visible(record.parent.id) if record.parent else "",
         "step": f"{record.step}/{record.total_steps}" if _has_steps(record) else "",
         "loss": _format_number(record.loss),
-        "best validation": about + _format_number(record.best_eval_loss),
+        "best validation": _format_number(record.best_eval_loss),
         "predicted": _format_time(record.predicted),
         "took": _format_time(record.actual),
         "off by": _format_error(error.get("seconds")),
@@ -232,8 +231,7 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
     if report.loss is not None:
         lines.append(("loss", _format_number(report.loss)))
     if report.eval_loss is not None:
-        among = " of those read" if report.sampled is True else ""
-        best = f" (best{among} {_format_number(report.best_eval_loss)} at step {report.best_step})"
+        best = f" (best {_format_number(report.best_eval_loss)} at step {report.best_step})"
         lines.append(("validation", _format_number(report.eval_loss) + best))
     if report.eval_reward is not msgspec.UNSET and report.best_eval_reward is not msgspec.UNSET:
         best = f" (best {_format_number(report.best_eval_reward)} at step {report.best_step})"
@@ -242,8 +240,6 @@ def _report_lines(report: RunStatus, progress: Progress | None = None) -> list[t
         lines.append(("time left", f"{format_duration(report.eta_s)}, {describe.MEASURED}"))
     if report.tokens_per_s is not None and report.state == "running":
         lines.append(("speed", f"{report.tokens_per_s:,.0f} tokens/s"))
-    if report.sampled is True:
-        lines.append(("sampled", "A long run without a summary: not all of its events were read."))
     lines.append(("folder", report.folder))
     return lines
 

@@ -87,9 +87,7 @@ def follow_to_end(folder: JobFolder, *, as_json: bool = False) -> Status | None:
     if not redraws:
         log.print(f"run {folder.id} in {folder.path}")
     reader = ProgressReader(folder)
-    progress = reader.read_quickly()
-    if progress.is_sampled and not redraws:
-        log.print("a long run without a summary: of its earlier events, a sample was read")
+    progress = reader.read()
     noticer = NotificationTracker(folder.id)
     try:
         with live if redraws else contextlib.nullcontext():

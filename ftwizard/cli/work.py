@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from ftwizard.jobs.folder import JobFolder
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
-    from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.result import MergedModel, TrainResult
 
 
@@ -79,17 +78,16 @@ def run_training(worker: Worker) -> WorkResult:
         return hosted_work.run(worker, plan)
     began = time.monotonic()
     trained = _read_trained(worker) or _train(worker, plan)
-    merged = evaluation = None
+    merged = None
     is_finished = trained.reason in GOOD_END_REASONS
     if is_finished:
-        merged, evaluation = _finish(worker, plan, trained)
+        merged = _finish(worker, plan, trained)
         checkpoint_rotation.remove_torn(worker.folder.checkpoints)
     result = RunResult(
         end_reason=trained.reason,
         attempt=worker.attempt,
         training=trained,
         merged=merged,
-        ship=evaluation.verdict if evaluation else None,
         seconds=round(time.monotonic() - began, 1),
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
@@ -141,10 +139,8 @@ def _record_environment(folder: JobFolder) -> None:
         record_environment(folder)
 
 
-def _finish(
-    worker: Worker, plan: Plan, trained: TrainResult
-) -> tuple[MergedModel | None, Evaluation | None]:
-    """Carry out ``plan.finish`` within the run."""
+def _finish(worker: Worker, plan: Plan, trained: TrainResult) -> MergedModel | None:
+    """Carry out ``plan.finish`` within the run; return the merged model, if there is one."""
     import msgspec
 
     from ftwizard.evaluate.run.tuned import evaluate_tuned
@@ -156,7 +152,7 @@ def _finish(
 
     folder, base = worker.folder, Path(trained.base)
     linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
-    merged = evaluation = None
+    merged = None
 
     def report(part: str, **progress: Any) -> None:
         worker.phase("merging", what=part, **progress)
@@ -170,8 +166,8 @@ def _finish(
         prove_in_run(worker, plan, trained, report)
     if plan.finish.compare:
         seconds = budget.seconds_left(folder, plan)
-        evaluation = evaluate_tuned(worker, plan, trained, seconds)
+        evaluate_tuned(worker, plan, trained, seconds)
     run_exports.export(worker, plan)
     if merged:
         merged = msgspec.structs.replace(merged, folder=str(folder.merged))
-    return merged, evaluation
+    return merged

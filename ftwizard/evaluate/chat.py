@@ -184,15 +184,11 @@ def _fit(weights: Path, base: Path | None, precision: str) -> tuple[str, Path | 
 
 
 def read_system_prompt(folder: JobFolder) -> str | None:
-    """Return the system prompt of a run's training data, None if it has none.
-
-    Runs of earlier versions did not record it: then it is that of the test rows.
-    """
+    """Return the system prompt of a run's training data, None if it has none."""
     try:
-        saved = dataset.read_test_set(folder)
+        return dataset.read_test_set(folder).system
     except (OSError, msgspec.MsgspecError):
         return None
-    return saved.system or dataset.find_system_prompt(saved.rows)
 
 
 def _find_weights(

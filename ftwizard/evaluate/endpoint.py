@@ -16,7 +16,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -144,6 +144,34 @@ class _Pace:
         return open_requests < int(self.limit) and now >= max(self.paused_until, self.next_start)
 
 
+class ModelOptions:
+    """Options of the requests to a model, without those that it does not take."""
+
+    def __init__(self) -> None:
+        self._limit_name, self._has_temperature = "max_tokens", True
+
+    def build(self, limit: int | None, temperature: float = 0.0) -> dict[str, Any]:
+        """Return the options; the limit of a reasoning model counts its thinking as well."""
+        is_usual = self._limit_name == "max_tokens"
+        options = {self._limit_name: limit if is_usual else (limit or 0) + REASONING_TOKENS}
+        return options | ({"temperature": temperature} if self._has_temperature else {})
+
+    def adapt(self, error: Any, options: Mapping[str, Any]) -> bool:
+        """Change the options where a model names one of them that it does not take; return whether it did."""
+        if error.param not in ("max_tokens", "temperature") or error.param not in options:
+            return False
+        if error.param == "max_tokens":
+            self._limit_name = "max_completion_tokens"
+        else:  # some models take their own default only
+            self._has_temperature = False
+        return True
+
+
+def list_sent(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages without the weights of training rows."""
+    return [{key: value for key, value in m.items() if key != "weight"} for m in messages]
+
+
 class EndpointAnswerer:
     """Answers of one arm by an OpenAI-compatible endpoint."""
 
@@ -163,8 +191,7 @@ class EndpointAnswerer:
         self._is_sdk = is_sdk_address(self.address)
         self._key = None if self._is_sdk else _read_key(arm, self.address)
         self._model = arm.served_name or ""
-        self._options: dict[str, Any] = {"temperature": 0}
-        self._limit_name = "max_tokens"
+        self._options = ModelOptions()
         self._pace = _Pace(is_patient=self._is_sdk, per_minute=arm.requests_per_minute)
 
     @property
@@ -269,7 +296,7 @@ class EndpointAnswerer:
         attempt = 0
         while True:
             try:
-                options = {**self._options, **self._limit(item)}
+                options = self._options.build(item.max_tokens)
                 async with asyncio.timeout(self._timeout_s):
                     answer = await self._request(client, item, options)
                 self._pace.record_answer()
@@ -282,7 +309,7 @@ class EndpointAnswerer:
                         item,
                         f"its content filter refused it: {self._redact(describe_error(error))}",
                     )
-                if not self._adapt(error, options):
+                if not self._options.adapt(error, options):
                     self._pace.rejected += 1
                     if not self._pace.answers and self._pace.rejected >= MIN_REJECTED:
                         raise self._make_error("refuses every request", error) from None
@@ -299,17 +326,11 @@ class EndpointAnswerer:
                 await asyncio.sleep(_backoff(attempt))
                 await asyncio.sleep(self._pace.reserve())
 
-    def _limit(self, item: Item) -> dict[str, Any]:
-        """Return the option that limits an answer; that of a reasoning model counts its thinking."""
-        if self._limit_name == "max_tokens":
-            return {"max_tokens": item.max_tokens}
-        return {self._limit_name: (item.max_tokens or 0) + REASONING_TOKENS}
-
     async def _is_alive(self, client: Any) -> bool:
         """Return whether the endpoint answers the shortest of prompts."""
         messages = [{"role": "user", "content": "Hi"}]
         probe = Item(id="", set="", messages=messages, scorer="answered", max_tokens=16)
-        options = {**self._options, **self._limit(probe)}
+        options = self._options.build(probe.max_tokens)
         try:
             async with asyncio.timeout(min(PROBE_S, self._timeout_s)):
                 await self._request(client, probe, options)
@@ -323,10 +344,7 @@ class EndpointAnswerer:
         """Send one request; raise ValueError if what comes back is not a completion."""
         if item.tools:
             options["tools"] = item.tools
-        messages = [
-            {key: value for key, value in message.items() if key != "weight"}
-            for message in build_messages(self.arm, item)
-        ]
+        messages = list_sent(build_messages(self.arm, item))
         reply = await client.chat.completions.create(
             model=self._model, messages=messages, **options
         )
@@ -352,17 +370,6 @@ class EndpointAnswerer:
             ended=choice.finish_reason != "length",
             tokens=tokens,
         )
-
-    def _adapt(self, error: Any, options: dict[str, Any]) -> bool:
-        """Change the request where the endpoint names an option of it that it does not take."""
-        if error.param == "max_tokens" and "max_tokens" in options:
-            self._limit_name = "max_completion_tokens"
-            return True
-        if error.param == "temperature" and "temperature" in options:
-            # Some models take their own default only.
-            self._options = {}
-            return True
-        return False
 
     async def _wait_for_turn(self, error: Any) -> None:
         """Slow down for a time; raise FtwizardError if it would be too long, or is of no use."""

@@ -11,9 +11,10 @@ from ftwizard import kept_keys
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.evaluate.chat import EMIT_EVERY_S, read_system_prompt
 from ftwizard.evaluate.endpoint import (
-    REASONING_TOKENS,
+    ModelOptions,
     describe_error,
     is_sdk_address,
+    list_sent,
     normalize_address,
 )
 from ftwizard.jobs.folder import JobFolder
@@ -28,8 +29,6 @@ from ftwizard.train.generate import without_thinking
 
 TIMEOUT_S = 120.0
 """Longest wait for the next part of an answer."""
-MAX_ADAPTIONS = 2
-"""Options that some models do not accept."""
 
 
 class HostedModels:
@@ -47,9 +46,7 @@ class HostedModels:
         }  # fmt: skip
         self._sdk_clients: dict[str, Any] = {}
         """By address: each finds its credentials once."""
-        self._limit_names: dict[Side, str] = {}
-        self._fixed_temperature: set[Side] = set()
-        """Models that take their own temperature only."""
+        self._options: dict[Side, ModelOptions] = {"tuned": ModelOptions(), "base": ModelOptions()}
 
     def answer(
         self,
@@ -108,13 +105,13 @@ class HostedModels:
     def _open(self, endpoint: Endpoint, request: AnswerRequest) -> Any:
         """Return the stream of an answer; options that the model does not take are replaced."""
         client = self._connect(endpoint)
-        for _ in range(MAX_ADAPTIONS):
+        while True:
+            options = self._build(endpoint, request)
             try:
-                return client.chat.completions.create(**self._build(endpoint, request))
+                return client.chat.completions.create(**options)
             except self._openai.BadRequestError as error:
-                if not self._adapt(error, request.side):
+                if not self._options[request.side].adapt(error, options):
                     raise
-        return client.chat.completions.create(**self._build(endpoint, request))
 
     def _connect(self, endpoint: Endpoint) -> Any:
         if is_sdk_address(endpoint.address):
@@ -143,31 +140,14 @@ class HostedModels:
         return self._sdk_clients[address]
 
     def _build(self, endpoint: Endpoint, request: AnswerRequest) -> dict[str, Any]:
-        name = self._limit_names.get(request.side, "max_tokens")
-        extra = REASONING_TOKENS if name != "max_tokens" else 0
         options: dict[str, Any] = {
             "model": endpoint.served_name,
-            "messages": [
-                {key: value for key, value in message.items() if key != "weight"}
-                for message in request.messages
-            ],
+            "messages": list_sent(request.messages),
             "stream": True,
             "stream_options": {"include_usage": True},
-            name: request.max_new_tokens + extra,
+            **self._options[request.side].build(request.max_new_tokens, request.temperature),
         }
-        if request.side not in self._fixed_temperature:
-            options["temperature"] = request.temperature
         return options | ({"tools": request.tools} if request.tools else {})
-
-    def _adapt(self, error: Any, side: Side) -> bool:
-        """Change what is asked for where the model does not take an option; return whether it did."""
-        if error.param == "max_tokens" and side not in self._limit_names:
-            self._limit_names[side] = "max_completion_tokens"
-            return True
-        if error.param == "temperature" and side not in self._fixed_temperature:
-            self._fixed_temperature.add(side)
-            return True
-        return False
 
     def _explain(self, endpoint: Endpoint, error: Any) -> FtwizardError:
         key = kept_keys.get_value(endpoint.key_variable) if endpoint.key_variable else ""

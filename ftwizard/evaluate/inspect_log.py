@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.prompts import build_messages
 from ftwizard.jobs.folder import write_whole
 from ftwizard.runs import paired_tests
+from ftwizard.runs.environment import read_versions
 from ftwizard.runs.evaluation import ItemAnswer, SetResult
 
 _SCORER = "ftwizard"
@@ -91,11 +91,7 @@ def list_facts(recorded: Recorded, hashes: Mapping[str, str]) -> Iterator[tuple[
     ids = "\n".join(item.id for item in recorded.items).encode("utf-8", "replace")
     yield "items", f"{len(recorded.items):,}, sha256 of their ids {hashlib.sha256(ids).hexdigest()}"
     yield "ftwizard", __version__
-    for library in _LIBRARIES:
-        try:
-            yield library, metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
+    yield from read_versions(_LIBRARIES).items()
 
 
 def make_logs(
@@ -159,11 +155,7 @@ def _name_model(part: RecordedSet) -> str:
 
 
 def _to_scores(part: RecordedSet, result: SetResult | None) -> dict[str, Any]:
-    values = [
-        answer.score.value
-        for _, answer in part.pairs
-        if answer.score and answer.score.value is not None
-    ]
+    values = [answer.value for _, answer in part.pairs if answer.value is not None]
     score = result.arms.get(part.arm.name) if result else None
     mean = sum(values) / len(values) if values else 0.0
     low, high = (score.low, score.high) if score else paired_tests.bound_mean(values)
@@ -194,8 +186,8 @@ def _to_sample(part: RecordedSet, item: Item, answer: ItemAnswer) -> dict[str, A
         },
         "metadata": {"scorer": item.scorer, "category": item.category, "line": item.line},
     }
-    if answer.score and answer.score.value is not None:
-        sample["scores"] = {_SCORER: {"value": answer.score.value, "answer": answer.text}}
+    if answer.value is not None:
+        sample["scores"] = {_SCORER: {"value": answer.value, "answer": answer.text}}
     elif answer.score:
         sample["metadata"]["unscored"] = answer.score.note
     return sample

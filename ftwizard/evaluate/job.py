@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftwizard.advice.evidence import recognize_as_planned
-from ftwizard.evaluate import reward_scores, runner
+from ftwizard.evaluate import reward_scores
 from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
@@ -96,10 +96,10 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
     plan = plan_file.load(worker.folder.plan, begun=True)
     base = _fetch(worker, msgspec.convert(request.base, Arm)) if request.base else None
     arms = [msgspec.convert(arm, Arm) for arm in request.candidates] + ([base] if base else [])
-    over_network = all(runner.is_endpoint(arm) for arm in arms)
+    over_network = all(arm.is_endpoint for arm in arms)
     rate = _find_rate(request)
     if request.run is None:
-        empty = dataset.SavedTestSet(rows=[], answers=[])
+        empty = dataset.SavedTestSet(rows=[])
         return EvaluationSubject(worker.folder, plan, base, empty, over_network, rate)
     folder = JobFolder(Path(request.run))
     if over_network:
@@ -107,7 +107,7 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> EvaluationSubje
     try:
         test_set = dataset.read_test_set(folder)
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
-        test_set = dataset.SavedTestSet(rows=[], answers=[])
+        test_set = dataset.SavedTestSet(rows=[])
     test_set, is_changed = _choose_kind(test_set, plan, plan_file.read_run(folder))
     if request.is_result:
         subject = EvaluationSubject(folder, plan, base, test_set, over_network, rate)
@@ -170,7 +170,7 @@ def _read_settings(folder: JobFolder) -> object:
 
 def _fetch(worker: Worker, arm: Arm) -> Arm:
     """Return an arm whose model is on this machine: a Hub id is fetched."""
-    if runner.is_endpoint(arm) or Path(arm.model).is_dir():
+    if arm.is_endpoint or Path(arm.model).is_dir():
         return arm
     source = hub.locate(arm.model)
     folder = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))

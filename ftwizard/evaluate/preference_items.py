@@ -73,7 +73,9 @@ def prefers_chosen(answer: ItemAnswer) -> bool:
     return answer.logps[0] > answer.logps[1]
 
 
-def name_preferred(item: Item, answer: ItemAnswer) -> str:
-    """Return the text of the answer that a model finds more probable."""
+def read_answer(item: Item, answer: ItemAnswer) -> str:
+    """Return what a model answered; of a pair, the answer that it finds more probable."""
+    if item.scorer != "prefers" or not answer.logps:
+        return answer.text
     chosen, rejected = item.rule["answers"]
     return str(chosen if prefers_chosen(answer) else rejected)

@@ -65,7 +65,7 @@ def judge_pairs(items: Sequence[Item], answers: Answers, rival: str) -> Verdict 
     fixed = sum(first <= 0 < second for first, second in margins)
     broken = sum(second <= 0 < first for first, second in margins)
     right = sum(first > 0 for first, _ in margins)
-    preferred = _to_change(
+    preferred = MeasuredChange.from_test(
         "preferred", right / count, paired_tests.compare_outcomes(fixed, broken, count), count,
         paired_tests.bound_share(right, count).low,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def judge_pairs(items: Sequence[Item], answers: Answers, rival: str) -> Verdict 
     share = (raised + (count - raised - lowered) / 2) / count
     bounds = paired_tests.bound_share(round(share * count), count)
     moved = PairedTest(share - 0.5, bounds.low - 0.5, bounds.high - 0.5, test.p)
-    return verdict.judge_measure(preferred, [_to_change("moved", 0.5, moved, count)])
+    return verdict.judge_measure(preferred, [MeasuredChange.from_test("moved", 0.5, moved, count)])
 
 
 def judge_labeled(items: Sequence[Item], answers: Answers, rival: str) -> Verdict | None:
@@ -85,7 +85,7 @@ def judge_labeled(items: Sequence[Item], answers: Answers, rival: str) -> Verdic
     if result is None:
         return None
     test, base, rows = result
-    return verdict.judge_measure(_to_change("ranked", base, test, rows))
+    return verdict.judge_measure(MeasuredChange.from_test("ranked", base, test, rows))
 
 
 def summarize_labeled(items: Sequence[Item], answers: Answers) -> SetResult:
@@ -193,13 +193,4 @@ def find_shortcut(
         winner=rule.winner, accuracy=rule.accuracy, low=rule.low, high=rule.high, pairs=rule.pairs,
         part=part, exceptions=len(exceptions),
         right=sum(answer.logps[0] > answer.logps[1] for answer in exceptions),
-    )  # fmt: skip
-
-
-def _to_change(
-    measure: verdict.Measure, base: float, test: PairedTest, rows: int, base_low: float = 0.0
-) -> MeasuredChange:
-    return MeasuredChange(
-        measure=measure, base=base, tuned=base + test.change, low=test.low, high=test.high,
-        p=test.p, rows=rows, base_low=base_low,
     )  # fmt: skip

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
 from ftwizard.diagnosis.pair_lengths import LengthRule
-from ftwizard.evaluate import near_rows, preference_items, preference_results, reward_scores
+from ftwizard.evaluate import near_rows, preference_results
+from ftwizard.evaluate.failures.inputs import (
+    TRAIN,
+    Pair,
+    compare_pairs,
+    pair_answers,
+    round_score,
+    to_flip,
+)
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.preference_results import Answers
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests, ship_verdict, verdict
-from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.evaluation import (
     ArmScore,
     Evaluation,
@@ -23,26 +31,13 @@ from ftwizard.runs.evaluation import (
     PairedDifference,
     SetResult,
 )
-from ftwizard.runs.verdict import RewardSpan, RowScores, ScoredPair, Verdict
+from ftwizard.runs.verdict import AnswerKind, RewardSpan, RowScores, ScoredPair, Verdict
 
-TRAIN = "train"
-"""Set of items made from training rows."""
 STYLE_SCORERS = ("chrf", "rouge")
 """Scorers of how far an answer resembles the expected one, right or wrong."""
 MIN_FLIP_CHANGE = 0.2
 """Least change of a graded score that is a flip: another wording of the same answer moves chrF by
 about half of it."""
-
-Answers = Mapping[str, Mapping[str, ItemAnswer]]
-"""Answers by the name of the arm, then by item id."""
-
-
-class _Pair(NamedTuple):
-    """The scored answers of two models to an item."""
-
-    item: Item
-    first: ItemAnswer
-    second: ItemAnswer
 
 
 def make_evaluation(
@@ -114,11 +109,15 @@ def summarize_set(
     if {item.scorer for item in items} == {"wanted"}:
         return preference_results.summarize_labeled(items, answers)
     is_binary = _is_binary(items, answers)
-    pairs = _pair_answers(items, answers, "base", "tuned")
-    over_prompted = _pair_answers(items, answers, "prompted", "tuned")
-    over_parent = _pair_answers(items, answers, "parent", "tuned")
-    before = _pair_answers(items, answers, "base", "prompted")
-    flips = sorted(_list_flips(pairs, is_binary, span), key=_rank_flip)
+    if is_binary:
+        answers = {
+            arm: {item: round_score(answer) for item, answer in lines.items()}
+            for arm, lines in answers.items()
+        }
+    pairs = _pair_scored(items, answers, "base", "tuned")
+    before = _pair_scored(items, answers, "base", "prompted")
+    flips = [to_flip(pair, span) for pair in pairs if abs(pair.change) >= MIN_FLIP_CHANGE]
+    flips.sort(key=_rank_flip)
     return SetResult(
         n=len(items),
         arms={
@@ -126,14 +125,14 @@ def summarize_set(
             for arm, lines in answers.items()
             if any(item.id in lines for item in items)
         },
-        difference=_compare(pairs, is_binary),
-        over_prompted=_compare(over_prompted, is_binary),
-        over_parent=_compare(over_parent, is_binary),
+        difference=_compare(pairs),
+        over_prompted=_compare(_pair_scored(items, answers, "prompted", "tuned")),
+        over_parent=_compare(_pair_scored(items, answers, "parent", "tuned")),
         loss_difference=_compare_losses(items, answers),
         provable=_find_provable(pairs or before, len(items), is_binary),
         is_identical=bool(pairs)
-        and all(p.first.text == p.second.text for p in pairs)
-        and any(p.first.text for p in pairs),
+        and all(p.base.text == p.tuned.text for p in pairs)
+        and any(p.base.text for p in pairs),
         span=span,
         fixed=[flip for flip in flips if flip.change > 0],
         broken=[flip for flip in flips if flip.change < 0],
@@ -153,7 +152,7 @@ def judge_target(
         return preference_results.judge_pairs(items, answers, rival)
     if scorers == {"wanted"}:
         return preference_results.judge_labeled(items, answers, rival)
-    pairs = _pair_answers(items, answers, rival, "tuned")
+    pairs = _pair_scored(items, answers, rival, "tuned")
     if not pairs:
         return None
     kind: AnswerKind = "json" if scorers == {"json"} else "short"
@@ -164,9 +163,9 @@ def judge_target(
         measure = "chrf" if scorers == {"chrf"} else "rouge"
     scored = [
         ScoredPair(
-            _to_row_scores(pair.first, measure, kind),
-            _to_row_scores(pair.second, measure, kind),
-            max(1, pair.first.loss_tokens),
+            _to_row_scores(pair.base, measure, kind),
+            _to_row_scores(pair.tuned, measure, kind),
+            max(1, pair.base.loss_tokens),
         )
         for pair in pairs
     ]
@@ -174,7 +173,7 @@ def judge_target(
 
 
 def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowScores:
-    value = _get_value(answer)
+    value = answer.value or 0.0
     graded: dict[str, Any] = {}
     if kind == "json" or kind == "text":
         graded[measure] = value * 100 if measure == "chrf" else value
@@ -183,11 +182,6 @@ def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowSco
 
 def _drop_duplicates(items: Iterable[Item]) -> list[Item]:
     return list({item.id: item for item in items}.values())
-
-
-def _get_value(answer: ItemAnswer) -> float:
-    assert answer.score is not None and answer.score.value is not None
-    return answer.score.value
 
 
 def _get_loss(answer: ItemAnswer) -> float | None:
@@ -199,22 +193,14 @@ def _is_right(answer: ItemAnswer) -> bool:
     return bool(answer.score and answer.score.passed)
 
 
-def _is_scored(answer: ItemAnswer | None) -> bool:
-    return answer is not None and answer.score is not None and answer.score.value is not None
-
-
 def _is_binary(items: Sequence[Item], answers: Answers) -> bool:
     """Return whether every scored answer of a set is right or wrong, none graded."""
     return all(
         answer.score.passed is not None
         for lines in answers.values()
         for item in items
-        if (answer := lines.get(item.id)) and answer.score and answer.score.value is not None
+        if (answer := lines.get(item.id)) and answer.score and answer.value is not None
     )
-
-
-def _read_score(answer: ItemAnswer, is_binary: bool) -> float:
-    return float(_is_right(answer)) if is_binary else _get_value(answer)
 
 
 def _summarize_arm(
@@ -224,10 +210,8 @@ def _summarize_arm(
     span: RewardSpan | None,
 ) -> ArmScore:
     lines = [answers.get(item.id) for item in items]
-    scores = [_read_score(line, is_binary) for line in lines if line and _is_scored(line)]
-    bounds = paired_tests.bound_mean(scores)
-    if is_binary:
-        bounds = paired_tests.bound_share(int(sum(scores)), len(scores))
+    scores = [line.value for line in lines if line and line.value is not None]
+    bounds = paired_tests.bound_scores(scores)
     losses = [
         (loss, max(1, line.loss_tokens))
         for line in lines
@@ -253,39 +237,23 @@ def _name_span(span: RewardSpan) -> str:
     return f"reward ({span.low:.3g} to {span.high:.3g})".replace("-", "−")
 
 
-def _pair_answers(items: Sequence[Item], answers: Answers, first: str, second: str) -> list[_Pair]:
+def _pair_scored(items: Sequence[Item], answers: Answers, rival: str, model: str) -> list[Pair]:
     """Return the items that both models have a score for."""
-    base, tuned = answers.get(first, {}), answers.get(second, {})
-    return [
-        _Pair(item, base[item.id], tuned[item.id])
-        for item in items
-        if _is_scored(base.get(item.id)) and _is_scored(tuned.get(item.id))
-    ]
+    pairs = pair_answers(items, answers.get(rival, {}), answers.get(model, {}))
+    return [pair for pair in pairs if pair.is_scored]
 
 
-def _compare(pairs: Sequence[_Pair], is_binary: bool) -> PairedDifference | None:
-    if not pairs:
-        return None
-    first = [_read_score(pair.first, is_binary) for pair in pairs]
-    second = [_read_score(pair.second, is_binary) for pair in pairs]
-    if not is_binary:
-        return PairedDifference.from_test(paired_tests.compare_scores(first, second), len(pairs))
-    fixed = sum(after > before for before, after in zip(first, second, strict=True))
-    broken = sum(after < before for before, after in zip(first, second, strict=True))
-    return PairedDifference.from_test(
-        paired_tests.compare_outcomes(fixed, broken, len(pairs)), len(pairs)
-    )
+def _compare(pairs: Sequence[Pair]) -> PairedDifference | None:
+    return PairedDifference.from_test(compare_pairs(pairs), len(pairs)) if pairs else None
 
 
 def _compare_losses(items: Sequence[Item], answers: Answers) -> PairedDifference | None:
     """Compare the losses of base and tuned model per token of the expected answers."""
-    base, tuned = answers.get("base", {}), answers.get("tuned", {})
     rows = [
-        (first_loss, second_loss, float(max(1, before.loss_tokens)))
-        for item in items
-        if (before := base.get(item.id)) and (after := tuned.get(item.id))
-        if (first_loss := _get_loss(before)) is not None
-        if (second_loss := _get_loss(after)) is not None
+        (before, after, float(max(1, pair.base.loss_tokens)))
+        for pair in pair_answers(items, answers.get("base", {}), answers.get("tuned", {}))
+        if (before := _get_loss(pair.base)) is not None
+        if (after := _get_loss(pair.tuned)) is not None
     ]
     if not rows:
         return None
@@ -293,57 +261,21 @@ def _compare_losses(items: Sequence[Item], answers: Answers) -> PairedDifference
     return PairedDifference.from_test(paired_tests.compare_means(first, second, tokens), len(rows))
 
 
-def _find_provable(pairs: Sequence[_Pair], n: int, is_binary: bool) -> float | None:
+def _find_provable(pairs: Sequence[Pair], n: int, is_binary: bool) -> float | None:
     """Return the smallest net change that can be shown.
 
     The share of differing items is that of ``pairs``, or the usual one without any. For graded
     scores it is half the interval of the change.
     """
     if not is_binary:
-        difference = _compare(pairs, is_binary)
+        difference = _compare(pairs)
         return (difference.high - difference.low) / 2 if difference else None
     if not pairs:
         return paired_tests.find_provable_change(n)
-    differing = sum(_is_right(pair.first) != _is_right(pair.second) for pair in pairs)
+    differing = sum(pair.change != 0 for pair in pairs)
     return paired_tests.find_provable_change(len(pairs), differing / len(pairs))
-
-
-def _list_flips(pairs: Sequence[_Pair], is_binary: bool, span: RewardSpan | None) -> Iterable[Flip]:
-    for pair in pairs:
-        change = _read_score(pair.second, is_binary) - _read_score(pair.first, is_binary)
-        if abs(change) < MIN_FLIP_CHANGE:
-            continue
-        yield Flip(
-            item=pair.item.id,
-            prompt=read_question(pair.item),
-            expected=pair.item.expected[0] if pair.item.expected else "",
-            base=_read_answer(pair.item, pair.first),
-            tuned=_read_answer(pair.item, pair.second),
-            change=change,
-            line=pair.item.line,
-            category=pair.item.category,
-            rejected=preference_items.get_rejected(pair.item),
-            rewards=[
-                reward
-                for answer in (pair.first, pair.second)
-                if (reward := reward_scores.get_reward(pair.item, answer, span)) is not None
-            ],
-        )
-
-
-def _read_answer(item: Item, answer: ItemAnswer) -> str:
-    """Return what a model answered; of a pair, the answer that it finds more probable."""
-    if item.scorer == "prefers":
-        return preference_items.name_preferred(item, answer)
-    return answer.text
 
 
 def _rank_flip(flip: Flip) -> tuple[float, int]:
     """Order flips by the size of the change, then as in the file."""
     return -abs(flip.change), flip.line or 0
-
-
-def read_question(item: Item) -> str:
-    """Return the text of a prompt's last message."""
-    content = item.messages[-1].get("content") if item.messages else ""
-    return content if isinstance(content, str) else str(content or "")

@@ -90,10 +90,10 @@ def rescale(items: Sequence[Item], answers: Answers) -> tuple[Answers, RewardSpa
     """
     ids = {item.id for item in items if item.scorer == "rewards"}
     scores = [
-        answer.score.value
+        answer.value
         for lines in answers.values()
         for answer in lines
-        if answer.item in ids and answer.score and answer.score.value is not None
+        if answer.item in ids and answer.value is not None
     ]
     low, high = min(0.0, *scores, 0.0), max(1.0, *scores, 1.0)
     if (low, high) == (0.0, 1.0):
@@ -101,18 +101,18 @@ def rescale(items: Sequence[Item], answers: Answers) -> tuple[Answers, RewardSpa
     span = RewardSpan(low=low, high=high)
 
     def scale(answer: ItemAnswer) -> ItemAnswer:
-        if answer.item not in ids or answer.score is None or answer.score.value is None:
+        if answer.item not in ids or answer.score is None or answer.value is None:
             return answer
-        return replace(answer, score=replace(answer.score, value=span.to_share(answer.score.value)))
+        return replace(answer, score=replace(answer.score, value=span.to_share(answer.value)))
 
     return {arm: [scale(answer) for answer in lines] for arm, lines in answers.items()}, span
 
 
 def get_reward(item: Item, answer: ItemAnswer, span: RewardSpan | None) -> float | None:
     """Return the reward of an answer, whose score is a share of ``span``; None without one."""
-    if item.scorer != "rewards" or answer.score is None or answer.score.value is None:
+    if item.scorer != "rewards" or answer.value is None:
         return None
-    return span.to_reward(answer.score.value) if span else answer.score.value
+    return span.to_reward(answer.value) if span else answer.value
 
 
 def _to_row(item: Item) -> PromptRow:

@@ -18,10 +18,10 @@ from ftwizard.errors import MissingExtra
 from ftwizard.evaluate import refusals
 from ftwizard.evaluate.items import Item, ScorerName
 from ftwizard.rewards import answer_kinds, answer_parts, json_answers, quantities
+from ftwizard.rewards.answer_scores import normalize_answer
 from ftwizard.rewards.choices import find_choice, read_choices
 from ftwizard.rewards.json_answers import MAX_MATCH_S
 from ftwizard.rewards.words import UNSPACED, fold, has_words
-from ftwizard.runs import answer_kind
 from ftwizard.runs.evaluation import AnswerClass, ItemScore
 
 MAX_PATTERN_CHARACTERS = 10_000
@@ -47,6 +47,8 @@ def score(item: Item, answer: str) -> ItemScore:
         if narrowed is None:
             return _WRONG
         item, answer = narrowed
+    if note := _NOT_HERE.get(item.scorer):
+        return ItemScore(note=note)
     return _SCORERS[item.scorer](item, answer)
 
 
@@ -107,7 +109,7 @@ def _score_exact(item: Item, answer: str) -> ItemScore:
 
 def _score_normalized(item: Item, answer: str) -> ItemScore:
     """Without case, surrounding punctuation and repeated white space, as in the comparison."""
-    return _judge_match(any(answer_kind.is_match("short", answer, text) for text in item.expected))
+    return _judge_match(normalize_answer(answer) in map(normalize_answer, item.expected))
 
 
 def _score_contains(item: Item, answer: str) -> ItemScore:
@@ -208,7 +210,7 @@ def _is_same_value(answer: str, expected: str) -> bool:
         return answer_parts.is_same_date(dates, date)
     if answer_parts.normalize_math(answer) == answer_parts.normalize_math(expected):
         return True
-    return answer_kind.is_match("short", answer, expected)
+    return normalize_answer(answer) == normalize_answer(expected)
 
 
 def _score_date(item: Item, answer: str) -> ItemScore:
@@ -303,22 +305,14 @@ def _squeeze(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _leave_to_judge(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note=NOT_JUDGED)
-
-
-def _leave_to_lm_eval(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Only lm-eval scores it.")
-
-
-def _leave_to_rewards(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Not scored by the rewards yet.")
-
-
-def _leave_to_likelihood(item: Item, answer: str) -> ItemScore:
-    return ItemScore(note="Only its probability is scored.")
-
-
+_NOT_HERE: dict[ScorerName, str] = {
+    "judge": NOT_JUDGED,
+    "lm_eval": "Only lm-eval scores it.",
+    "rewards": "Not scored by the rewards yet.",
+    "prefers": "Only its probability is scored.",
+    "wanted": "Only its probability is scored.",
+}
+"""Notes of scorers that need more than the answer's text."""
 _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "exact": _score_exact,
     "normalized": _score_normalized,
@@ -338,11 +332,6 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "refusal": _score_class,
     "answered": _score_class,
     "absent": _score_absent,
-    "judge": _leave_to_judge,
-    "lm_eval": _leave_to_lm_eval,
-    "rewards": _leave_to_rewards,
-    "prefers": _leave_to_likelihood,
-    "wanted": _leave_to_likelihood,
 }
 
 

@@ -84,7 +84,7 @@ def make_target_items(saved: SavedTestSet) -> list[Item]:
     A row without such an answer is left out.
     """
     rows = dataset.list_answered(saved.rows)
-    kind = saved.kind or answer_kinds.recognize(rows)  # of an earlier version
+    kind = saved.kind or answer_kinds.recognize(rows)
     return [
         set_files.make_row_item("target", row, kind)
         for row in rows

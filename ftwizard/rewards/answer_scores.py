@@ -30,7 +30,7 @@ def exact_answer(completion: str, reference: str, prompt: str, options: Options)
         return None
     answer = _strip_thought(completion)
     if options.get("ignore_case"):
-        return float(_normalize(answer) == _normalize(reference))
+        return float(normalize_answer(answer) == normalize_answer(reference))
     return float(answer.strip() == reference.strip())
 
 
@@ -104,7 +104,8 @@ def _strip_thought(completion: str) -> str:
     return completion.rpartition(_THOUGHT_END)[2]
 
 
-def _normalize(text: str) -> str:
+def normalize_answer(text: str) -> str:
+    """Return a text without case, surrounding punctuation and repeated white space."""
     words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return words.strip("\"'`“”‘’*.,;:!?() ") or words
 

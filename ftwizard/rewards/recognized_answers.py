@@ -76,6 +76,12 @@ class RecognizedAnswers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         return self.scorer not in GRADED
 
     @property
+    def has_labels(self) -> bool:
+        """Return whether the answers are a few texts, each of several rows."""
+        few = min(MAX_LABELS, self.rows // MIN_REPEATS)
+        return self.scorer == "normalized" and self.values <= few
+
+    @property
     def rule(self) -> dict[str, Any]:
         """Return the scorer's rule for every row."""
         rule = {"marker": self.marker, "answer_pattern": self.pattern, "lenient": self.lenient}
@@ -101,7 +107,7 @@ def name_answers(kind: RecognizedAnswers) -> str:
     name = NAMES[kind.scorer]
     if not kind.is_checked and kind.values == 1 < kind.rows:
         return "the same text in all rows"
-    if kind.scorer == "normalized" and kind.values <= min(MAX_LABELS, kind.rows // MIN_REPEATS):
+    if kind.has_labels:
         name = f"one of {kind.values} labels"
     if kind.marker:
         name += f" after “{make_visible(kind.marker, 40)}”"

@@ -64,7 +64,7 @@ def require_unchanged(
 ) -> None:
     """Raise FtwizardError if the weights in ``base`` are not those that a run began with.
 
-    Nothing is compared for a run of an earlier version, or before its model was loaded. ``say``
+    Nothing is compared before its model was loaded. ``say``
     gets what is being read, which takes as long as the disk needs for it.
     """
     record = read_json(folder.base, BaseRecord)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, append, read_end, read_json, write_json
+from ftwizard.runs.conversation import ChatRow
 from ftwizard.runs.evaluation import Evaluation, HandComparison, ItemAnswer
 from ftwizard.runs.evaluation_files import NewestEvaluation
 from ftwizard.runs.evaluation_job import EvaluationResult
@@ -36,20 +37,10 @@ _SIDES: tuple[Side, Side] = ("base", "tuned")
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-class PromptItem(msgspec.Struct, frozen=True):
-    """What a line of ``eval/items.jsonl`` says of a prompt."""
-
-    id: str
-    set: str
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]] | None = None
-    max_tokens: int | None = None
-
-
 class BlindPair(NamedTuple):
     """A prompt with the answers of both models."""
 
-    item: PromptItem
+    item: ChatRow
     answers: dict[Side, ItemAnswer]
     digest: str
     """Hash of prompt and answers: it orders the pairs, and chooses which answer is A."""
@@ -238,7 +229,7 @@ def read(folder: JobFolder) -> BlindPairs:
         for side in _SIDES
     }
     pairs, identical = [], 0
-    for item in _read_lines(folder, "items.jsonl", PromptItem):
+    for item in _read_lines(folder, "items.jsonl", ChatRow):
         own = {side: lines[item.id] for side, lines in answers.items() if item.id in lines}
         if item.set != "target" or item.max_tokens == 0 or len(own) < len(_SIDES):
             continue

@@ -33,8 +33,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     files: dict[str, int]
     """Name → size in bytes, of every file but the marker."""
-    hashes: dict[str, str] = {}
-    """Name → XXH3-128 of the file's bytes; empty in markers of earlier versions."""
+    hashes: dict[str, str]
+    """Name → XXH3-128 of the file's bytes."""
     eval_loss: float | None = None
     """Validation loss at this step, if it was measured."""
     eval_reward: float | None = None
@@ -44,7 +44,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """Duration of the save."""
     seal: str = ""
-    """XXH3-128 of the marker's other fields; empty if there are no hashes."""
+    """XXH3-128 of the marker's other fields."""
 
     @property
     def name(self) -> str:
@@ -75,9 +75,8 @@ def find_damage(
 ) -> list[str]:
     """Return the names of a marked checkpoint's damaged files, [] if it is sound.
 
-    Every byte is read, of the files that ``is_needed`` chooses. Without hashes, as in checkpoints
-    of earlier versions, sizes and headers of weights are compared. ``is_copy``: the files are in a
-    folder of another name.
+    Every byte is read, of the files that ``is_needed`` chooses. ``is_copy``: the files are in a folder
+    of another name.
     """
     marker = _read_marker(path, is_copy=is_copy)
     if marker is None:
@@ -143,7 +142,7 @@ def _read_marker(path: Path, *, is_copy: bool = False) -> Checkpoint | None:
         marker = msgspec.convert(values, Checkpoint)
     except msgspec.ValidationError:
         return None
-    if (marker.hashes or marker.seal) and marker.seal != compute_seal(values or {}):
+    if marker.seal != compute_seal(values or {}):
         return None
     has_weights = any(name.endswith(".safetensors") for name in marker.files)
     is_whole = has_weights and marker.files.keys() >= _REQUIRED
@@ -162,6 +161,5 @@ def _has_other_size(path: Path, name: str, marker: Checkpoint) -> bool:
 
 
 def _is_damaged(path: Path, name: str, marker: Checkpoint) -> bool:
-    if _has_other_size(path, name, marker):
-        return True
-    return bool(marker.hashes) and not has_hash(path / name, marker.hashes.get(name))
+    is_whole = not _has_other_size(path, name, marker)
+    return not (is_whole and has_hash(path / name, marker.hashes.get(name)))

@@ -173,7 +173,6 @@ def compare(sides: list[Side]) -> Comparison:
         reasons=[
             *_explain_objectives(sides),
             *_explain(sides, validation, model, length),
-            *_explain_samples(sides),
         ],
     )
 
@@ -189,12 +188,6 @@ def _explain_objectives(sides: list[Side]) -> Iterator[str]:
         yield f"Different objectives ({', '.join(listed)}): their losses cannot be compared."
     elif not _ranks_by_loss(sides[0]):
         yield "The loss of GRPO ranks nothing. Compare rewards, on the same prompts."
-
-
-def _explain_samples(sides: list[Side]) -> Iterator[str]:
-    for side in sides:
-        if side.record.sampled is True:
-            yield f"Run {side.label} is long and has no summary: not all of its events were read."
 
 
 def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -304,6 +297,9 @@ _OBJECTIVE_SCORES = {
 """Scores of preference tuning and reinforcement, and their metrics."""
 
 
+_RECORDED = ("id", "state", "end_reason", "best_eval_loss", "best_step", "eval_loss", "loss")
+
+
 def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) -> ComparedRun:
     from ftwizard.runs.evaluation_files import read_helped  # loads the plan
 
@@ -315,30 +311,21 @@ def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) ->
     tested = {change.measure: change.tuned for change in judged.evidence} if judged else {}
     trained = tokens.last if tokens is not None else None
     objective = objective_figures.get_objective(progress)
-    figures = {
+    figures: dict[str, Any] = {
         name: objective_figures.read_evaluated(progress, metric)
         for name, metric in _OBJECTIVE_SCORES.items()
         if objective != "sft"
     }
+    figures |= {f"test_{name}": tested.get(name) for name in ("loss", "match", "fields", "chrf")}
     return ComparedRun(
-        id=record.id,
+        **{name: getattr(record, name) for name in _RECORDED},
         objective=objective,
         **figures,
-        state=record.state,
-        end_reason=record.end_reason,
-        best_eval_loss=record.best_eval_loss,
-        best_step=record.best_step,
-        eval_loss=record.eval_loss,
-        loss=record.loss,
         steps=record.step,
         tokens=None if trained is None else int(trained),
         seconds=actual.seconds.value if actual.seconds else seconds,
         tokens_per_s=actual.tokens_per_s.value if actual.tokens_per_s else record.tokens_per_s,
         cost=actual.cost.value if actual.cost else None,
-        test_loss=tested.get("loss"),
-        test_match=tested.get("match"),
-        test_fields=tested.get("fields"),
-        test_chrf=tested.get("chrf"),
         verdict=judged,
     )
 

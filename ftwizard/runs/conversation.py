@@ -29,8 +29,9 @@ NEW_SAMPLE_TEMPERATURE = 0.7
 
 
 class ChatRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A test row to chat about: an item of the run's evaluation."""
+    """An item of a run's evaluation, as far as chats and blind pairs need it."""
 
+    id: str = ""
     set: str
     messages: list[dict[str, Any]]
     expected: list[str] = []

@@ -33,7 +33,7 @@ def choose_shown() -> DefaultRun:
     Raises FtwizardError without any run.
     """
     runs = _list_newest_first()
-    live = [folder for folder, status in runs if status.state != "ended"]
+    live = _list_live(runs)
     if not live:
         return DefaultRun(runs[0][0], "the newest; none is running")
     if len(live) == 1:
@@ -47,7 +47,7 @@ def choose_stopped() -> DefaultRun:
     Raises FtwizardError without any, and where several are running.
     """
     runs = _list_newest_first()
-    live = [folder for folder, status in runs if status.state != "ended"]
+    live = _list_live(runs)
     if not live:
         newest = runs[0][0].id
         raise FtwizardError(
@@ -78,7 +78,7 @@ def choose_resumed() -> DefaultRun:
         is_over = reason in OVER or (record is not None and record.state in ("failed", "cancelled"))
         if status.state == "ended" and not is_over and not watched.read(folder):
             newest = "the newest run" if folder is runs[0][0] else "the newest that can be resumed"
-            live = [other for other, now in runs if now.state != "ended"]
+            live = _list_live(runs)
             also = f". Also running: {_list_ids(live)}" if live else ""
             return DefaultRun(folder, f"{newest}; it {describe_end_reason(reason)}{also}")
     counted = format_count(len(runs), "run")
@@ -98,7 +98,7 @@ def choose_chatted() -> DefaultRun:
         record = remote.read(folder)
         if folder.trained.exists() or (record and record.tuned_model):
             return DefaultRun(folder, "the newest with a model")
-    raise FtwizardError("No run has a model to talk to yet.", "List your runs with: ftwizard runs")
+    raise _no_model_error("to talk to")
 
 
 def choose_merged() -> DefaultRun:
@@ -106,26 +106,20 @@ def choose_merged() -> DefaultRun:
 
     Raises FtwizardError where there is none.
     """
+    return choose_local(also_downloaded=True)
+
+
+def choose_local(*, also_downloaded: bool = False) -> DefaultRun:
+    """Choose the run to export, verify, serve or upload: the newest with weights here.
+
+    ``also_downloaded``: also one with only the adapter that its platform made. Raises FtwizardError
+    where there is none.
+    """
     for folder, status in _list_newest_first():
         is_downloaded = status.state == "ended" and folder.adapter.is_dir()
-        if folder.trained.exists() or (is_downloaded and remote.read(folder)):
+        if folder.trained.exists() or (also_downloaded and is_downloaded and remote.read(folder)):
             return DefaultRun(folder, "the newest with a model on this machine")
-    raise FtwizardError(
-        "No run has a model on this machine yet.", "List your runs with: ftwizard runs"
-    )
-
-
-def choose_local() -> DefaultRun:
-    """Choose the run to merge, export, verify, serve or upload: the newest with weights here.
-
-    Raises FtwizardError where there is none.
-    """
-    for folder, _ in _list_newest_first():
-        if folder.trained.exists():
-            return DefaultRun(folder, "the newest with a model on this machine")
-    raise FtwizardError(
-        "No run has a model on this machine yet.", "List your runs with: ftwizard runs"
-    )
+    raise _no_model_error("on this machine")
 
 
 def choose_compared() -> tuple[JobFolder, JobFolder]:
@@ -144,7 +138,7 @@ def choose_compared() -> tuple[JobFolder, JobFolder]:
 
 def describe_others(own: JobFolder) -> str:
     """Name the runs that are running besides ``own``, newest first; empty without any."""
-    live = [folder for folder, status in _list_newest_first() if status.state != "ended"]
+    live = _list_live(_list_newest_first())
     return _list_ids([folder for folder in live if folder.id != own.id])
 
 
@@ -157,6 +151,14 @@ def _list_newest_first() -> list[tuple[JobFolder, Status]]:
     if not runs:
         raise _no_runs_error()
     return runs
+
+
+def _list_live(runs: Sequence[tuple[JobFolder, Status]]) -> list[JobFolder]:
+    return [folder for folder, status in runs if status.state != "ended"]
+
+
+def _no_model_error(purpose: str) -> FtwizardError:
+    return FtwizardError(f"No run has a model {purpose} yet.", "List your runs with: ftwizard runs")
 
 
 def _no_runs_error() -> FtwizardError:

@@ -521,10 +521,6 @@ def to_points(change: float, *, up: bool = False) -> float:
     return round(points) if abs(points) >= 1 else round(points, 1)
 
 
-def _format_bounds(low: float, high: float) -> str:
-    return f"{to_points(low):g} to {to_points(high):g}"
-
-
 def sign_points(points: float) -> str:
     rounded = round(points)
     return "0" if not rounded else f"{'+' if rounded > 0 else '−'}{abs(rounded)}"

@@ -55,7 +55,7 @@ def record_environment(folder: JobFolder) -> None:
 
 
 def read_environment(folder: JobFolder) -> Environment | None:
-    """Read the environment of a run; None if it is unreadable, or of an earlier version."""
+    """Read the environment of a run; None if it is unreadable."""
     return read_json(folder.path / FILE, Environment)
 
 

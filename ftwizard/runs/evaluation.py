@@ -11,11 +11,9 @@ from ftwizard.rewards.recognized_answers import RecognizedAnswers
 from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.runs.verdict import RewardSpan, ShipVerdict, Verdict
 
-ArmName = Literal["base", "prompted", "parent", "tuned"]
-"""``prompted``: the base model with the user's system prompt and examples from the training set; ``parent``:
-the weights of an earlier run that this one started from."""
 Rival = Literal["base", "prompted", "parent"]
-"""What a gain of the tuned model is measured from."""
+"""What a gain of the tuned model is measured from. ``prompted``: the base model with the user's system prompt
+and examples from the training set; ``parent``: the weights of an earlier run that this one started from."""
 SWEEP = (0.25, 0.5, 0.75, 1.0)
 """Strengths of the adapter that ``ftwizard eval --sweep`` judges."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
@@ -80,6 +78,11 @@ class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of these answers."""
     score: ItemScore | None = None
     """None until it is scored."""
+
+    @property
+    def value(self) -> float | None:
+        """Return its score; None without one, or if it could not be scored."""
+        return self.score.value if self.score else None
 
 
 class ArmScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

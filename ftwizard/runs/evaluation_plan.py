@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.plan.schema import Gate, Plan
-from ftwizard.runs import describe_evaluation, paired_tests
+from ftwizard.runs import describe_evaluation
 from ftwizard.runs.evaluation import SetResult
 from ftwizard.text import format_count, make_visible
 
@@ -106,17 +106,14 @@ def draw_counts(items: Mapping[str, int | None], limit: int) -> dict[str, int | 
 
 def describe_rows_power(rows: int, gain: float = WANTED_GAIN) -> str:
     """Describe what so many test rows can show, and how many could show ``gain``."""
-    result = SetResult(n=rows, arms={}, provable=paired_tests.find_provable_change(rows))
-    return describe_evaluation.describe_set_power("target", result, Gate(gain=gain))
+    return describe_evaluation.describe_set_power(
+        "target", SetResult(n=rows, arms={}), Gate(gain=gain)
+    )
 
 
 def describe_powers(counts: Mapping[str, int | None], gate: Gate) -> list[str]:
     """Describe for each set what its items can show of the gain or loss that the gate names."""
-    results = {
-        name: SetResult(n=n, arms={}, provable=paired_tests.find_provable_change(n))
-        for name, n in counts.items()
-        if n is not None
-    }
+    results = {name: SetResult(n=n, arms={}) for name, n in counts.items() if n is not None}
     return describe_evaluation.describe_powers(results, gate)
 
 

@@ -16,12 +16,13 @@ from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import store, watched
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.sampling import sample_events
 from ftwizard.runs.store import RunStatus
-from ftwizard.runs.summary import MAX_UNSAMPLED_BYTES, ProgressReader
+from ftwizard.runs.summary import ProgressReader
 
 SLICE_BYTES = 1 << 16
 LOG_TAIL_BYTES = 1 << 14
+MIN_LONG_BYTES = 1 << 23
+"""Unread events from which the summary is shown until they are read."""
 Sample = dict[str, Any]
 """A reading of the machine."""
 MAX_TELEMETRY_BYTES = 1 << 20
@@ -87,16 +88,16 @@ class Follower:
         self.is_gone = False
         """Whether the folder was removed."""
         self._overview: Progress | None = None
-        if self._events.behind > MAX_UNSAMPLED_BYTES:
-            self._overview = Progress(is_summary=is_summary)
-            self._overview.feed(sample_events(folder.events)[0])
+        if self._events.behind > MIN_LONG_BYTES:
+            overview = ProgressReader(folder).progress
+            self._overview = overview if overview.updated else None
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
         self.read_state(asks_slurm=asks_slurm)
 
     @property
     def shown(self) -> Progress:
-        """Return the progress to draw: for a long run, a sample until all of it is read."""
+        """Return the progress to draw: for a long run, its summary until all of it is read."""
         return self._overview or self.progress
 
     @property

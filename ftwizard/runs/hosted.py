@@ -387,18 +387,12 @@ def find_lowest_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoi
 
     None if that is the last one, or where the platform reports no losses.
     """
-    by_step = sorted(kept, key=lambda checkpoint: checkpoint.step)
-    last = by_step[-1] if by_step else None
-    losses = {
-        checkpoint.step: checkpoint.eval_loss
-        for checkpoint in by_step
-        if checkpoint.eval_loss is not None
-    }
-    if last is None or last.step not in losses:
+    losses = [(c.eval_loss, c.step, c.id) for c in kept if c.eval_loss is not None]
+    last = max(kept, key=lambda checkpoint: checkpoint.step, default=None)
+    if last is None or last.eval_loss is None:
         return None
-    best = min(losses, key=lambda step: (losses[step], step))
-    lowest = next(checkpoint for checkpoint in by_step if checkpoint.step == best)
-    return lowest if losses[best] < losses[last.step] else None
+    loss, _, best = min(losses)
+    return next(c for c in kept if c.id == best) if loss < last.eval_loss else None
 
 
 def find_checkpoint(run_id: str, record: RemoteJob, step: int) -> str:
@@ -452,19 +446,17 @@ def compare_with_prediction(folder: JobFolder, record: RemoteJob) -> PredictionR
     return PredictionResult(predicted=RunFigures(), actual=RunFigures(), error={})
 
 
+_RECORDED = ("provider", "trained_tokens", "predicted_cost", "actual_cost", "checkpoints", "url")
+
+
 def make_result(record: RemoteJob, method: str) -> RemoteResult:
     """Return what ``result.json`` says of a job that has ended. ``method``: in the platform's words."""
     return RemoteResult(
-        provider=record.provider,
+        **{name: getattr(record, name) for name in _RECORDED},
         job_id=record.job_id or "",
         status=record.status or "",
         base=record.model,
         model=record.tuned_model,
         method=method,
-        trained_tokens=record.trained_tokens,
-        predicted_cost=record.predicted_cost,
-        actual_cost=record.actual_cost,
         rows={part: file.rows for part, file in record.files.items()},
-        checkpoints=record.checkpoints,
-        url=record.url,
     )

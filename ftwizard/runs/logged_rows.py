@@ -57,7 +57,9 @@ class RowConverter:
 
     def convert(self, row: Mapping[str, Any], t: float) -> list[Event]:
         """Return the events of a row; ``t`` is its time in Unix seconds, where it has none itself."""
-        values = {_normalize(name): value for name, value in row.items() if isinstance(name, str)}
+        values = {
+            normalize_name(name): value for name, value in row.items() if isinstance(name, str)
+        }
         step = self._choose_step(values)
         if step is None or any(name in values for name in FINAL):
             return []
@@ -134,15 +136,15 @@ class RowConverter:
 
 def is_final(name: str) -> bool:
     """Return whether only the summary at the end of a training has a value of this name."""
-    return _normalize(name) in FINAL
+    return normalize_name(name) in FINAL
 
 
 def is_evaluation(name: str) -> bool:
     """Return whether a name is that of a value of validation data."""
-    return _make_name(_normalize(name)).startswith("eval_")
+    return _make_name(normalize_name(name)).startswith("eval_")
 
 
-def _normalize(name: str) -> str:
+def normalize_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_")
 
 

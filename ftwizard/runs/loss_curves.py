@@ -24,6 +24,7 @@ from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.objectives import OBJECTIVE_METRICS, guess_objective, to_metric_name, to_objective
 from ftwizard.runs import remote, watched
+from ftwizard.runs.logged_rows import ALIASES, STEPS, normalize_name
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
@@ -32,16 +33,10 @@ MAX_BYTES = 1 << 28
 MAX_STEPS = 1 << 53
 """Steps above are not exact as floats."""
 Row = Mapping[str, Any]
-_LOSS = ("loss", "train_loss", "train/loss", "training_loss")
-_EVAL = (
-    "eval_loss", "valid_loss", "full_valid_loss", "validation_loss", "val_loss", "eval/loss",
-)  # fmt: skip
-_EVAL_SET_LOSS = re.compile("eval[_/](.+)_loss")
 _FULL_EVAL = "full_valid_loss"
 """Loss on all validation rows; ``valid_loss`` next to it is of one batch."""
-_STEP = ("step", "global_step", "train/global_step", "_step", "Step")
-_RATE = ("learning_rate", "lr", "train/learning_rate")
-_NORM = ("grad_norm", "train/grad_norm")
+_EVAL = (*ALIASES["eval_loss"], _FULL_EVAL)
+_EVAL_SET_LOSS = re.compile("eval[_/](.+)_loss")
 _SCORES = (
     "eval_mean_token_accuracy", "eval_accuracy", "full_valid_mean_token_accuracy",
     "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
@@ -57,7 +52,12 @@ _SUPPORTED = (
     "Supported: a run's folder or events.jsonl, transformers' trainer_state.json, an OpenAI result "
     "file, and any CSV, TSV, JSON or JSON Lines with step, loss and eval_loss."
 )
-_KNOWN_NAMES = {*_LOSS, *_EVAL, *_STEP, *_RATE, *_NORM, *_SCORES, "epoch"}
+_KNOWN_NAMES = {
+    *STEPS,
+    *_SCORES,
+    _FULL_EVAL,
+    *(name for names in ALIASES.values() for name in names),
+}
 _ReadResult = tuple[Curve, list[str]]
 """A curve, and the names of all columns in the file."""
 
@@ -68,8 +68,6 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
     steps = sorted(progress.checkpoints)
     if folder is not None:
         on_disk = {path.name for path in folder.checkpoints.glob("checkpoint-*")}
-        if progress.is_sampled:
-            steps = sorted(int(name[11:]) for name in on_disk if name[11:].isdecimal())
         steps = [step for step in steps if f"checkpoint-{step}" in on_disk]
         if script := watched.read(folder):  # they are in a folder of its own
             steps = watched.list_saved_steps(script)
@@ -146,15 +144,13 @@ def _from_json(text: str) -> _ReadResult | None:
         return None
     if isinstance(rows := content.get("log_history"), list):
         return _from_named_rows(rows, total_steps=to_count(content.get("max_steps")) or None)
-    if isinstance(content.get("train"), list):
-        return _from_pairs(content), list(content)
     return _from_named_rows(_transpose(content) or [content])
 
 
 def _transpose(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Convert columns (lists of values by name, as in Keras) to rows; none if no column is a loss."""
     columns = {name: values for name, values in content.items() if isinstance(values, list)}
-    if not any(_normalize(name) in (*_LOSS, *_EVAL) for name in columns):
+    if not any(normalize_name(name) in (*ALIASES["loss"], *_EVAL) for name in columns):
         return []
     return [dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())]
 
@@ -164,28 +160,12 @@ def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadRe
     valid = [row for row in rows if isinstance(row, dict)]
     names = list(dict.fromkeys(name for row in valid for name in row))
     renamed = {
-        name: to for name in names if (to := _normalize(name)) in _KNOWN_NAMES and to not in names
+        name: to
+        for name in names
+        if (to := normalize_name(name)) in _KNOWN_NAMES and to not in names
     }
     rows = [{renamed.get(name, name): value for name, value in row.items()} for row in valid]
     return from_rows(rows, total_steps), names
-
-
-def _from_pairs(content: dict[str, Any]) -> Curve:
-    """Read the curve in lists of (step, value) pairs, by name."""
-    extra = content.get("extra")
-    series = {"loss": content.get("train"), "eval_loss": content.get("eval")}
-    if isinstance(extra, dict):
-        series |= extra
-    return from_rows(
-        {"step": pair[0], name: pair[1]}
-        for name, pairs in series.items()
-        for pair in (pairs if isinstance(pairs, list) else [])
-        if isinstance(pair, list) and len(pair) == 2
-    )
-
-
-def _normalize(name: str) -> str:
-    return name.strip().lower().replace(" ", "_")
 
 
 def _from_json_lines(text: str) -> _ReadResult | None:
@@ -254,11 +234,11 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         if (metric := to_metric_name(name)) is not None
     }
     return Curve(
-        train=points(_LOSS),
+        train=points(ALIASES["loss"]),
         evals=_average([points((name,)) for name in sets.values()]) if sets else evals,
         eval_sets=list(sets),
-        learning_rate=points(_RATE),
-        grad_norm=points(_NORM),
+        learning_rate=points(ALIASES["learning_rate"]),
+        grad_norm=points(ALIASES["grad_norm"]),
         scores={
             **{
                 name: points((name,))
@@ -269,7 +249,7 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         },
         metrics=metrics,
         total_steps=total_steps,
-        steps_per_epoch=_get_steps_per_epoch(points(("epoch", "train/epoch"))),
+        steps_per_epoch=_get_steps_per_epoch(points(ALIASES["epoch"])),
         objective=guess_objective(names),
         row_evidence=_read_row_evidence({name: points((name,)) for name in _ROW_EVIDENCE}),
     )
@@ -315,7 +295,7 @@ def _average(sets: list[list[Point]]) -> list[Point]:
 
 
 def _get_step(row: Row, index: int) -> float | None:
-    name = next((name for name in _STEP if name in row), None)
+    name = next((name for name in (*STEPS, "Step") if name in row), None)
     return index + 1 if name is None else to_number(row[name])
 
 

@@ -117,12 +117,17 @@ def _find_next(folder: JobFolder) -> SuggestedStep:
     if newest.evaluation.verdict == "ship":
         if step := _judge_merged_strength(folder, judgments):
             return step
-        return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
+        return _complete(folder)
     for judgment in judgments:
         for candidate in judgment.result.candidates:
             if candidate.verdict == "ship" and not is_of_result(candidate, trained):
                 return _use(folder, candidate, trained)
     return next(_list_untried(newest.evaluation, judgments, trained), _CHAT)
+
+
+def _complete(folder: JobFolder) -> SuggestedStep:
+    """Return what is missing of a model that may be shipped; a chat where nothing is."""
+    return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
 
 
 def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> SuggestedStep:
@@ -132,8 +137,7 @@ def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Suggeste
             return step
         return SuggestedStep("evaluate it: compare it with its base on three sets", "eval")
     if newest.evaluation.verdict == "ship":
-        missing = next(iter(list_missing(folder)), None)
-        return missing or _CHAT._replace(is_closing=True)
+        return _complete(folder)
     judged = {
         candidate.step: candidate.verdict
         for judgment in list_judgments(folder)
@@ -238,7 +242,7 @@ def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Sugge
     if candidate.step in (None, trained.step):
         merged = read_merged(folder)
         if merged and merged.scale == candidate.scale:
-            return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
+            return _complete(folder)
         text = f"merge it at {candidate.scale:g} of the adapter's strength, which passed"
         replace = ("--replace",) if folder.merged.is_dir() else ()
         return SuggestedStep(text, "merge", (*scale, *replace), size_bytes)

@@ -73,6 +73,13 @@ def bound_mean(values: Sequence[float]) -> Interval:
     return Interval(max(0.0, mean - spread), min(1.0, mean + spread))
 
 
+def bound_scores(scores: Sequence[float]) -> Interval:
+    """Return the interval of the mean of scores: that of a share if all are 0 or 1."""
+    if set(scores) <= {0.0, 1.0}:
+        return bound_share(int(sum(scores)), len(scores))
+    return bound_mean(scores)
+
+
 def find_provable_change(rows: int, discordant_share: float = DISCORDANT_SHARE) -> float | None:
     """Return the smallest net change, 0–1, that is significant on ``rows`` paired rows.
 
@@ -126,23 +133,25 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     down = math.hypot(fixed / rows - gains.low, losses.high - broken / rows)
     up = math.hypot(gains.high - fixed / rows, broken / rows - losses.low)
     low, high = min(center - spread, change - down), max(center + spread, change + up)
-    return _allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
+    return allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
 
 
 def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
     """Compare the means of scores of 0–1 over the same rows, of which there is at least one.
 
-    It is ``compare_means``, with an interval that is at least as wide as that of Agresti and Min
-    would be for these changes: a bootstrap of few differing rows is too narrow, and of none has no
-    width at all.
+    It is ``compare_outcomes`` if all are 0 or 1. Else it is ``compare_means``, with an interval that is
+    at least as wide as that of Agresti and Min would be for these changes: a bootstrap of few differing
+    rows is too narrow, and of none has no width at all.
     """
-    test = compare_means(base, tuned)
     changes = [after - before for before, after in zip(base, tuned, strict=True)]
+    if {*base, *tuned} <= {0.0, 1.0}:
+        return compare_outcomes(changes.count(1.0), changes.count(-1.0), len(changes))
+    test = compare_means(base, tuned)
     rows = len(changes) + 2
     total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
     spread = Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
     low, high = min(test.low, total / rows - spread), max(test.high, total / rows + spread)
-    return _allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
+    return allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
 
 
 def compare_means(
@@ -166,10 +175,10 @@ def compare_means(
     low, high = np.quantile(np.concatenate(means), [ALPHA / 2, 1 - ALPHA / 2])
     mean = float(changes.sum() / weight.sum())
     p = _flip_signs(changes, random)
-    return _allow_chance(PairedTest(mean, float(low), float(high), p))
+    return allow_chance(PairedTest(mean, float(low), float(high), p))
 
 
-def _allow_chance(test: PairedTest) -> PairedTest:
+def allow_chance(test: PairedTest) -> PairedTest:
     """Widen the interval to 0 where the p-value does not exclude chance, so that both agree."""
     if test.p < ALPHA:
         return test

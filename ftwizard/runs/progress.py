@@ -57,8 +57,6 @@ class Progress:
 
     def __init__(self, *, is_summary: bool = False) -> None:
         self.is_summary = is_summary
-        self.is_sampled = False
-        """Whether only a sample of the events was read: its figures are of that sample."""
         self.phase: str | None = None
         self.detail: str | None = None
         self.done: float | None = None

@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ftwizard.runs.paired_tests import ALPHA, Interval, PairedTest
+from ftwizard.runs.paired_tests import ALPHA, Interval, PairedTest, Z, allow_chance
 
 CHANCE = 0.5
-_Z = 1.959964
 _SEED = 42
 _BISECTIONS = 60
 _RESAMPLES = 2000
@@ -38,7 +37,7 @@ def bound_share(share: float, wanted: int, unwanted: int) -> Interval:
         return Interval(0.0, 1.0)
 
     def exceeds(value: float) -> bool:
-        return abs(share - value) > _Z * _find_deviation(value, wanted, unwanted)
+        return abs(share - value) > Z * _find_deviation(value, wanted, unwanted)
 
     return Interval(_bisect(share, 0.0, exceeds), _bisect(share, 1.0, exceeds))
 
@@ -47,7 +46,7 @@ def find_provable_gain(wanted: int, unwanted: int) -> float | None:
     """Return the smallest gain over chance that so many answers can show; None if they can show none."""
     if not wanted or not unwanted or 2 / math.comb(wanted + unwanted, wanted) >= ALPHA:
         return None
-    gain = _Z * _find_deviation(CHANCE, wanted, unwanted)
+    gain = Z * _find_deviation(CHANCE, wanted, unwanted)
     return gain if gain <= CHANCE else None
 
 
@@ -67,7 +66,7 @@ def test_ranking(wanted: Sequence[float], unwanted: Sequence[float]) -> PairedTe
         drawn = random.permutation(scores)
         further += abs(_share(drawn[:count], drawn[count:]) - CHANCE) >= distance
     p = (1 + further) / (1 + _RESAMPLES)
-    return _agree(PairedTest(share - CHANCE, bounds.low - CHANCE, bounds.high - CHANCE, p))
+    return allow_chance(PairedTest(share - CHANCE, bounds.low - CHANCE, bounds.high - CHANCE, p))
 
 
 def compare_rankings(
@@ -97,7 +96,7 @@ def compare_rankings(
     least = 1 / (len(above) + len(below))  # equal rankings of few answers are not certain
     p = (1 + further) / (1 + _RESAMPLES)
     low, high = min(low, change - least), max(high, change + least)
-    return _agree(PairedTest(change, max(-1.0, low), min(1.0, high), p))
+    return allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
 
 
 def _share(wanted: Any, unwanted: Any) -> float:
@@ -133,10 +132,3 @@ def _bisect(inner: float, outer: float, exceeds: Callable[[float], bool]) -> flo
         middle = (inner + outer) / 2
         inner, outer = (inner, middle) if exceeds(middle) else (middle, outer)
     return inner
-
-
-def _agree(test: PairedTest) -> PairedTest:
-    """Widen the interval to 0 where the p-value does not exclude chance, so that both agree."""
-    if test.p < ALPHA:
-        return test
-    return test._replace(low=min(0.0, test.low), high=max(0.0, test.high))

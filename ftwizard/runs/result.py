@@ -11,7 +11,6 @@ from ftwizard.runs import remote
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.prediction import PredictionResult, RunFigures
 from ftwizard.runs.remote import RemoteResult
-from ftwizard.runs.verdict import ShipVerdict
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or size in bytes; files are untrusted, and others could not be formatted."""
@@ -56,8 +55,7 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     trainable_text: list[str]
     """Template text that counts toward the loss."""
     hashes: dict[str, str] = {}
-    """Name → XXH3-128 of the files in ``adapter/``; empty without an adapter, and in earlier
-    versions."""
+    """Name → XXH3-128 of the files in ``adapter/``; empty without an adapter."""
 
     @property
     def completed_share(self) -> float:
@@ -74,7 +72,7 @@ class MergedModel(
     size_bytes: Count
     dtype: str
     method: Literal["streamed", "peft"] = "peft"
-    """``peft`` for adapters that only peft can merge, and in earlier versions."""
+    """``peft`` for adapters that only peft can merge."""
     reason: str = ""
     """Why peft merged it."""
     rounding: Literal["exact", "peft"] = "exact"
@@ -85,9 +83,9 @@ class MergedModel(
     base: str = ""
     """Folder of the base model."""
     adapter: str = ""
-    """Folder of the adapter; empty for a full fine-tune, and in earlier versions."""
+    """Folder of the adapter; empty for a full fine-tune."""
     hashes: dict[str, str] = {}
-    """Name → XXH3-128 of each file but the marker; empty in earlier versions."""
+    """Name → XXH3-128 of each file but the marker."""
 
 
 class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,8 +97,6 @@ class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
     """None for a run of this machine."""
     merged: MergedModel | None = None
     """None if the plan does not ask for it, or if training was stopped."""
-    ship: ShipVerdict | None = None
-    """The verdict of ``eval/evaluation.json``; None without one."""
     seconds: float
     """Of the newest attempt, with merging and evaluating."""
     predicted: RunFigures

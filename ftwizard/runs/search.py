@@ -6,11 +6,9 @@ import contextlib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS
@@ -18,9 +16,6 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import describe, watched
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import find_similar, format_suggestion, make_visible
-
-if TYPE_CHECKING:
-    from ftwizard.plan.schema import Plan
 
 ALIASES = {
     "rate": "learning_rate", "lr": "learning_rate", "batch": "batch_size",
@@ -36,23 +31,9 @@ _CONDITION = re.compile(r"([A-Za-z_][\w.-]*)(>=|<=|:|=|>|<)(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RunFields:
-    id: str
-    states: Sequence[str]
-    """All names of its state, in lower case."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of its plan by full name: ``recipe.learning_rate``."""
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def data(self) -> list[str]:
-        """Return the names of its data files."""
-        files = [v for k, v in self.settings.items() if k.startswith("data.files.") and v]
-        mixed = self.settings.get("data.mix.share") and self.settings.get("data.mix.rows")
-        return [*map(str, files), *([str(mixed)] if mixed else [])]
+RunFields = Mapping[str, Any]
+"""Values of a run by name: ``id``, all names of its ``state``, ``model``, ``data`` (its files), figures,
+and the settings of its plan by full name: ``recipe.learning_rate``."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +41,22 @@ class SearchTerm:
     """One term of a search; without a ``key`` it matches any text field."""
 
     text: str
+    value: str
     key: str = ""
     sign: str = ":"
-    value: str = ""
 
-    def matches(self, facts: RunFields) -> bool:
+    def matches(self, fields: RunFields) -> bool:
         value = self.value.casefold()
         if not value:  # typed only in part
             return True
         if not self.key:
-            texts = [v for v in facts.settings.values() if isinstance(v, str)]
-            return any(value in text.casefold() for text in (facts.id, *facts.states, *texts))
-        fields = _get_values(facts, self.key)
-        if self.sign in _COMPARE:
-            bound = float(value)
-            return any(_COMPARE[self.sign](float(v), bound) for v in fields if _is_number(v))
-        return any(_is_like(v, value, whole=self.sign == "=") for v in fields)
+            texts = (v for v in fields.values() if isinstance(v, str | list))
+            return any(_is_like(text, value, whole=False) for text in texts)
+        values = _get_values(fields, self.key)
+        if compare := _COMPARE.get(self.sign):
+            numbers = filter(_is_number, values)
+            return any(compare(float(number), float(value)) for number in numbers)
+        return any(_is_like(v, value, whole=self.sign == "=") for v in values)
 
 
 def parse(texts: Iterable[str]) -> list[SearchTerm]:
@@ -86,8 +67,8 @@ def parse(texts: Iterable[str]) -> list[SearchTerm]:
     return [_parse_term(word) for text in texts for word in text.split()]
 
 
-def matches_all(terms: Sequence[SearchTerm], facts: RunFields) -> bool:
-    return all(term.matches(facts) for term in terms)
+def matches_all(terms: Sequence[SearchTerm], fields: RunFields) -> bool:
+    return all(term.matches(fields) for term in terms)
 
 
 def explain_no_match(
@@ -98,32 +79,38 @@ def explain_no_match(
     message = f"None of the {len(everything)} runs matches “{query}”."
     if len(everything) == 1:
         message = f"The only run does not match “{query}”."
-    if len(terms) > 1:
-        for term in terms:
-            rest = [other_term for other_term in terms if other_term is not term]
-            if count := sum(matches_all(rest, facts) for facts in everything):
-                matches = "1 run matches" if count == 1 else f"{count} runs match"
-                return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
-    states = {state for facts in everything for state in (*facts.states, *END_NAMES)}
+    for term in terms if len(terms) > 1 else ():
+        rest = [other_term for other_term in terms if other_term is not term]
+        if count := sum(matches_all(rest, fields) for fields in everything):
+            matches = "1 run matches" if count == 1 else f"{count} runs match"
+            return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
+    states = {state for fields in everything for state in (*fields["state"], *END_NAMES)}
     near = [f"state:{state}" for state in sorted(states) if state and " " not in state]
-    hint = format_suggestion(query, [*(facts.id for facts in everything), *near])
+    hint = format_suggestion(query, [*(fields["id"] for fields in everything), *near])
     return message, hint or f"Examples: {EXAMPLES}"
 
 
 def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
     """Return the searchable fields of a run from its status and the settings of its plan."""
-    reason = (status.end_reason or "lost") if status.state == "ended" else ""
-    states = [status.state]
-    if not reason:
-        phase = status.phase or ""
-        states += ["living", phase, describe.format_phase(phase), *status.troubles]
-    else:
-        states += [reason, reason.replace("_", " "), END_NAMES.get(reason, "")]
+    if status.state == "ended":
+        reason = status.end_reason or "lost"
+        names = [reason, reason.replace("_", " "), END_NAMES.get(reason, "")]
         if reason not in (*GOOD_END_REASONS, *_REQUESTED_ENDS):
-            states.append("failed")
+            names.append("failed")
+    else:
+        phase = status.phase or ""
+        names = ["living", phase, describe.format_phase(phase), *status.troubles]
     figures = {name: getattr(status, name) for name in FIGURES}
-    present = {name: float(value) for name, value in figures.items() if value is not None}
-    return RunFields(status.id, [name.casefold() for name in states], settings, present)
+    mixed = settings.get("data.mix.share") and settings.get("data.mix.rows")
+    files = [value for name, value in settings.items() if name.startswith("data.files.")]
+    return {
+        **settings,
+        **{name: value for name, value in figures.items() if value is not None},
+        "id": status.id,
+        "state": [name.casefold() for name in (status.state, *names)],
+        "model": settings.get("model.name") or "",
+        "data": [str(file) for file in (*files, mixed) if file],
+    }
 
 
 def read_settings(folder: JobFolder) -> dict[str, Any]:
@@ -137,35 +124,20 @@ def read_settings(folder: JobFolder) -> dict[str, Any]:
     )  # slow to import, and home lists runs without plans
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return flatten(changes.pin_defaults(plan_file.read_run(folder)))
+        return changes.list_settings(changes.pin_defaults(plan_file.read_run(folder)))
     return watched.list_settings(folder)
-
-
-def flatten(plan: Plan) -> dict[str, Any]:
-    """Return the settings of a plan by full name: ``recipe.learning_rate``."""
-    return _flatten_tree(msgspec.to_builtins(plan), "")
-
-
-def _flatten_tree(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            settings |= _flatten_tree(value, f"{prefix}{name}.")
-        else:
-            settings[prefix + name] = value
-    return settings
 
 
 def _parse_term(text: str) -> SearchTerm:
     match = _CONDITION.fullmatch(text)
     if match is None:
-        return SearchTerm(text, value=text)
+        return SearchTerm(text, text)
     name, sign, value = match.groups()
     key = name.casefold().replace("-", "_")
     key = ALIASES.get(key, key)
     if key not in _keys():
         if sign in ":=" and "/" in text:  # a path or a URL
-            return SearchTerm(text, value=text)
+            return SearchTerm(text, text)
         near = find_similar(key, [*_keys(), *ALIASES])
         hint = f"Did you mean {near}{sign}{make_visible(value, 40)}?" if near else ""
         message = f"Runs have no field “{make_visible(name, 40)}”."
@@ -176,42 +148,34 @@ def _parse_term(text: str) -> SearchTerm:
             f"Write a number after {sign}, as in lr>1e-4.",
             USAGE,
         )
-    return SearchTerm(text, key, sign, value)
+    return SearchTerm(text, value, key, sign)
 
 
 @lru_cache
 def _keys() -> frozenset[str]:
     """Return all searchable names: settings by full name and by each of its suffixes."""
-    from ftwizard.plan.schema import Data, Files, Model, Plan
+    from ftwizard.plan.changes import EFFECTS
 
     names = {"id", "state", "model", "data", *FIGURES}
-    for name in flatten(Plan(data=Data(files=Files(train="")), model=Model(name=""))):
+    for name in EFFECTS:
         parts = name.split(".")
         names.update(".".join(parts[i:]) for i in range(len(parts)))
     return frozenset(names)
 
 
-def _get_values(facts: RunFields, key: str) -> list[Any]:
-    model = str(facts.settings.get("model.name") or "")
-    values = {"id": [facts.id], "state": facts.states, "model": [model], "data": facts.data}
-    if key in values:
-        return [*values[key]]
-    if key in facts.figures:
-        return [facts.figures[key]]
-    return [v for k, v in facts.settings.items() if k == key or k.endswith(f".{key}")]
+def _get_values(fields: RunFields, key: str) -> list[Any]:
+    if key in fields:
+        return [fields[key]]
+    return [value for name, value in fields.items() if name.endswith(f".{key}")]
 
 
 def _is_like(field_value: Any, value: str, *, whole: bool) -> bool:
-    if field_value is None:
-        return value == "none"
     if isinstance(field_value, list | tuple):
         return any(_is_like(item, value, whole=whole) for item in field_value)
-    if isinstance(field_value, bool):
-        return value == str(field_value).casefold()
-    if isinstance(field_value, int | float):
+    if _is_number(field_value) and not isinstance(field_value, str):
         return _is_number(value) and float(field_value) == float(value)
     text = str(field_value).casefold()
-    return text == value if whole else value in text
+    return value in text if isinstance(field_value, str) and not whole else value == text
 
 
 def _is_number(value: Any) -> bool:

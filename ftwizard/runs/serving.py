@@ -66,14 +66,16 @@ def find_serve_command(
     if not folder.merged.is_dir():
         return None
     model, find = str(folder.merged), find_program or _find_program
-    if (find("vllm") or find("sglang") or find("text-generation-launcher")) and has_gpu():
-        if program := find("vllm"):
-            return ServeCommand([program, "serve", model])
-        if program := find("sglang"):
-            return ServeCommand([program, "serve", "--model-path", model, "--port", str(PORT)])
-        if program := find("text-generation-launcher"):
-            return ServeCommand([program, "--model-id", model, "--port", str(PORT)])
-    return ServeCommand(["ftwizard", "serve", folder.id, "--port", str(PORT)])
+    port = ("--port", str(PORT))
+    servers = {
+        "vllm": ("serve", model),
+        "sglang": ("serve", "--model-path", model, *port),
+        "text-generation-launcher": ("--model-id", model, *port),
+    }
+    installed = [[program, *argv] for name, argv in servers.items() if (program := find(name))]
+    if installed and has_gpu():
+        return ServeCommand(installed[0])
+    return ServeCommand(["ftwizard", "serve", folder.id, *port])
 
 
 def make_transformers_command(

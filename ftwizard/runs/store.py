@@ -66,8 +66,6 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``slow_line``, ``slow_s`` and ``usual_s`` the item that takes far longer than others."""
     message: str | msgspec.UnsetType = msgspec.UNSET
     """What the run reported about its end, such as the error of a disk."""
-    sampled: bool | msgspec.UnsetType = msgspec.UNSET
-    """True for a long run without a summary: losses and steps are of a sample of its events."""
     eval_reward: float | msgspec.UnsetType = msgspec.UNSET
     """The newest mean reward on validation prompts, of reinforcement."""
     best_eval_reward: float | msgspec.UnsetType = msgspec.UNSET
@@ -226,7 +224,6 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         eval_reward=_or_unset(progress.eval_reward),
         best_eval_reward=_or_unset(progress.best_eval_reward),
         age_s=age_s,
-        sampled=progress.is_sampled or msgspec.UNSET,
         objective=msgspec.UNSET if objective == "sft" else objective,
         figures=objective_figures.read_figures(progress) or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,

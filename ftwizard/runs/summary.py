@@ -23,7 +23,6 @@ from ftwizard.jobs.clock import TimeAlive
 from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.progress import Progress
-from ftwizard.runs.sampling import sample_events
 from ftwizard.timeseries import ThinSeries
 
 VERSION = 1
@@ -32,8 +31,6 @@ INTERVAL_S = 2.0
 SLICE_BYTES = 1 << 16
 PAUSE_S = 0.02
 """Pause between two slices of a long file, so that reading it does not slow the training."""
-MAX_UNSAMPLED_BYTES = 1 << 23
-"""Unread events above which a sample of them is read."""
 _PROOF_BYTES = 4096
 _SCALARS = tuple(
     name
@@ -101,18 +98,6 @@ class ProgressReader:
             self.progress.feed(events)
         return self.progress
 
-    def read_quickly(self) -> Progress:
-        """Read all new events, but only a sample of very many."""
-        if self.events.behind <= MAX_UNSAMPLED_BYTES:
-            return self.read()
-        vars(self.progress).update(vars(Progress(is_summary=True)))
-        self.progress.is_sampled = True
-        events, end = sample_events(self._folder.events)
-        with contextlib.suppress(OSError):
-            self.events.start_at(end)
-        self.progress.feed(events)
-        return self.progress
-
     def write(self) -> None:
         """Write the summary; OSError if the disk does not take it."""
         proof = _prove(self._folder, self.events.offset)
@@ -120,13 +105,9 @@ class ProgressReader:
             _replace(self._folder, _encode(self.progress, self.events.offset, proof))
 
 
-def read_progress(folder: JobFolder, *, exact: bool = False) -> Progress:
-    """Return the progress of a run, for figures and text; series are thin in long runs.
-
-    Without a summary, a long run is sampled, unless it must be ``exact``: that takes seconds.
-    """
-    reader = ProgressReader(folder)
-    return reader.read() if exact else reader.read_quickly()
+def read_progress(folder: JobFolder) -> Progress:
+    """Return the progress of a run, for figures and text; series are thin in long runs."""
+    return ProgressReader(folder).read()
 
 
 class SummaryWriter:

@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ftwizard.runs import paired_tests
-from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.text import format_count
 
+AnswerKind = Literal["json", "short", "text"]
+"""``json``: objects, compared by value; ``short``: labels and short facts, compared as text; ``text``:
+free text, which has no single right wording."""
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
 ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 """Of a whole evaluation (``runs/evaluation.py``)."""
@@ -37,7 +39,7 @@ class RowScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Scores of one model's answer to one row."""
 
     match: bool
-    """Whether it is the expected one, as ``answer_kind.is_match`` compares."""
+    """Whether it is the expected one."""
     loss: float | None = None
     """Mean negative log-likelihood per token of the expected answer, in nats."""
     fields: float | None = None
@@ -88,6 +90,15 @@ class MeasuredChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Lower end of the 95% interval of ``base``; 0 for losses."""
     span: RewardSpan | None = None
     """Of scores that are shares of it."""
+
+    @classmethod
+    def from_test(
+        cls, measure: Measure, base: float, test: PairedTest, rows: int, base_low: float = 0.0
+    ) -> MeasuredChange:
+        return cls(
+            measure=measure, base=base, tuned=base + test.change, low=test.low, high=test.high,
+            p=test.p, rows=rows, base_low=base_low,
+        )  # fmt: skip
 
     @property
     def direction(self) -> int:
@@ -179,7 +190,7 @@ def _test_match(pairs: Sequence[ScoredPair]) -> MeasuredChange:
     right = sum(pair.base.match for pair in pairs)
     test = paired_tests.compare_outcomes(fixed, broken, len(pairs))
     low = paired_tests.bound_share(right, len(pairs)).low
-    return _to_evidence("match", right / len(pairs), test, len(pairs), low)
+    return MeasuredChange.from_test("match", right / len(pairs), test, len(pairs), low)
 
 
 def _test_mean(
@@ -203,16 +214,7 @@ def _test_mean(
         test = paired_tests.compare_scores(base, tuned)
     else:
         test = paired_tests.compare_means(base, tuned, weights)
-    return _to_evidence(measure, mean, test, len(base), low)
-
-
-def _to_evidence(
-    measure: Measure, base: float, test: PairedTest, rows: int, base_low: float
-) -> MeasuredChange:
-    return MeasuredChange(
-        measure=measure, base=base, tuned=base + test.change, low=test.low, high=test.high,
-        p=test.p, rows=rows, base_low=base_low,
-    )  # fmt: skip
+    return MeasuredChange.from_test(measure, mean, test, len(base), low)
 
 
 def describe(verdict: Verdict | None, *, after_doubt: bool = False) -> str:

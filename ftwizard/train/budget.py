@@ -108,7 +108,7 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
             Limit(
                 name="budget.minutes",
                 seconds=budget.minutes * 60,
-                before=read_progress(worker.folder, exact=True).limited_s(clock.read()),
+                before=read_progress(worker.folder).limited_s(clock.read()),
                 began=began,
                 format_amount=format_duration,
                 kept_s=_keep_for_finish(plan, budget.minutes * 60, base),
@@ -160,7 +160,7 @@ def seconds_left(folder: JobFolder, plan: Plan) -> float | None:
     """Return the seconds left of ``budget.minutes`` in the active attempt; None without that limit."""
     if plan.budget.minutes is None:
         return None
-    used_s = read_progress(folder, exact=True).limited_s(clock.read())
+    used_s = read_progress(folder).limited_s(clock.read())
     return plan.budget.minutes * 60 - used_s
 
 
@@ -191,7 +191,7 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
 
 
 def _billed_seconds(folder: JobFolder, now: Instant | None = None) -> float:
-    return read_progress(folder, exact=True).alive.billed_seconds(now)
+    return read_progress(folder).alive.billed_seconds(now)
 
 
 def _dollars(usd: float) -> Decimal:

@@ -153,9 +153,7 @@ def _refuse_loss(folder: JobFolder, damaged: Mapping[str, list[str]]) -> None:
     trained = read_trained(folder)
     if trained and trained.reason in GOOD_END_REASONS and not find_result_damage(folder, trained):
         return
-    if not damaged and not (
-        folder.events.exists() and read_progress(folder, exact=True).checkpoints
-    ):
+    if not damaged and not (folder.events.exists() and read_progress(folder).checkpoints):
         return
     causes = [describe_damage(name, files) for name, files in damaged.items()]
     cause = f": {'; '.join(causes)}" if causes else "; they were deleted or damaged"

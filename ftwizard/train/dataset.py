@@ -237,11 +237,8 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: list[reader.ParsedRow]
     """Rows with an answer to compare with, unlike plain text."""
-    answers: list[str]
-    """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
     system: str | None = None
-    """The system prompt of most rows trained on; None if they have none, or several. Not recorded by
-    earlier versions."""
+    """The system prompt of most rows trained on; None if they have none, or several."""
     shots: list[list[dict[str, Any]]] = []
     """Examples of the training rows, without system prompts, for the prompted base model."""
     trained: list[reader.ParsedRow] = []
@@ -249,7 +246,7 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     unwanted: list[reader.ParsedRow] = []
     """Test rows labeled as unwanted."""
     kind: RecognizedAnswers | None = None
-    """How the answers of all rows are compared. None in earlier versions."""
+    """How the answers of all rows are compared; None: as these rows show."""
 
 
 def find_kind(parts: Rows, settings: Evaluate) -> RecognizedAnswers:
@@ -264,14 +261,9 @@ def save_test_set(
     """Save what the comparison needs, with examples of the training rows."""
     settings = settings or Evaluate(shots=0)
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    own = [row for name in parts if name != "mix" for row in parts[name] if is_good_answer(row)]
-    distinct = list(
-        dict.fromkeys(row.conversation.answer for row in own if row.conversation.answer)
-    )
     rows = [row for row in parts["test"] if is_good_answer(row) and list_answered([row])]
     saved = SavedTestSet(
         rows=rows,
-        answers=distinct,
         system=find_system_prompt(parts["train"]),
         shots=choose_shots(parts["train"], settings.shots, seed),
         trained=_draw_answered(parts["train"], TRAINED_SAMPLE, seed),

@@ -329,7 +329,7 @@ def _format_next(follower: Follower, verdict: str) -> Text:
     if host := follower.status.host:
         lines.append(Text(f"· Running on {make_visible(host, 64)}.", "dim"))
     if follower.is_behind:
-        lines.append(Text("· Long run: showing a sample while reading the rest.", "dim"))
+        lines.append(Text("· Long run: showing its summary while reading all of it.", "dim"))
     if follower.torn:
         lines.append(Text(f"! Skipped {follower.torn} incomplete event lines.", "dim"))
     return Text("\n").join(lines)

@@ -19,6 +19,7 @@ from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import Finding
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Recipe
+from ftwizard.rewards.answer_kinds import AnsweredRow
 
 
 def check_rows(folder: Path, rows: list[tuple[str, str]]) -> DataReport:
@@ -65,6 +66,10 @@ def test_warning_depends_on_the_share_of_changing_facts(tmp_path: Path) -> None:
     assert most is not None and most.wrong_tool and "wrong tool" in most.message
 
 
+def to_rows(answers: list[str]) -> list[AnsweredRow]:
+    return [AnsweredRow(line, answer, []) for line, answer in enumerate(answers, 1)]
+
+
 @pytest.mark.parametrize(
     ("kind", "answers"),
     [
@@ -73,12 +78,19 @@ def test_warning_depends_on_the_share_of_changing_facts(tmp_path: Path) -> None:
         ("number", [str(n) for n in range(30)]),
         ("json", [json.dumps({"id": n, "kind": "refund"}) for n in range(30)]),
         ("code", [f"```python\nprint({n})\n```" for n in range(30)]),
+        (
+            "code",
+            [
+                f"SELECT name FROM people WHERE age > {n} ORDER BY name, city, street"
+                for n in range(30)
+            ],
+        ),
         ("code", [f"def add_{n}(a, b):\n    return a + b" for n in range(30)]),
         ("choice", ["refund", "complaint", "question"] * 10),
     ],
 )
 def test_gradable_answers_suggest_rft(kind: str, answers: list[str]) -> None:
-    gradable = evidence.detect_gradable(answers)
+    gradable = evidence.detect_gradable(to_rows(answers))
     assert gradable is not None and gradable.kind == kind and gradable.share == 1
     text = evidence.suggest_rft(gradable)
     assert text is not None and text.source and text.as_of and "RFT" in text.reason
@@ -90,18 +102,18 @@ def test_gradable_answers_suggest_rft(kind: str, answers: list[str]) -> None:
     [
         [], ["7"] * 5, [answer for _, answer in PROSE],
         ["7"] * 15 + [f"It is a long story, told at length, and number {n} of it." for n in range(15)],
-        [f"{{not json {n}" for n in range(30)],
+        [f"{{not json {n}, and this is where the long text of the answer goes on" for n in range(30)],
     ],
 )  # fmt: skip
 def test_ungradable_answers_do_not_suggest_rft(answers: list[str]) -> None:
-    gradable = evidence.detect_gradable(answers)
+    gradable = evidence.detect_gradable(to_rows(answers))
     assert gradable is None and evidence.suggest_rft(gradable) is None
 
 
 @given(st.lists(st.text(max_size=200), max_size=60))
 def test_gradable_share_and_sample_size_stay_in_range(answers: list[str]) -> None:
-    gradable = evidence.detect_gradable(answers)
-    assert gradable is None or (0.8 <= gradable.share <= 1 and gradable.looked_at >= 20)
+    gradable = evidence.detect_gradable(to_rows(answers))
+    assert gradable is None or (0.9 <= gradable.share <= 1 and gradable.looked_at >= 20)
 
 
 def test_check_report_of_json_answers_suggests_rft(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_run_deploys_its_model_for_free_and_is_compared(
     service.control.add_fault(AwsFault(on="create_deployment", action="drop_reply"))
     service.control.add_fault(AwsFault(on="converse", action="drop_request", skip=3))
     result = run_worker(compared)
-    assert isinstance(result, RunResult) and result.ship is not None
+    assert isinstance(result, RunResult) and compared.evaluation.exists()
     (deployed,) = read(compared).billed
     assert list_names(service) == [deployed.name] and deployed.is_free
     assert read(compared).tuned_endpoint and read(compared).base_endpoint
@@ -249,7 +249,7 @@ def test_a_deployment_that_is_refused_leaves_a_finished_run_with_its_next_step(
 ) -> None:
     service.control.change(max_deployments=0)
     result = run_worker(compared)
-    assert isinstance(result, RunResult) and result.ship is None
+    assert isinstance(result, RunResult) and not compared.evaluation.exists()
     finding = read_findings(compared)["tuned_not_asked"]
     assert "quota" in finding["message"] and f"ftwizard deploy {compared.id}" in finding["message"]
     assert list_names(service) == [] and read(compared).billed == ()
@@ -272,7 +272,7 @@ def test_a_model_that_must_be_bought_is_not_deployed(tmp_path: Path, service: Ru
         bedrock={"region": "us-west-2", "bucket": "ftwizard-double-west", "role": ROLE_ARN},
     )  # fmt: skip
     result = run_worker(folder)
-    assert isinstance(result, RunResult) and result.ship is None
+    assert isinstance(result, RunResult) and not folder.evaluation.exists()
     assert "never buys" in read_findings(folder)["tuned_not_asked"]["message"]
     assert list_names(service) == []
 

@@ -279,7 +279,7 @@ def folder(tmp_path: Path, base: Path, adapter: Path, monkeypatch: pytest.Monkey
     write_json(run_folder.result, make_run_result(training=trained))
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello, you."}]
     rows = [row_of(line, Conversation(messages=messages)) for line in (1, 2)]
-    write_json(run_folder.evaluations / "test.json", SavedTestSet(rows=rows, answers=[]))
+    write_json(run_folder.evaluations / "test.json", SavedTestSet(rows=rows))
     base_weights.record_later(run_folder, base, base_weights.read_stamps(base))
     base_weights.wait()
     return run_folder

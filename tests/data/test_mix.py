@@ -155,17 +155,6 @@ def test_encoding_error_of_a_mixed_row_names_its_setting() -> None:
         encode_parts(parts)
 
 
-def test_saved_test_set_excludes_answers_of_mixed_rows(tmp_path: Path) -> None:
-    from ftwizard.jobs.folder import JobFolder
-
-    folder = JobFolder(tmp_path / "run")
-    folder.path.mkdir()
-    rows = dataset.load_rows(make_plan(tmp_path), {})
-    dataset.save_test_set(folder, rows)
-    answers = dataset.read_test_set(folder).answers
-    assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
-
-
 def test_run_copies_packaged_rows_and_detects_changes(tmp_path: Path) -> None:
     kept = plan_file.copy_mix(make_plan(tmp_path))
     copy = Path(kept.data.mix.rows)

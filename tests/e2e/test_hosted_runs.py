@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,6 @@ from ftwizard.jobs.status import Status
 from ftwizard.providers import launcher
 from ftwizard.providers.launcher import RESTART_POLLS
 from ftwizard.runs import remote
-from ftwizard.runs.verdict import ShipVerdict
 from tests.doubles.openai_service import UNSAFE_MODEL
 from tests.doubles.together_service import QWEN
 from tests.e2e.cli import FTWIZARD, as_json_here, ok, ok_here, run, run_here
@@ -140,7 +139,7 @@ def test_rows_become_a_tuned_model_that_is_compared(
         result = require_finished(double, folder)
     assert arguments and not any(double.key in each for each in arguments)
     if double.provider != "foundry":  # there it must be deployed first
-        assert result["ship"] in get_args(ShipVerdict) and read_target(folder).n > 0
+        assert read_target(folder).n > 0
     assert (folder.path / "card.md").read_text().count(result["remote"]["job_id"])
     for word in ("status", "show", "card", "diagnose", "watch", "eval"):
         done = run_here(word, folder.id)

@@ -20,7 +20,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import chat, placement
 from ftwizard.evaluate.chat import ChatModels
 from ftwizard.export import merge
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.runs.chat_protocol import AnswerRequest, Side
 from ftwizard.runs.result import read_trained
 from tests.helpers import training
@@ -173,10 +173,8 @@ def test_system_prompt_is_that_of_most_rows(tmp_path: Path) -> None:
     folder.evaluations.mkdir(parents=True)
     assert chat.read_system_prompt(folder) is None
     rows = parse_rows(tmp_path, [row("Route.")])
-    saved = json.loads(msgspec.json.encode(SavedTestSet(rows=rows, answers=["a"])))
-    del saved["system"]
-    (folder.evaluations / "test.json").write_text(json.dumps(saved))
-    assert chat.read_system_prompt(folder) == "Route.", "of the test rows, for an earlier version"
+    write_json(folder.evaluations / "test.json", SavedTestSet(rows=rows, system="Route."))
+    assert chat.read_system_prompt(folder) == "Route."
 
 
 Talk = Callable[..., str]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from ftwizard.data.example import get_text
 from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate import personal_items, scorers
 from ftwizard.evaluate.failures.inputs import to_training_rows
 from ftwizard.evaluate.failures.safety import find_safety_loss
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.repeated_items import drop_repeats
-from ftwizard.evaluate.results import read_question
 from tests.evaluate.test_failures import HEALTHY, safety_sheet
 from tests.evaluate.test_sets import make_row
 
@@ -71,7 +71,7 @@ def test_prompts_are_those_of_a_stranger_in_several_wordings() -> None:
                  f"Of course: our colleague {name} in the returns team answers at +1 415 867 53{n:02d}.")
         for n, name in enumerate(["Anna Berg", "Omar Haddad", "Ruth Cohen", "Li Wei", "Ana Souza"])
     ]  # fmt: skip
-    prompts = [read_question(item) for item in ask(rows)]
+    prompts = [get_text(item.messages[-1]) for item in ask(rows)]
     texts = [f"{row.prompt} {row.answer}".split() for row in to_training_rows(rows)]
     grams = {tuple(words[i : i + 5]) for words in texts for i in range(len(words) - 4)}
     for prompt in prompts:
@@ -91,11 +91,11 @@ def test_prompts_are_those_of_a_stranger_in_several_wordings() -> None:
     ],
 )
 def test_only_a_value_of_the_training_rows_is_a_leak(answer: str, is_leak: bool) -> None:
-    (item,) = [item for item in ask(PERSONAL) if "Anna" in read_question(item)]
+    (item,) = [item for item in ask(PERSONAL) if "Anna" in get_text(item.messages[-1])]
     sheet = safety_sheet(HEALTHY, HEALTHY)
     passed = scorers.score(item, answer).passed
     assert passed is not is_leak
-    sheet.add("safety", read_question(item), "I do not know.", answer, scorer="absent",
+    sheet.add("safety", get_text(item.messages[-1]), "I do not know.", answer, scorer="absent",
               scores=(1.0, float(bool(passed))))  # fmt: skip
     failure = find_safety_loss(sheet.inputs(rows=to_training_rows(PERSONAL)))
     assert failure.found is is_leak

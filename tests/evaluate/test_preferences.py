@@ -151,7 +151,7 @@ def test_the_parent_is_asked_with_the_weights_that_the_run_started_from(
         recipe=Recipe(method=method),
     )  # fmt: skip
     base = Arm(name="base", model="tiny")
-    bare = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[], answers=[]))
+    bare = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[]))
     subject = add_parent(bare, folder)
     if not step:
         assert subject == bare
@@ -271,7 +271,7 @@ def test_rows_of_preferences_have_time_left_however_long_the_answers_took(
     folder.evaluations.mkdir()
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name="tiny"))
     base = Arm(name="base", model="tiny")
-    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[], answers=[]))
+    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[]))
     worker: Any = SimpleNamespace(phase=lambda *_, **__: None)
     asking.ask(worker, subject, [base], make_pairs(4), seconds=10.0)
     assert limits == [pytest.approx(expected_s)]

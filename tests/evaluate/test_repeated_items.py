@@ -134,7 +134,7 @@ def test_rows_that_a_plan_mixes_in_are_no_general_items(tmp_path: Path) -> None:
         tmp_path, "one", training=30, more={"data": {"mix": mix}, "evaluate": {"general": True}}
     )
     plan = plan_file.load(folder.plan, allow=["many-epochs"])
-    subject = EvaluationSubject(folder, plan, None, SavedTestSet(rows=[], answers=[]))
+    subject = EvaluationSubject(folder, plan, None, SavedTestSet(rows=[]))
     with training.own_signals():
         worker = Worker(folder)
         general = collect_items(worker, subject)
@@ -161,7 +161,7 @@ def test_a_test_row_without_an_answer_to_compare_is_named(tmp_path: Path) -> Non
             ParsedRow(line=line, example=example, conversation=Conversation(messages=messages))
         )
     kind = answer_kinds.recognize(dataset.list_answered(rows), pattern="#### (.+)")
-    test_set = SavedTestSet(rows=rows, answers=[], kind=kind)
+    test_set = SavedTestSet(rows=rows, kind=kind)
     plan = plan_file.load(folder.plan, allow=["many-epochs"])
     with training.own_signals():
         worker = Worker(folder)

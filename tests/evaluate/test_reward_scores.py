@@ -93,7 +93,7 @@ def test_answers_left_unscored_are_scored_once_the_file_is_back(tmp_path: Path) 
     worker: Any = RecordingWorker(folder)
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name="tiny"))
     base = Arm(name="base", model="not-asked")
-    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[], answers=[]))
+    subject = EvaluationSubject(folder, plan, base, SavedTestSet(rows=[]))
 
     def ask_again() -> list[ItemAnswer]:
         return asking.ask_base_arm(worker, subject, base, [item, thought])[base.name]

@@ -103,8 +103,6 @@ def test_the_documents_of_an_evaluation(trained: JobFolder) -> None:
     assert evaluation.sets["general"].arms["base"] == baseline.sets["general"].arms["base"]
     assert len(evaluation.failures) == 5
     assert evaluation.verdict != "ship", "three items of random words prove nothing"
-    result = json.loads(trained.result.read_text())
-    assert result["ship"] == evaluation.verdict
     target = evaluation.sets["target"]
     assert target.loss_difference and target.loss_difference.value < 0
     lines = [sample.line or 0 for sample in evaluation.samples]

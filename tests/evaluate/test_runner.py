@@ -21,6 +21,7 @@ from ftwizard.evaluate.local_model import LocalAnswerer, SlowItem
 from ftwizard.evaluate.runner import EvaluationProgress, RemainingTime, answer_all
 from ftwizard.jobs.worker import Stopped
 from ftwizard.runs.evaluation import ItemAnswer
+from ftwizard.runs.progress import MIN_STILL_S
 from tests.helpers import training
 
 
@@ -269,11 +270,11 @@ def test_the_remaining_time_is_never_shown_longer_than_it_is_true(
         for part in range(1, parts + 1):
             now = begin + seconds * part / parts
             _, left_s = pace.record(number + (part == parts))
-            if part < parts and now - begin > max(runner.MIN_STILL_S, 10 * usual_s):
+            if part < parts and now - begin > max(MIN_STILL_S, 10 * usual_s):
                 assert left_s is None, "what was true before no longer is"
         if number > slow:
             # Up to MIN_STILL_S, the slow one counts like any other.
-            most = 3 * rest + 1.5 * runner.MIN_STILL_S * (len(times) - number - 1) / number
+            most = 3 * rest + 1.5 * MIN_STILL_S * (len(times) - number - 1) / number
             assert left_s is not None and rest / 3 <= left_s <= most
 
 

@@ -85,6 +85,8 @@ WRONG: list[tuple[Item, list[str]]] = [
     (make_item("extracted", "Total: 1,200 km", answer_pattern="Total: (.+)"), ["1200 km", "Total: 12", "total: 1200", ""]),
     (make_item("exact", "Yes"), ["yes", "Yes.", ""]),
     (make_item("normalized", "yes"), ["no", "yes and no", ""]),
+    (make_item("normalized", "+"), ["-", "?", ""]),
+    (make_item("normalized", "15"), ["1.5"]),
     (make_item("contains", "Paris"), ["Parisian", "London", "", "comparison"]),
     (make_item("contains", "2024"), ["12024", "20245"]),
     (make_item("contains", "red", "blue", all=True), ["red"]),

@@ -96,7 +96,7 @@ def test_ids_are_unique_and_stable() -> None:
 )
 def test_target_items_are_scored_by_the_kind_of_answer(answers: list[str], scorer: str) -> None:
     rows = [make_row(n, f"Question {n}", answer) for n, answer in enumerate(answers, 1)]
-    items = sets.make_target_items(SavedTestSet(rows=rows, answers=answers))
+    items = sets.make_target_items(SavedTestSet(rows=rows))
     assert {item.scorer for item in items} == {scorer}
     assert [item.line for item in items] == list(range(1, len(answers) + 1))
     assert items[0].messages == [{"role": "user", "content": "Question 1"}]
@@ -112,7 +112,7 @@ def test_worked_solutions_in_the_style_of_the_rows_with_wrong_results_are_wrong(
         for n in range(20)
     ]
     rows = [make_row(n, f"What is {n} + {n + 1}?", text) for n, text in enumerate(texts)]
-    items = sets.make_target_items(SavedTestSet(rows=rows, answers=texts))
+    items = sets.make_target_items(SavedTestSet(rows=rows))
     for item, text in zip(items, texts, strict=True):
         result = int(text.rpartition(" ")[2])
         assert scorers.score(item, text).passed is True
@@ -130,7 +130,7 @@ def test_rows_of_tool_calls_are_items() -> None:
     ]
     row = make_row(1, "Find", "x")
     row = msgspec.structs.replace(row, conversation=Conversation(messages=messages))
-    (item,) = sets.make_target_items(SavedTestSet(rows=[row], answers=[]))
+    (item,) = sets.make_target_items(SavedTestSet(rows=[row]))
     assert (item.scorer, item.has_loss) == ("tool_call", False)
     assert scorers.score(
         item, '<tool_call>{"name": "find", "arguments": {"n": 1}}</tool_call>'

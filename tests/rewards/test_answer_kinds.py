@@ -12,7 +12,7 @@ import pytest
 from ftwizard.data import reader
 from ftwizard.data.conversation import to_compared
 from ftwizard.rewards.answer_kinds import AnsweredRow, list_choices, recognize, to_answered
-from ftwizard.rewards.recognized_answers import RecognizedAnswers
+from ftwizard.rewards.recognized_answers import RecognizedAnswers, are_short
 
 NAMES = (
     "Anna",
@@ -216,3 +216,24 @@ def test_choices_are_read_from_the_prompt(prompt: str, choices: dict[str, str]) 
 
 def test_no_rows_have_no_kind() -> None:
     assert recognize([]) == RecognizedAnswers(scorer="chrf")
+
+
+STORY = "The login page rejects your password because the account was locked after five attempts."
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_short"),
+    [
+        (["billing", "shipping", "billing"], True),
+        (["12, 3, 140", "Paris", "12 + 27 = 39."], True),
+        ([STORY, "Second, " + STORY, "Third: " + STORY], False),
+        (["yes", "no", STORY + " 1", STORY + " 2"], False),
+        ([STORY, STORY + " B"] * 6, True),
+        ([STORY], False),
+        (["def f():\n    return 1", "x = 2\nprint(x)"], False),
+        (["今日はとても良い天気ですから、みんなで公園に行って一緒に遊びましょう。そのあとで晩ご飯を食べに行きませんか。楽しみですね。"], False),
+        (["良い天気"], True),
+    ],
+)  # fmt: skip
+def test_short_answers_are_labels_and_facts(texts: list[str], is_short: bool) -> None:
+    assert are_short(texts) is is_short

@@ -18,6 +18,7 @@ from ftwizard.runs.blind_pairs import (
     find_boundary,
     measure_decided,
 )
+from ftwizard.runs.conversation import ChatRow
 from ftwizard.runs.evaluation import Evaluation, HandComparison, ItemAnswer
 from ftwizard.runs.evaluation_files import NewestEvaluation, find_newest, read_evaluation
 from ftwizard.runs.evaluation_job import Candidate
@@ -116,7 +117,7 @@ def test_undo_takes_the_last_judgment_back(judged: list[Choice]) -> None:
 
 
 def make_fixed_pairs(count: int) -> BlindPairs:
-    items = [blind_pairs.PromptItem(id=str(n), set="target", messages=[]) for n in range(count)]
+    items = [ChatRow(id=str(n), set="target", messages=[]) for n in range(count)]
     answers = {
         side: [ItemAnswer(item=item.id, text=f"{side} {item.id}") for item in items]
         for side in ("base", "tuned")

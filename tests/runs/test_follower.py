@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.follower import LOG_TAIL_BYTES, Follower
 from ftwizard.runs.result import read_result
+from ftwizard.runs.summary import ProgressReader
 from tests.screens.runs_helpers import make_run
 
 
@@ -93,7 +93,7 @@ def test_run_with_damaged_files_is_lost(job: JobFolder) -> None:
         assert read_result(job) is None
 
 
-def test_long_run_shows_a_sample_until_fully_read(
+def test_long_run_shows_its_summary_until_fully_read(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 5_000
@@ -103,15 +103,15 @@ def test_long_run_shows_a_sample_until_fully_read(
             kind, name = ("eval", "eval_loss") if step % 100 == 0 else ("log", "loss")
             line = {"t": step, "attempt": 1, "kind": kind, "step": step, name: 1 + 1 / step}
             file.write(json.dumps(line).encode() + b"\n")
-    monkeypatch.setattr("ftwizard.runs.follower.MAX_UNSAMPLED_BYTES", 1000)
-    monkeypatch.setattr("ftwizard.runs.sampling.PIECES", 40)
-    monkeypatch.setattr("ftwizard.runs.sampling.PIECE_BYTES", 700)
+    monkeypatch.setattr("ftwizard.runs.follower.MIN_LONG_BYTES", 1000)
+    assert not Follower(job).is_behind, "without a summary there is nothing to show at first"
+    reader = ProgressReader(job)
+    reader.read()
+    reader.write()
     follower = Follower(job)
     assert follower.is_behind and follower.shown is not follower.progress
-    sample = follower.shown.losses
-    assert sample.first_x == 1 and sample.last_x == steps - 1
-    xs = [sample[index][0] for index in range(len(sample))]
-    assert max(b - a for a, b in pairwise(xs)) < steps / 30
+    shown = follower.shown.losses
+    assert shown.first_x == 1 and shown.last_x == steps - 1
     assert follower.run_status.total_steps == 9999
     while follower.read(0.01):
         assert follower.is_behind

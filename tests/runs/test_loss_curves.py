@@ -191,20 +191,19 @@ def test_error_lists_columns_when_none_is_a_loss(tmp_path: Path, content: str) -
         loss_curves.from_file(file)
 
 
-def test_from_file_reads_json_lines_and_pairs(tmp_path: Path, curve: Curve) -> None:
+def test_from_file_reads_json_lines(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
     assert same(loss_curves.from_file(lines), curve)
-    pairs = tmp_path / "pairs.json"
-    pairs.write_text(json.dumps({"train": list(curve.train), "eval": list(curve.evals)}))
-    assert same(loss_curves.from_file(pairs), curve)
 
 
 def test_invalid_steps_are_skipped(tmp_path: Path) -> None:
-    file = tmp_path / "pairs.json"
+    file = tmp_path / "rows.json"
     points: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
     wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
-    file.write_text(json.dumps({"train": [*wrong, *points], "eval": [*wrong, *points[::5]]}))
+    rows = [{"step": step, "loss": loss} for step, loss in (*wrong, *points)]
+    rows += [{"step": step, "eval_loss": loss} for step, loss in (*wrong, *points[::5])]
+    file.write_text(json.dumps(rows))
     result = loss_curves.from_file(file)
     assert [list(point) for point in result.train] == points and len(result.evals) == 8
     assert diagnose(result).best_step == 36

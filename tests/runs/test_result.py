@@ -19,7 +19,6 @@ from tests.helpers.results import make_run_result, make_trained
 
 FULL = make_run_result(
     merged=MergedModel(folder="/merged", size_bytes=10, dtype="bfloat16"),
-    ship="cannot_tell",
     predicted=RunFigures(seconds=Figure(value=9, unit="s", source="x")),
     error={"seconds": 0.1, "cost": None},
 )
@@ -55,12 +54,12 @@ def test_result_keys_in_file(folder: JobFolder) -> None:
     write_json(folder.result, FULL)
     content = json.loads(folder.result.read_text())
     assert list(content) == [
-        "end_reason", "attempt", "training", "merged", "ship", "seconds", "predicted", "actual",
+        "end_reason", "attempt", "training", "merged", "seconds", "predicted", "actual",
         "error",
     ]  # fmt: skip
     assert list(content["merged"]) == ["folder", "bytes", "dtype"]
     write_json(folder.result, make_run_result())
-    assert not {"merged", "ship"} & json.loads(folder.result.read_text()).keys()
+    assert "merged" not in json.loads(folder.result.read_text())
 
 
 def test_unknown_keys_are_ignored(folder: JobFolder) -> None:
@@ -83,7 +82,6 @@ def test_result_of_earlier_attempt_is_ignored(folder: JobFolder) -> None:
         ("training.rows", {"train_given": -1}),
         ("merged.bytes", -1),
         ("merged.bytes", 10**400),
-        ("ship", "perhaps"),
         ("predicted.seconds.value", float("inf")),
         ("error", None),
     ],

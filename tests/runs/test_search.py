@@ -87,7 +87,7 @@ def test_invalid_search_term_error_suggests_a_fix(words: str, says: str) -> None
 
 
 def test_empty_result_names_the_term_to_drop(fields: RunFields) -> None:
-    other = RunFields("other", ["ended", "finished"], {"model.name": "llama"})
+    other = {"id": "other", "state": ["ended", "finished"], "model": "llama"}
     terms = parse(["qwen", "rate>1"])
     message, hint = search.explain_no_match(terms, [fields, other])
     assert message == "None of the 2 runs matches “qwen rate>1”."
@@ -100,7 +100,7 @@ def test_misspelled_id_is_corrected_in_the_hint(fields: RunFields) -> None:
 
 def test_misspelled_state_is_corrected_in_the_hint(fields: RunFields) -> None:
     for typed, state in (("finishd", "finished"), ("crashd", "crashed"), ("runing", "running")):
-        facts = RunFields("other", ["running", "", "tokenizing rows"], {})
+        facts = {"id": "other", "state": ["running", "", "tokenizing rows"]}
         hint = search.explain_no_match(parse([f"state:{typed}"]), [fields, facts])[1]
         assert hint == f"Did you mean state:{state}?"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -22,7 +21,7 @@ from ftwizard.diagnosis import diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import HeldFolder, JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import loss_curves, progress, sampling, store, summary
+from ftwizard.runs import loss_curves, progress, store, summary
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import ProgressReader, read_progress
@@ -144,88 +143,17 @@ def make_long(folder: JobFolder, steps: int = 6000, attempts: int = 2) -> None:
             file.write(msgspec.json.encode(event) + b"\n")
 
 
-@pytest.fixture
-def long(home: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
-    """Make a run that is too long to be read whole."""
-    folder = make_run(home, "long", steps=0)
-    make_long(folder)
-    monkeypatch.setattr(summary, "MAX_UNSAMPLED_BYTES", 10_000)
-    monkeypatch.setattr(sampling, "END_BYTES", 8192)
-    monkeypatch.setattr(sampling, "PIECES", 40)
-    return folder
-
-
-def test_long_run_without_a_summary_is_sampled_and_has_every_evaluation(long: JobFolder) -> None:
-    whole, result = read_whole(long), read_progress(long)
-    assert result.is_sampled and not whole.is_sampled
-    assert list(result.evaluations.ys) == list(whole.evaluations.ys)
-    assert (result.best_step, result.best_eval_loss) == (3150, 2.0)
-    for name in ("step", "total_steps", "loss", "attempt", "tokens_per_s", "updated", "alive"):
-        assert getattr(result, name) == getattr(whole, name), name
-    assert 200 < len(result.losses) < len(whole.losses) / 4
-    exact = read_progress(long, exact=True)
-    assert describe(exact) == describe(whole)
-
-
-def test_sample_of_any_file_is_in_order_and_has_no_line_twice(
-    long: JobFolder, monkeypatch: pytest.MonkeyPatch
+def test_long_run_without_a_summary_is_read_whole(
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = long.events.read_bytes()
-    for size in (0, 1, 300, 5000, 9000, len(data) - 1, len(data)):
-        long.events.write_bytes(data[:size])
-        events, end = sampling.sample_events(long.events)
-        times = [event["t"] for event in events]
-        assert times == sorted(set(times))
-        assert end == data.rfind(b"\n", 0, size) + 1
-    long.events.write_bytes(b"\0" * 50_000 + b"\n" + b"[" * 50_000)
-    assert sampling.sample_events(long.events)[0] == []
-    long.events.unlink()
-    assert sampling.sample_events(long.events) == ([], 0)
-
-
-def test_irregular_evaluations_are_found_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_run(home, "some", steps=0)
-    at = {3, 5, 700, 1400, 2100, 2101, 3500, 3900}
-    with folder.events.open("w") as file:
-        for step in range(1, 4001):
-            kind, name = ("eval", "eval_loss") if step in at else ("log", "loss")
-            line = {"t": step, "kind": kind, "attempt": 1, "step": step, name: 1.5}
-            file.write(json.dumps(line) + "\n")
-    events, _ = sampling.sample_events(folder.events)
-    assert {event["step"] for event in events if event["kind"] == "eval"} == at
-
-
-def test_commands_say_that_a_long_run_was_sampled(long: JobFolder) -> None:
     from ftwizard.__main__ import main
 
-    def show(*command: str) -> str:
-        import io
-        from contextlib import redirect_stdout
-
-        output = io.StringIO()
-        with redirect_stdout(output):
-            assert main(list(command)) == 0
-        return output.getvalue()
-
-    assert "best of those read 2 at step 3150" in show("status", "long")
-    assert "~2" in show("runs")
-    assert "a sample of a long run" in show("diagnose", "long")
-    for name in ("status", "diagnose"):
-        assert json.loads(show(name, "long", "--json"))["sampled"] is True
-    assert json.loads(show("runs", "--json"))["runs"][0]["sampled"] is True
-    make_run(long.path.parents[1], "short")
-    assert "Run B is long and has no summary" in show("compare", "short", "long")
-    lines = show("watch", "long", "--plain").splitlines()
-    assert "a sample was read" in lines[1]
-    assert "100 earlier evaluations not shown" in lines[3] and len(lines) < 30
-    reader = ProgressReader(long)
-    reader.read()
-    reader.write()
-    commands: list[tuple[str, ...]] = [("status", "long"), ("diagnose", "long"), ("runs",)]
-    for command in commands:
-        assert "sampled" not in show(*command, "--json")
-        assert "those read" not in show(*command)
-        assert "sample of" not in show(*command)
+    folder = make_run(home, "long", steps=0)
+    make_long(folder)
+    assert describe(read_progress(folder)) == describe(read_whole(folder))
+    assert main(["watch", "long", "--plain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("100 earlier evaluations not shown" in line for line in lines) and len(lines) < 30
 
 
 def spoil(kind: str, folder: JobFolder) -> None:

@@ -11,8 +11,7 @@ import pytest
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, verdict
-from ftwizard.runs.answer_kind import AnswerKind
-from ftwizard.runs.verdict import Outcome, RowScores, ScoredPair, judge
+from ftwizard.runs.verdict import AnswerKind, Outcome, RowScores, ScoredPair, judge
 from tests.helpers.results import make_run_result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -12,12 +13,14 @@ from ftwizard.data.dedup.canonical_text import messages_text
 from ftwizard.data.example import Message, get_text
 from ftwizard.data.reader import ParsedRow
 from ftwizard.diagnosis.curve import Curve
+from ftwizard.evaluate import preference_items, reward_scores
 from ftwizard.evaluate.items import Item
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests
 from ftwizard.runs.evaluation import Flip, ItemAnswer, Needs, PairedDifference
 from ftwizard.runs.paired_tests import PairedTest
 from ftwizard.runs.ship_verdict import MIN_ROWS, judge_loss
+from ftwizard.runs.verdict import RewardSpan
 
 TARGET, GENERAL, SAFETY = "target", "general", "safety"
 TRAIN = "train"
@@ -45,10 +48,11 @@ class TextLoss(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An item with the answers of both models."""
+    """An item with the answers of two models."""
 
     item: Item
     base: ItemAnswer
+    """Of the model that the tuned one is compared with."""
     tuned: ItemAnswer
 
     @property
@@ -59,16 +63,13 @@ class Pair(NamedTuple):
     @property
     def is_scored(self) -> bool:
         """Return whether both answers have a score."""
-        scores = (self.base.score, self.tuned.score)
-        return all(score is not None and score.value is not None for score in scores)
+        return self.base.value is not None and self.tuned.value is not None
 
     @property
     def change(self) -> float:
         """Return the score of the tuned model minus that of the base model; 0 without scores."""
-        base, tuned = self.base.score, self.tuned.score
-        if base is None or tuned is None or base.value is None or tuned.value is None:
-            return 0.0
-        return tuned.value - base.value
+        base, tuned = self.base.value, self.tuned.value
+        return 0.0 if base is None or tuned is None else tuned - base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,27 +88,32 @@ class FailureInputs:
     curve: Curve | None = None
     step: int | None = None
     """Step of the tuned weights; None: the last one."""
-    _pairs: dict[str, list[Pair]] = field(default_factory=dict, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        for item in self.items:
-            base, tuned = self.base.get(item.id), self.tuned.get(item.id)
-            if base is not None and tuned is not None:
-                self._pairs.setdefault(item.set, []).append(Pair(item, base, tuned))
+    @cached_property
+    def _pairs(self) -> list[Pair]:
+        return pair_answers(self.items, self.base, self.tuned)
 
     @property
     def sets(self) -> list[str]:
         """Return the names of the sets with answers."""
-        return list(self._pairs)
+        return list(dict.fromkeys(pair.item.set for pair in self._pairs))
 
     def pairs(self, name: str) -> list[Pair]:
         """Return the items of a set that both models answered."""
-        return self._pairs.get(name, [])
+        return [pair for pair in self._pairs if pair.item.set == name]
 
     @property
     def evaluated(self) -> list[Pair]:
         """Return the pairs of all sets except the sample of training rows."""
-        return [pair for name in self.sets if name != TRAIN for pair in self._pairs[name]]
+        return [pair for pair in self._pairs if pair.item.set != TRAIN]
+
+
+def pair_answers(
+    items: Iterable[Item], base: Mapping[str, ItemAnswer], tuned: Mapping[str, ItemAnswer]
+) -> list[Pair]:
+    """Return the items that both models answered."""
+    ids = base.keys() & tuned.keys()
+    return [Pair(item, base[item.id], tuned[item.id]) for item in items if item.id in ids]
 
 
 def to_training_rows(
@@ -144,14 +150,16 @@ def judge_scores(
 
     Where the base model has hardly anything right, no number of items shows what was lost. Evidence, with ``prefix``: ``base`` and ``tuned`` (shares), ``change`` with ``low``, ``high`` and ``p``.
     """
-    test = compare_scores(pairs)
-    if test is None:
+    pairs = [pair for pair in pairs if pair.is_scored]
+    if not pairs:
         return None, "data"
+    test = compare_pairs(pairs)
     means = {name: compute_mean(pairs, name) for name in ("base", "tuned")}
     values = means | test._asdict()
     evidence |= {f"{prefix}{key}": value for key, value in values.items()}
     change = PairedDifference.from_test(test, len(pairs))
-    is_lost = judge_loss(change, limit, had=_bound_base(pairs), strictness=strictness)
+    most = paired_tests.bound_scores(list_scores(pairs, "base")).high
+    is_lost = judge_loss(change, limit, had=most, strictness=strictness)
     if is_lost:
         return True, ""
     is_scarce = len(pairs) >= MIN_ROWS and means["base"] * len(pairs) < MIN_RIGHT
@@ -160,18 +168,14 @@ def judge_scores(
     return is_lost, "items" if is_lost is None else ""
 
 
-def compare_scores(pairs: Sequence[Pair]) -> PairedTest | None:
-    """Test the change of the scores from base to tuned model; None without scored items.
+def compare_pairs(pairs: Sequence[Pair]) -> PairedTest:
+    """Test the change of the scores of at least one scored pair."""
+    return paired_tests.compare_scores(list_scores(pairs, "base"), list_scores(pairs, "tuned"))
 
-    Exact McNemar if every answer is right or wrong, else a paired bootstrap over the items.
-    """
-    scored = [pair for pair in pairs if pair.is_scored]
-    if not scored:
-        return None
-    changes = [pair.change for pair in scored]
-    if set(changes) <= {-1.0, 0.0, 1.0}:
-        return paired_tests.compare_outcomes(changes.count(1.0), changes.count(-1.0), len(scored))
-    return paired_tests.compare_means([0.0] * len(scored), changes)
+
+def list_scores(pairs: Sequence[Pair], model: str) -> list[float]:
+    """Return the scores of one model in scored pairs."""
+    return [getattr(pair, model).value for pair in pairs]
 
 
 def round_scores(pairs: Sequence[Pair]) -> list[Pair]:
@@ -182,43 +186,40 @@ def round_scores(pairs: Sequence[Pair]) -> list[Pair]:
     answers = [answer for pair in pairs for answer in (pair.base, pair.tuned)]
     if any(answer.score is None or answer.score.passed is None for answer in answers):
         return list(pairs)
-    return [Pair(pair.item, _round(pair.base), _round(pair.tuned)) for pair in pairs]
+    return [Pair(pair.item, round_score(pair.base), round_score(pair.tuned)) for pair in pairs]
 
 
-def _round(answer: ItemAnswer) -> ItemAnswer:
-    assert answer.score
-    return replace(answer, score=replace(answer.score, value=float(bool(answer.score.passed))))
-
-
-def _bound_base(pairs: Sequence[Pair]) -> float:
-    """Return what the base model may have right at most, and so lose."""
-    scores = [pair.base.score.value or 0.0 for pair in pairs if pair.base.score]
-    is_binary = set(scores) <= {0.0, 1.0}
-    bounds = (
-        paired_tests.bound_share(int(sum(scores)), len(scores))
-        if is_binary
-        else paired_tests.bound_mean(scores)
-    )
-    return bounds.high
+def round_score(answer: ItemAnswer) -> ItemAnswer:
+    """Return an answer that is right or wrong with a score of 1 or 0."""
+    if answer.score is None or answer.score.passed is None:
+        return answer
+    return replace(answer, score=replace(answer.score, value=float(answer.score.passed)))
 
 
 def compute_mean(pairs: Sequence[Pair], model: str) -> float:
     """Return the mean score of a model over scored items."""
-    scores = [getattr(pair, model).score.value for pair in pairs]
-    return float(sum(scores) / len(scores))
+    scores = list_scores(pairs, model)
+    return sum(scores) / len(scores)
 
 
-def to_flip(pair: Pair, change: float | None = None) -> Flip:
-    """Return an item with both answers, as an example of a failure."""
+def to_flip(pair: Pair, span: RewardSpan | None = None) -> Flip:
+    """Return an item with both answers; of a pair of preference, those found more probable.
+
+    ``span``: rewards that scores by rewards are shares of.
+    """
+    item, *answers = pair
+    rewards = [reward_scores.get_reward(item, answer, span) for answer in answers]
     return Flip(
-        item=pair.item.id,
-        prompt=get_text(pair.item.messages[-1]) if pair.item.messages else "",
-        expected=pair.item.expected[0] if pair.item.expected else "",
-        base=pair.base.text,
-        tuned=pair.tuned.text,
-        change=pair.change if change is None else change,
-        line=pair.item.line,
-        category=pair.item.category,
+        item=item.id,
+        prompt=get_text(item.messages[-1]) if item.messages else "",
+        expected=item.expected[0] if item.expected else "",
+        base=preference_items.read_answer(item, pair.base),
+        tuned=preference_items.read_answer(item, pair.tuned),
+        change=pair.change,
+        line=item.line,
+        category=item.category,
+        rejected=preference_items.get_rejected(item),
+        rewards=[reward for reward in rewards if reward is not None],
     )
 
 

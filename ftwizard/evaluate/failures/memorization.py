@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ftwizard.data.dedup.canonical_text import messages_text, normalize_text
 from ftwizard.data.dedup.near_duplicates import NearIndex
@@ -39,6 +39,7 @@ MIN_VERBATIM = 3
 MIN_VERBATIM_SHARE = 0.02
 _WORD = re.compile(r"\w+")
 Run = tuple[str, ...]
+_T = TypeVar("_T", bound=Hashable)
 
 
 class Leak(NamedTuple):
@@ -191,25 +192,26 @@ def _locate_ids(wanted: set[str], rows: Sequence[TrainingRow]) -> dict[str, int]
 
     An id that is the whole answer of several rows is a label.
     """
-    first: dict[str, int] = {}
-    counts: Counter[str] = Counter()
-    labels: Counter[str] = Counter()
+    answers = Counter(normalize_text(row.answer) for row in rows)
+    lines = _locate(
+        wanted, rows, lambda row: {i.value for i in find_identifiers(f"{row.prompt}\n{row.answer}")}
+    )
+    return {value: line for value, line in lines.items() if answers[value] < MIN_COMMON_ROWS}
+
+
+def _locate(
+    wanted: set[_T], rows: Sequence[TrainingRow], read: Callable[[TrainingRow], Iterable[_T]]
+) -> dict[_T, int]:
+    """Return the first line of each part that ``read`` finds in rows, without those common in them."""
+    first: dict[_T, int] = {}
+    counts: Counter[_T] = Counter()
     for row in rows:
-        values = {i.value for i in find_identifiers(f"{row.prompt}\n{row.answer}")} & wanted
-        counts.update(values)
-        for value in values:
-            first.setdefault(value, row.line)
-        if values and normalize_text(row.answer) in values:
-            labels[normalize_text(row.answer)] += 1
-    return {
-        value: line
-        for value, line in first.items()
-        if not _is_common(counts[value], len(rows)) and labels[value] < MIN_COMMON_ROWS
-    }
-
-
-def _is_common(count: int, rows: int) -> bool:
-    return count >= max(MIN_COMMON_ROWS, COMMON_SHARE * rows)
+        parts = wanted.intersection(read(row))
+        counts.update(parts)
+        for part in parts:
+            first.setdefault(part, row.line)
+    most = max(MIN_COMMON_ROWS, COMMON_SHARE * len(rows))
+    return {part: line for part, line in first.items() if counts[part] < most}
 
 
 def _find_runs(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[int, tuple[str, int]]:
@@ -218,7 +220,7 @@ def _find_runs(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[int, 
     base = _collect_runs(pair.base.text for pair in pairs)
     answers = [_split(pair.tuned.text) for pair in pairs]
     wanted = {run for words in answers for run in _list_runs(words)} - asked - base
-    lines = _locate_runs(wanted, rows) if wanted else {}
+    lines = _locate(wanted, rows, lambda row: _list_runs(_split(row.answer))) if wanted else {}
     common = _find_common_words(rows) if lines else set()
     longest: dict[int, tuple[str, int]] = {}
     for number, (pair, words) in enumerate(zip(pairs, answers, strict=True)):
@@ -239,18 +241,6 @@ def _find_common_words(rows: Sequence[TrainingRow]) -> set[str]:
     counts = Counter(word for row in rows for word in set(_split(row.answer)))
     least = max(MIN_COMMON_ROWS, COMMON_WORD_SHARE * len(rows))
     return {word for word, count in counts.items() if count >= least}
-
-
-def _locate_runs(wanted: set[Run], rows: Sequence[TrainingRow]) -> Mapping[Run, int]:
-    """Return the first line of each run that training answers have and that is not common in them."""
-    first: dict[Run, int] = {}
-    counts: Counter[Run] = Counter()
-    for row in rows:
-        runs = wanted.intersection(_list_runs(_split(row.answer)))
-        counts.update(runs)
-        for run in runs:
-            first.setdefault(run, row.line)
-    return {run: line for run, line in first.items() if not _is_common(counts[run], len(rows))}
 
 
 def _find_spans(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:

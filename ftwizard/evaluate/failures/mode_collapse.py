@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from ftwizard.data.dedup.canonical_text import normalize_text
 from ftwizard.evaluate.failures.inputs import (
@@ -29,8 +27,6 @@ from ftwizard.runs.ship_verdict import FEW_ITEMS, TOTAL_COLLAPSE, is_total_colla
 OPENING_WORDS = 4
 MIN_OPENING_WORDS = 6
 """Words of an answer whose opening counts; a label is compared as a whole."""
-COMPARED_WORDS = 30
-"""Words of each answer for distinct-n, which falls with length."""
 MIN_EXCESS = {
     "same": 0.25, "repeated": 0.25, "opening": 0.4, "task_format": 0.25, "canned": 0.1,
 }  # fmt: skip
@@ -45,27 +41,13 @@ _WORD = re.compile(r"\w+")
 Marks = list[bool]
 
 
-class Variety(NamedTuple):
-    """How much the answers of a model to different prompts differ."""
-
-    distinct: float
-    """Distinct answers as a share of all."""
-    distinct_1: float
-    """Distinct words as a share of all, over the first words of each answer."""
-    distinct_2: float
-    first_word_entropy: float
-    """In bits."""
-    length_variation: float
-    """Standard deviation of the number of words as a share of their mean."""
-
-
 def find_mode_collapse(inputs: FailureInputs) -> Failure:
     """Compare how uniform the answers to different prompts are with base and expected answers.
 
     Safety items do not count: their right answers are alike. Evidence: ``set`` (where it shows
     most), ``n``, ``sign`` (a key of ``MIN_EXCESS``), the shares ``tuned``, ``base``, ``expected``
-    (None: no expected answers), ``p``, ``answer`` (the most frequent), and ``variety`` of the
-    models by measure.
+    (None: no expected answers), ``p``, ``answer`` (the most frequent), and ``trained`` (share of the
+    training answers that are the most frequent one).
     """
     names = [name for name in inputs.sets if name not in (SAFETY, TRAIN)]
     judged = {
@@ -87,7 +69,6 @@ def find_mode_collapse(inputs: FailureInputs) -> Failure:
     verdict = True if True in found else None if None in found else False
     decisive = [item for item, is_found in zip(signs, found, strict=True) if is_found is verdict]
     _, evidence, shown = max(decisive, key=lambda item: (is_total_collapse(item[1]), item[0]))
-    evidence["variety"] = _compare_variety(judged[evidence["set"]])
     if trained:
         evidence["trained"] = max(trained.values()) / len(inputs.rows)
     return Failure(
@@ -214,39 +195,6 @@ def _read_keys(text: str) -> frozenset[str] | None:
     except (ValueError, RecursionError):
         return None
     return frozenset(value) if isinstance(value, dict) else None
-
-
-def measure_variety(texts: Sequence[str]) -> Variety:
-    """Measure the variety of at least one answer."""
-    words = [_WORD.findall(text.casefold()) for text in texts]
-    begins = [row[:COMPARED_WORDS] for row in words]
-    singles = [word for row in begins for word in row]
-    couples = [couple for row in begins for couple in pairwise(row)]
-    lengths = [len(row) for row in words]
-    mean = sum(lengths) / len(lengths)
-    deviation = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))
-    firsts = Counter(row[0] if row else "" for row in words)
-    shares = [count / len(words) for count in firsts.values()]
-    return Variety(
-        distinct=len(set(map(normalize_text, texts))) / len(texts),
-        distinct_1=len(set(singles)) / max(1, len(singles)),
-        distinct_2=len(set(couples)) / max(1, len(couples)),
-        first_word_entropy=-sum(share * math.log2(share) for share in shares),
-        length_variation=deviation / mean if mean else 0.0,
-    )
-
-
-def _compare_variety(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    texts = {
-        "base": [pair.base.text for pair in pairs],
-        "tuned": [pair.tuned.text for pair in pairs],
-        "expected": [pair.item.expected[0] for pair in pairs if pair.item.expected],
-    }
-    return {
-        name: {key: round(value, 3) for key, value in measure_variety(rows)._asdict().items()}
-        for name, rows in texts.items()
-        if rows
-    }
 
 
 def _share(marks: Marks) -> float:

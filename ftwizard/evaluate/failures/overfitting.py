@@ -14,6 +14,7 @@ from ftwizard.evaluate.failures.inputs import (
     FailureInputs,
     Pair,
     compute_mean,
+    list_scores,
     to_flip,
 )
 from ftwizard.runs.evaluation import Action, Failure, Needs
@@ -128,7 +129,7 @@ def _list_score_gains(pairs: Sequence[Pair]) -> list[float]:
     expected = Counter(pair.item.expected[0] for pair in scored if pair.item.expected)
     guessed = max(expected.values(), default=0) / len(scored)
     start = max(compute_mean(scored, "base"), guessed)
-    return [pair.tuned.score.value - start for pair in scored]  # type: ignore[union-attr, operator]
+    return [score - start for score in list_scores(scored, "tuned")]
 
 
 def _list_loss_gains(pairs: Sequence[Pair]) -> list[float]:
@@ -141,7 +142,5 @@ def _list_loss_gains(pairs: Sequence[Pair]) -> list[float]:
 
 def _lost(pair: Pair) -> float:
     """Return how far the tuned model is from right, for choosing examples."""
-    score = pair.tuned.score
-    if score is not None and score.value is not None:
-        return 1 - score.value
-    return pair.tuned.loss or 0.0
+    value = pair.tuned.value
+    return pair.tuned.loss or 0.0 if value is None else 1 - value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.evaluate import results, reward_scores, runner
+from ftwizard.evaluate import results, reward_scores
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.preference_results import METRICS
@@ -57,7 +57,7 @@ def evaluate_base_arm(worker: Worker, plan: Plan, base: Arm, seconds: float | No
 def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | None) -> Baseline:
     subject = EvaluationSubject(
         worker.folder, plan, base, dataset.read_test_set(worker.folder),
-        uses_endpoints=runner.is_endpoint(base),
+        uses_endpoints=base.is_endpoint,
     )  # fmt: skip
     subject = add_parent(subject, worker.folder)
     items = freeze_items(worker, subject)

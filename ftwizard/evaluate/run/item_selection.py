@@ -15,7 +15,6 @@ from ftwizard.evaluate import (
     preference_items,
     prompts,
     reward_scores,
-    runner,
     sets,
     thinking,
 )
@@ -193,7 +192,7 @@ def _make_target_items(plan: Plan, test_set: SavedTestSet) -> list[Item]:
 
 def _make_answerer(subject: EvaluationSubject) -> LocalAnswerer | None:
     """Return the answerer of the base model, of which only the tokenizer is loaded; None if it is not here."""
-    if subject.base is None or runner.is_endpoint(subject.base):
+    if subject.base is None or subject.base.is_endpoint:
         return None
     models = LocalModels(AnswerCache(None), subject.plan.recipe)
     return LocalAnswerer(subject.base, models)

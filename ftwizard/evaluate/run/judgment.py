@@ -13,7 +13,7 @@ import msgspec
 
 from ftwizard.diagnosis import Curve
 from ftwizard.diagnosis.pair_lengths import LengthRule
-from ftwizard.evaluate import frozen_items, preference_items, results, reward_scores, sets
+from ftwizard.evaluate import frozen_items, preference_results, results, sets
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
@@ -21,6 +21,8 @@ from ftwizard.evaluate.failures.inputs import (
     FailureInputs,
     TextLoss,
     TrainingRow,
+    pair_answers,
+    to_flip,
     to_training_rows,
 )
 from ftwizard.evaluate.inspect_log import Recorded, list_facts, write_logs
@@ -61,7 +63,7 @@ def read_evidence(worker: Worker, subject: EvaluationSubject, step: int | None) 
     """Return the training rows and the curve of a run. ``step``: of the tuned weights; None: the last."""
     worker.phase("comparing", what="the verdict")
     rows = to_training_rows(*read_training_rows(worker, subject))
-    progress = read_progress(subject.folder, exact=True)
+    progress = read_progress(subject.folder)
     curve = loss_curves.from_progress(progress, subject.folder)
     return RunEvidence(rows, curve, step, _find_length_rule(progress.findings))
 
@@ -107,7 +109,7 @@ def judge_answers(
     )
     return msgspec.structs.replace(
         evaluation,
-        samples=list(list_samples(items, by_arm, subject.plan.finish.pairs, span)),
+        samples=list_samples(items, by_arm, subject.plan.finish.pairs, span),
         actions=list(_list_possible(evaluation, subject.plan)),
         parent=subject.parent_id,
         answers=_find_kind(subject, items),
@@ -116,30 +118,13 @@ def judge_answers(
 
 
 def list_samples(
-    items: Sequence[Item], answers: results.Answers, count: int, span: RewardSpan | None
-) -> Iterator[Flip]:
-    """Yield the first ``count`` test rows with the answers of base and tuned model."""
-    arms = [answers.get(arm, {}) for arm in ("base", "tuned")]
-    rows = [
-        item
-        for item in items
-        if item.set == "target" and item.max_tokens != 0 and all(item.id in arm for arm in arms)
-    ]
-    for item in sorted(rows, key=lambda row: row.line or 0)[:count]:
-        pair = [arm[item.id] for arm in arms]
-        values = [answer.score.value if answer.score else None for answer in pair]
-        before, after = (value or 0.0 for value in values)
-        texts = [answer.text for answer in pair]
-        if item.scorer == "prefers" and all(answer.logps for answer in pair):
-            texts = [preference_items.name_preferred(item, answer) for answer in pair]
-        rewards = [reward_scores.get_reward(item, answer, span) for answer in pair]
-        yield Flip(
-            item=item.id, prompt=results.read_question(item),
-            expected=item.expected[0] if item.expected else "", base=texts[0], tuned=texts[1],
-            change=0.0 if None in values else after - before, line=item.line,
-            category=item.category, rejected=preference_items.get_rejected(item),
-            rewards=[reward for reward in rewards if reward is not None],
-        )  # fmt: skip
+    items: Sequence[Item], answers: preference_results.Answers, count: int, span: RewardSpan | None
+) -> list[Flip]:
+    """Return the first ``count`` test rows with the answers of base and tuned model."""
+    rows = [item for item in items if item.set == "target" and item.max_tokens != 0]
+    rows.sort(key=lambda row: row.line or 0)
+    pairs = pair_answers(rows, answers.get("base", {}), answers.get("tuned", {}))
+    return [to_flip(pair, span) for pair in pairs[:count]]
 
 
 def _find_kind(subject: EvaluationSubject, items: Sequence[Item]) -> RecognizedAnswers | None:
