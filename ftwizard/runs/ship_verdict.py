@@ -495,6 +495,8 @@ def _ask_for_more(failure: Failure, sets: Mapping[str, SetResult], gate: Gate) -
     name = name if name in sets else "target"
     asked = sets[name].n if name in sets else 0
     needed = max(2 * asked, 2 * FEW_ITEMS)
+    if name == "target":
+        needed = max(needed, paired_tests.count_needed_rows(FIRST_GAIN))
     if failure.name in ("forgetting", "safety"):
         kinds = {"n": ""} if failure.name == "forgetting" else {k: f"{k}_" for k in SAFETY_KINDS}
         losses = {kind: -(evidence.get(f"{key}change") or 0.0) for kind, key in kinds.items()}
