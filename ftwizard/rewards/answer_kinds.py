@@ -61,6 +61,8 @@ _WHOLE_NUMBER = re.compile(
 _AFTER_NUMBER = re.compile(r"\s?[%°€]?(?:\s[^\W\d_]{1,20}){0,3}[\s.!*$\\)\]}]*")
 _BEFORE_NUMBER = re.compile(r"[\s$€£¥₹\\(]+\Z")
 _LETTER = re.compile(r"\W*([A-J])\W*|\(?([A-J])[).:]\s+\S[^\n]*")
+_CODE_LINE = re.compile(r"(?m)^\s*(?:async|class|def|for|from|import|return|while)\s")
+"""``x = 42`` is a program, too, but an answer to something else."""
 _OPTION = re.compile(r"(?<![^\s(])\(?([A-J])[).:]\s+")
 _MAX_IDENTIFIER_DIGITS = 6
 
@@ -234,6 +236,8 @@ def _list_candidates(rows: Sequence[AnsweredRow]) -> Iterator[RecognizedAnswers]
         yield RecognizedAnswers(scorer="tool_call")
     if fits(answer_parts.find_boxed):
         yield RecognizedAnswers(scorer="boxed")
+    if fits(lambda text: _CODE_LINE.search(text) and answer_parts.read_program(text)):
+        yield RecognizedAnswers(scorer="code")
     yield from _list_marked(rows)
     if fits(_LETTER.fullmatch, 1):
         yield RecognizedAnswers(scorer="choice")

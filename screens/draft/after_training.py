@@ -241,7 +241,7 @@ def _name_set(file: str) -> str:
 def describe_sets(draft: Draft, checks: dict[str, SetCheck]) -> str:
     """Describe what will be judged on a line: each set with its items, and how often they are asked.
 
-    Totals are left out while one of the sets was not counted.
+    The total is left out while one of the sets was not counted.
     """
     if not draft.plan.finish.compare:
         return "not judged: there is no comparison with the base model"
@@ -250,10 +250,10 @@ def describe_sets(draft: Draft, checks: dict[str, SetCheck]) -> str:
         f"{_shorten(name)} {count:,}" if count is not None else _shorten(name)
         for name, count in counts.items()
     ]
-    total, answers = sum(filter(None, counts.values())), _count_answers(draft, counts)
+    answers = _count_answers(draft, counts)
     missing = "" if "target" in counts else " · no test set: no gain can be shown"
-    asked = f" · {format_count(total, 'item')}, at most {format_count(answers, 'answer')}"
-    asked = asked if total and None not in counts.values() else ""
+    is_known = answers and None not in counts.values()
+    asked = f" · at most {format_count(answers, 'answer')}" if is_known else ""
     return ", ".join(named or ["no set"]) + asked + missing
 
 

@@ -53,4 +53,6 @@ def test_status_counts_the_answers_of_an_evaluation(progress: Progress) -> None:
     lines = dict(runs._report_lines(status, progress))
     assert lines["state"] == "running: comparing: tuned model, 12 of 80 answers"
     stalled = make_status(phase="comparing", troubles=("suspended",))
-    assert dict(runs._report_lines(stalled, progress))["state"] == "! suspended"
+    assert dict(runs._report_lines(stalled, progress))["state"] == (
+        "! suspended: comparing: tuned model, 12 of 80 answers"
+    )

@@ -64,9 +64,9 @@ def through_the_wizard(terminal: Tmux, file: Path, model: Path) -> None:
     terminal.keys("Tab", "Tab", "Right")  # past the objective
     terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
-    terminal.wait(r"safety \d+ · \d+ items, \d+ answers")
+    terminal.wait(r"safety \d+ · at most \d+ answers")
     terminal.keys("Tab", "Tab", "Tab", "Right")
-    terminal.wait(r"general \d+ · \d+ items, \d+ answers")
+    terminal.wait(r"general \d+ · at most \d+ answers")
     terminal.keys("Enter")
     terminal.wait("whole run", timeout=540)
     terminal.wait("trained on")
@@ -106,7 +106,7 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
 
 PAGES_BY_ENTER = (
     "New fine-tune", "try this first|is recommended", "Press enter to read", "✓ 24 rows",
-    "owner/model, or a folder", "SmolLM2.*\\n[\\s\\S]*Max length", r"items, \d+ answers",
+    "owner/model, or a folder", "SmolLM2.*\\n[\\s\\S]*Max length", r"at most \d+ answers",
     "trained on", "same as  ftwizard train",
 )  # fmt: skip
 """What each page shows when only Enter is pressed, from home to the review."""

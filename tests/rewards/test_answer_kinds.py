@@ -75,6 +75,8 @@ KINDS: dict[str, tuple[Callable[[int], Row], str, str]] = {
     "written dates": (lambda n: (f"When? {n}", f"May {n + 1}, 2024"), "date", ""),
     "code": (lambda n: (f"Add {n}", f"def add(x):\n    # adds\n    return x + {n}"), "code", ""),
     "fenced code": (lambda n: (f"Add {n}", f"```python\nfor i in range({n}):\n    print(i)\n```"), "code", ""),
+    "code that ends in a number": (lambda n: (f"Give {n}", f"def give():\n    return {n}"), "code", ""),
+    "solutions": (lambda n: (f"Solve x - {n} = 3", f"x = {n + 3}"), "numeric", "x ="),
     "hermes calls": (lambda n: (f"Weather {n}", f'<tool_call>\n{{"name": "get_weather", "arguments": {{"day": {n}}}}}\n</tool_call>'), "tool_call", ""),
     "calls as python": (lambda n: (f"Do {n}", f"{{'name':terminal, 'parameters':{{'commands': ['mkdir p{n}']}}}}"), "tool_call", ""),
     "stories": (lambda n: (f"A story, {n}", story(n)), "chrf", ""),

@@ -29,19 +29,20 @@ ROWS = 3000
 LIMIT_S = 60
 """For what takes a moment on an idle machine."""
 READER = """
-import signal, sys
+import signal, sys, time
 from pathlib import Path
 from ftwizard.data.io import arrow_process
 from ftwizard.data.io.source import DataSource
 
-# A background job of a shell script ignores SIGINT, and so would this process.
+# A background job of a shell script ignores SIGINT, one of nohup SIGHUP, and so would this process.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with DataSource(Path(sys.argv[1])) as source:
     reader = arrow_process.read_rows(source, "parquet")
     next(reader)
     print("reading", flush=True)
-    if sys.argv[2] == "wait":
-        signal.pause()
+    while sys.argv[2] == "wait":  # a signal just before signal.pause() would never end it
+        time.sleep(0.1)
     while True:  # it reads the same file for ever
         for _ in reader:
             pass

@@ -224,7 +224,7 @@ def test_a_running_evaluation_is_followed(home: Path) -> None:
         shown = drive(FtwizardApp(("run", "one")), (100, 40), follow)
     events.close()
     assert "An evaluation is running: comparing: tuned model, 12 of 80 answers" in shown
-    assert re.search(r"about 1 min 3\d s left", shown)
+    assert re.search(r"about\s+1 min 3\d s left", shown)
 
 
 def test_judged_checkpoints_are_shown_and_one_that_passed_is_merged(home: Path) -> None:

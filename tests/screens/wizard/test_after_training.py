@@ -138,11 +138,11 @@ def test_power_line_is_of_the_actual_sets_and_the_gate() -> None:
 def test_answers_are_counted_as_they_are_asked() -> None:
     """On a CPU, the prompted model answers no packaged set; without examples, there is none."""
     draft = make_draft()
-    assert "349 items, at most 818 answers" in after_training.describe_sets(draft, {})
+    assert "· at most 818 answers" in after_training.describe_sets(draft, {})
     bare = draft.with_plan(evaluate=schema.Evaluate(shots=0))
-    assert "349 items, at most 698 answers" in after_training.describe_sets(bare, {})
+    assert "· at most 698 answers" in after_training.describe_sets(bare, {})
     gpu = replace(draft, machine=make_machine(Gpu(name="GPU", memory=24 * 10**9)))
-    assert "408 items, at most 1,224 answers" in after_training.describe_sets(gpu, {})
+    assert "· at most 1,224 answers" in after_training.describe_sets(gpu, {})
 
 
 def test_choices_are_in_the_plan_and_back_keeps_them() -> None:

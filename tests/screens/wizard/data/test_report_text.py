@@ -240,11 +240,12 @@ def test_repair_summary_lists_changed_and_skipped_rows() -> None:
 
 def test_supervised_tuning_is_no_simpler_start_where_reinforcement_is_chosen() -> None:
     def suggest(target: str) -> str:
-        messages = [{"role": "assistant", "content": "The answer is 42."}]
         rows = [
-            {"line": n, "example": example("", messages=messages, extra={"reference_answer": 42})}
+            {"line": n, "example": example("", messages=[
+                {"role": "assistant", "content": f"The answer is {n}."}
+            ], extra={"reference_answer": n})}
             for n in range(1, 41)
-        ]
+        ]  # fmt: skip
         (text,) = report_text.list_suggestions(clean("sums.jsonl", target=target, preview=rows))
         return text
 
