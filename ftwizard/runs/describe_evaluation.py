@@ -88,7 +88,7 @@ def describe_verdict(evaluation: Evaluation) -> str:
 def _name_reason(reason: VerdictReason) -> str:
     if reason.failure:
         title = FAILURE_TITLES[reason.failure].lower()
-        return title if reason.name == "failure" else f"too few items to exclude {title}"
+        return title if reason.name == "failure" else f"too few items to judge {title}"
     names = _join(map(name_set, reason.sets))
     return {
         "loss": f"{names} got worse",
@@ -120,7 +120,7 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
     if reason.failure:
         failure = next(f for f in evaluation.failures if f.name == reason.failure)
         _, *evidence = describe_failure(failure)
-        doubt = "" if failure.found else " cannot be excluded with so few items"
+        doubt = "" if failure.found else " cannot be judged with so few items"
         return " ".join([f"{FAILURE_TITLES[failure.name]}{doubt}.", *evidence[:MAX_SENTENCES]])
     results = {name: evaluation.sets[name] for name in reason.sets if name in evaluation.sets}
     gate = evaluation.gate or Gate()
@@ -147,7 +147,7 @@ def describe_reason(reason: VerdictReason, evaluation: Evaluation) -> str:
             shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))
             return f"{shared} of {total} test items are also in the training set: their scores are void."
         case "few_items":
-            return f"Too few items to exclude a loss: {_count_items(results)}."
+            return f"Too few items to judge a loss: {_count_items(results)}."
         case "not_compared":
             return "There are no answers of a base model to compare with."
         case "not_measured":

@@ -116,13 +116,15 @@ def _describe_mode_collapse(values: _Evidence) -> list[str]:
     if "sign" not in values:
         return ["There are too few answers to different prompts."]
     expected = values.get("expected")
-    wanted = "" if expected is None else f", {expected:.0%} of the expected ones"
+    wanted = "" if expected is None else f"; expected answers: {expected:.0%}"
     lines = [
         f"{values['set'].capitalize()} set: {values['tuned']:.0%} {_SIGNS[values['sign']]} (base "
-        + f"model {values['base']:.0%}{wanted})."
+        + f"model: {values['base']:.0%}{wanted})."
     ]
     if values["sign"] in ("same", "repeated", "canned") and values.get("trained", 0) >= 0.5:
-        lines.append(f"The cause: {values['trained']:.0%} of the training answers are the same.")
+        lines.append(
+            f"The cause: {values['trained']:.0%} of the training answers are the same. Vary them."
+        )
     if values.get("answer"):
         lines.append(f"Most frequent: “{make_visible(values['answer'], MAX_ANSWER_WIDTH)}”.")
     return lines

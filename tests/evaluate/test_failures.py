@@ -419,7 +419,7 @@ def test_a_classifier_that_always_answers_the_same_has_collapsed() -> None:
     assert failure.found
     assert (failure.evidence["sign"], failure.evidence["answer"]) == ("same", "billing")
     assert describe_failure(failure)[1] == (
-        "Target set: 100% of the answers are the same (base model 0%, 33% of the expected ones)."
+        "Target set: 100% of the answers are the same (base model: 0%; expected answers: 33%)."
     )
 
 
@@ -435,7 +435,9 @@ def test_the_one_answer_of_all_training_rows_is_headlined_with_its_cause() -> No
     failures = find_failures(sheet.inputs(rows=rows))
     collapse = next(failure for failure in failures if failure.name == "mode_collapse")
     assert is_total_collapse(collapse.evidence)
-    assert "The cause: 100% of the training answers are the same." in describe_failure(collapse)
+    assert "The cause: 100% of the training answers are the same. Vary them." in describe_failure(
+        collapse
+    )
     evaluation = judge_evaluation({}, failures, Gate(), target=None)
     assert evaluation.reasons[0].failure == "mode_collapse"
     assert "forgetting" in {reason.failure for reason in evaluation.reasons}

@@ -124,14 +124,14 @@ def test_what_nobody_can_tell_is_said_once() -> None:
 def test_sets_that_are_too_small() -> None:
     verdict, reason = read(judge(a=change(0, 0, 6), b=change(0, 0, 5)))[:2]
     assert verdict == "? Cannot tell: too few items (a and b)"
-    assert reason == "Too few items to exclude a loss: a (6 items) and b (5 items)."
+    assert reason == "Too few items to judge a loss: a (6 items) and b (5 items)."
     verdict, reason = read(judge(target=compare(0, 6, 0, 6), mine=change(0, 0, 99)))[:2]
     assert verdict == "? Cannot tell: too few test rows"
     lost = find_forgetting(general_sheet(20, 3, 6, 11).inputs())
     verdict, reason = read(judge(failures=[lost]))[:2]
-    assert verdict == "? Cannot tell: too few items to exclude forgetting"
+    assert verdict == "? Cannot tell: too few items to judge forgetting"
     assert reason == (
-        "Forgetting cannot be excluded with so few items. General questions: 65% → 57% right (40 items)."
+        "Forgetting cannot be judged with so few items. General questions: 65% → 57% right (40 items)."
     )
 
 
