@@ -365,12 +365,12 @@ def test_actions_are_those_that_a_hosted_run_can_take(tmp_path: Path, server: Ch
     proposed = [Action(kind="scale"), Action(kind="epochs", value=1), Action(kind="epochs", value=3),
                 Action(kind="mix", value=0.1), Action(kind="checkpoint", step=10)]  # fmt: skip
     evaluation = Evaluation(verdict="do_not_ship", actions=proposed)
-    actions = list(judgment._list_possible(evaluation, plan))
+    actions = list(judgment._list_possible(evaluation, plan, {"general": 10}))
     assert [action.kind for action in actions] == ["epochs", "mix", "checkpoint"]
     commands = [describe_evaluation.find_arguments(action) for action in actions]
     assert commands == [(), (), ("eval", "--checkpoint", "10")]
     foundry = msgspec.structs.replace(plan, provider="foundry", foundry=Foundry())
-    *_, last = judgment._list_possible(evaluation, foundry)
+    *_, last = judgment._list_possible(evaluation, foundry, {"general": 10})
     assert describe_evaluation.find_arguments(last) == ("deploy", "--checkpoint", "10")
 
 

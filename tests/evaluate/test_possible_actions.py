@@ -27,7 +27,7 @@ def list_possible(actions: list[Action], recipe: Recipe, mix: float = 0.0, n: in
     )  # fmt: skip
     evaluation = make_evaluation(items, answers, [], plan.gate)
     evaluation = msgspec.structs.replace(evaluation, actions=actions)
-    return list(judgment._list_possible(evaluation, plan))
+    return list(judgment._list_possible(evaluation, plan, {"general": n}))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -92,6 +93,7 @@ def judge_answers(
     texts = texts or {}
     pairs = zip(texts.get("base", ()), texts.get("tuned", ()), strict=False)
     by_arm = results.index_answers(answers)
+    drawn = Counter(item.set for item in items)
     items = sorted((item for item in items if item.id in by_arm["tuned"]), key=rank_set)
     failures = find_failures(
         FailureInputs(
@@ -110,7 +112,7 @@ def judge_answers(
     return msgspec.structs.replace(
         evaluation,
         samples=list_samples(items, by_arm, subject.plan.finish.pairs, span),
-        actions=list(_list_possible(evaluation, subject.plan)),
+        actions=list(_list_possible(evaluation, subject.plan, drawn)),
         parent=subject.parent_id,
         answers=_find_kind(subject, items),
         scorer_changed=subject.scorer_changed,
@@ -134,8 +136,12 @@ def _find_kind(subject: EvaluationSubject, items: Sequence[Item]) -> RecognizedA
     return kind if kind and scorers == {kind.scorer} else None
 
 
-def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
+def _list_possible(
+    evaluation: Evaluation, plan: Plan, drawn: Mapping[str, int]
+) -> Iterator[Action]:
     """Yield the actions that change something for a run of this plan.
+
+    ``drawn``: items of each set, of which those that were open were all asked.
 
     A run that mixed general rows in may mix in twice as many. More items are of all packaged sets:
     the one that needs most decides their number.
@@ -159,8 +165,7 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
             action = msgspec.structs.replace(action, value=min(MAX_MIX_SHARE, 2 * share))
         if action.kind == "more_items" and action.set in ("general", "safety"):
             total = len(sets.read_packaged(action.set))
-            asked = evaluation.sets.get(action.set)
-            if asked is None or asked.n >= total:
+            if not 0 < drawn.get(action.set, 0) < total:
                 continue
             if more is None or min(value, total) > (more.value or 0):
                 more = msgspec.structs.replace(action, value=float(min(value, total)))

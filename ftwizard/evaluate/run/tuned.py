@@ -91,7 +91,7 @@ def judge_run(
 def _ask_all(
     worker: Worker, subject: EvaluationSubject, tuned: Arm, seconds: float | None
 ) -> tuple[list[Item], Answers]:
-    """Return the items that were answered, and the answers of all arms."""
+    """Return the items, in limited time those that were answered, and the answers of all arms."""
     began = time.monotonic()
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
@@ -111,7 +111,7 @@ def _ask_all(
             f"Evaluated on as many items as budget.minutes allows: {listed}.",
             action=f"ftwizard eval {subject.folder.id}",
         )
-    return answered, answers
+    return items if seconds is None else answered, answers
 
 
 def _keep_answered(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list[Item]:
