@@ -309,7 +309,7 @@ def _find_scorer_problems(plan: Plan) -> Iterator[SettingsError]:
     names = [scorer for scorer in NAMES if scorer != "rewards"]
     if not is_own and settings.scorer not in ("auto", *names):
         hint = f"Name auto, {', '.join(names)}, or a function of your own: score.py:score"
-        yield SettingsError(f"{settings.scorer!r} is no scorer.", hint, setting=name)
+        yield SettingsError(f"{settings.scorer!r} is not a scorer.", hint, setting=name)
     if pattern is not None:
         from ftwizard.rewards import answer_parts  # loads regex
 
