@@ -19,7 +19,7 @@ from ftwizard.text import make_visible
 _WEIGHT = re.compile(
     r"\s*(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*[*×]\s*", re.IGNORECASE
 )
-_PLAIN = re.compile(r"[\w./%-]+")
+_PLAIN = re.compile(r"(?!\d)[\w/][\w./%-]*")
 """Texts that YAML needs no quotes for, unless they read as another type."""
 _OPENING, _CLOSING = "{[(", "}])"
 

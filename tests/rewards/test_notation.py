@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
@@ -62,6 +62,7 @@ def test_own_file_is_named_absolutely_and_shown_as_it_is_wished(
     ).map(lambda value: {"type": "object", "extra": value}),
     st.floats(-10, 10),
 )
+@example({"%": "%0¹", "...": "0x_"}, 1.0)
 def test_any_schema_and_weight_are_read_back(schema: dict[str, Any], weight: float) -> None:
     rewards = (Reward(function="json_valid", weight=weight, options={"schema": schema}),)
     assert parse_rewards(format_rewards(rewards)) == rewards
