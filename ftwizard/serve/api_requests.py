@@ -106,6 +106,9 @@ def read_request(data: bytes, path: str, engine: Engine, model: str) -> dict[str
     body = {name: value for name, value in body.items() if parameters[name].nothing != value}
     for name in body:
         parameters[name].require_honored(name, engine)
+    if engine == "transformers" and body.get("temperature", "top_p" in body):
+        # A temperature samples, also where the model's settings do not.
+        body["generation_config"] = '{"do_sample": true}'
     return body
 
 

@@ -7,12 +7,10 @@ A guard in front of both binds to loopback only, and answers to one model name, 
 from __future__ import annotations
 
 import asyncio
-import functools
 import hmac
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -94,23 +92,20 @@ def _exit_with_starter() -> None:
     """Exit once the command that started this process ends, which closes standard input."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # without a lock of Python's, which would abort its own end
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="starter").start()
 
 
 def _listen(
-    worker: Worker, settings: ServerSettings, listener: socket.socket, app: Any,
+    worker: Worker, settings: ServerSettings, listener: socket.socket, server: Any,
     engine: Engine, device: str,
 ) -> None:  # fmt: skip
-    """Answer requests by an ASGI application, behind the guard, until a stop is requested."""
-    import uvicorn
-
-    guard = Guard(app, engine, settings.run, _read_key(settings))
-    server = uvicorn.Server(
-        uvicorn.Config(guard, lifespan="off", timeout_graceful_shutdown=GRACE_S)
-    )
+    """Answer requests by uvicorn's server, behind the guard, until a stop is requested."""
+    config = server.config
+    config.app = Guard(config.app, engine, settings.run, _read_key(settings))
+    config.lifespan, config.timeout_graceful_shutdown = "off", GRACE_S
     served = ServedModel(
         run=settings.run,
         model=settings.run,
@@ -130,7 +125,7 @@ def _listen(
         server.should_exit = True
 
     threading.Thread(target=watch, daemon=True).start()
-    server.run(sockets=[listener])
+    asyncio.run(server.serve(sockets=[listener]))
 
 
 def _read_key(settings: ServerSettings) -> str | None:
@@ -156,41 +151,27 @@ def _serve_merged(
     shown = chat.name_device(device)
     chat.silence_progress()
     try:
+        import uvicorn
         from transformers.cli.serve import Serve
+        from transformers.cli.serving.chat_completion import ChatCompletionHandler
     except ImportError as error:
         raise MissingExtra("local", "transformers[serving]") from error
 
-    class OwnServe(Serve):
-        """The server of transformers, guarded, in this thread and on this socket."""
+    def listen(server: uvicorn.Server, sockets: None) -> None:
+        _listen(worker, settings, listener, server, "transformers", shown)
 
-        def start_server(self) -> None:
-            chat_handler: Any = self._chat_handler
-            text_handler: Any = self._completion_handler
-            for handler in (chat_handler, text_handler):
-                configure = functools.partial(_configure, handler._build_generation_config)
-                handler._build_generation_config = configure
-            # Its own would drop the text next to a tool call, and put spaces between parts.
-            chat_handler.get_processor_inputs_from_messages = lambda messages, _: to_prompt(
-                messages
-            )
-            app = self.server.config.app
-            _listen(worker, settings, listener, app, "transformers", shown)
-
+    own_server: Any = uvicorn.Server
+    own_server.run = listen  # behind the guard, and on this socket
+    # Its own would drop the text next to a tool call, and put spaces between parts.
+    handler: Any = ChatCompletionHandler
+    handler.get_processor_inputs_from_messages = lambda _, messages, modality: to_prompt(messages)
     # It answers to the name that it loaded the model by: here a link, in a folder of its own.
     names = worker.folder.path / "models"
     names.mkdir(mode=0o700)
     (names / settings.run).symlink_to(weights.absolute())
     os.chdir(names)
     dtype = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[precision]
-    OwnServe(settings.run, device=device, dtype=dtype, host=HOST, non_blocking=True)
-
-
-def _configure(build: Callable[..., Any], body: dict[str, Any], *rest: Any, **options: Any) -> Any:
-    """Return how to generate: a temperature samples, also where the model's settings do not."""
-    config = build(body, *rest, **options)
-    if body.get("temperature", config.do_sample or "top_p" in body):
-        config.do_sample = True
-    return config
+    Serve(settings.run, device=device, dtype=dtype, host=HOST)
 
 
 # ------------------------------------------------------------------------ llama.cpp
@@ -209,6 +190,7 @@ def _serve_gguf(
             "Close other programs, then try again.",
         )
     try:
+        import uvicorn
         import xllamacpp
     except ImportError as error:
         raise MissingExtra("export", "xllamacpp") from error
@@ -229,7 +211,8 @@ def _serve_gguf(
             f"llama.cpp could not serve {make_visible(str(file))}: {make_visible(str(error), 200)}",
             f"Its log: {worker.folder.log}",
         ) from None
-    _listen(worker, settings, listener, Relay(server.listening_address, key), "llama.cpp", "CPU")
+    relay = uvicorn.Server(uvicorn.Config(Relay(server.listening_address, key)))
+    _listen(worker, settings, listener, relay, "llama.cpp", "CPU")
     del server
 
 
