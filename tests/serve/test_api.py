@@ -72,7 +72,7 @@ def api(
             )
             yield Api(served, client)
             process.terminate()
-            process.wait(serve.GRACE_S)
+            assert process.wait(serve.GRACE_S) == 0
 
 
 def refusal(error: openai.APIStatusError) -> dict[str, Any]:
@@ -188,6 +188,8 @@ def test_messages_in_every_form_are_answered(api: Api) -> None:
     result = {"role": "tool", "tool_call_id": "c", "content": "4"}
     answer = api.chat(messages=[HI, called, result], tools=[TOOL])
     assert answer["choices"][0]["message"]["role"] == "assistant"
+    silent = api.chat(messages=[HI, {**called, "content": None}, result], tools=[TOOL])
+    assert answer["usage"]["prompt_tokens"] > silent["usage"]["prompt_tokens"]
 
 
 def test_temperature_and_seed(api: Api) -> None:
