@@ -51,7 +51,7 @@ def test_run_on_a_full_disk_ends_and_resumes_without_loss(
     monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
     monkeypatch.setenv("FTWIZARD_CACHE", str(small_disk.parent / "cache"))
     small_workspace.home = small_disk
-    plan = small_workspace.plan(rows=60, epochs=3, save_steps=50, evaluation_steps=1000)
+    plan = small_workspace.plan(rows=60, epochs=8, save_steps=50, evaluation_steps=1000)
     folder = small_workspace.train(plan, "full")
     until(folder, lambda _: len(events(folder, "checkpoint")) >= 1, 90)
     filler = fill(small_disk, leave)
